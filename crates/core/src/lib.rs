@@ -1,1 +1,29 @@
-//! TODO
+//! The nouns, the seams and the two moving parts (publisher and hub) of dualstream.
+//!
+//! **The log is the truth, the bus is a hint**: [`DualPublisher`](publisher::DualPublisher) appends an event to a
+//! [`Log`](log::Log) and, only after the durable ack, announces it on a [`Bus`](bus::Bus); the
+//! [`Hub`](hub::Hub) serves every subscriber by reading the log and following its tail.
+//!
+//! What this crate does not do: no network, no files, no HTTP, no wall clock and no randomness of its own
+//! (both come through [`clock`]), and JSON only in the event codec.
+#![forbid(unsafe_code)]
+
+pub mod announcement;
+pub mod bus;
+pub mod channel;
+pub mod clock;
+pub mod error;
+pub mod event;
+pub mod filter;
+pub mod identity;
+pub mod log;
+pub mod namespace;
+pub mod partitioner;
+pub mod position;
+pub mod record;
+pub mod time;
+pub mod topic;
+pub mod topics;
+pub mod transaction;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,126 @@
+//! One error for the whole platform's seams: a kind that says what the caller should do, a stable code word for
+//! programs, and one sentence for people. Causes are kept as [`source`](std::error::Error::source), never formatted in.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller should do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request is wrong; sending it again will not help.
+    Invalid,
+    /// The caller may not do this.
+    Denied,
+    /// There is no such thing.
+    NotFound,
+    /// It was there and is no longer (retention passed it, or its epoch ended).
+    Gone,
+    /// It contradicts what is stored (same id, other body).
+    Conflict,
+    /// Larger than a limit.
+    TooLarge,
+    /// The caller is over its share; slow down.
+    Limited,
+    /// No storage space is left; nothing was stored.
+    Full,
+    /// A part is away; nothing was stored, retry later.
+    Unavailable,
+    /// Too much is waiting already; nothing was stored, retry later.
+    Overloaded,
+    /// The outcome is not known; retry with the same id.
+    Unknown,
+    /// A newer owner has taken over; stop.
+    Fenced,
+    /// The component was shut down.
+    Closed,
+    /// Stored bytes are damaged.
+    Corrupt,
+    /// A bug.
+    Internal,
+}
+
+/// An error of a seam. Cheap to clone: one round's failure is answered to every waiting caller.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    code: &'static str,
+    message: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    limit: Option<u64>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` with the stable word `code` and one sentence.
+    pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<Cow<'static, str>>) -> Error {
+        Error { kind, code, message: message.into(), field: None, limit: None, source: None }
+    }
+
+    /// [`ErrorKind::Invalid`] with the name of the offending field.
+    pub fn invalid(
+        code: &'static str,
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Error {
+        Error::new(ErrorKind::Invalid, code, message).with_field(field)
+    }
+
+    /// Names the field that is wrong.
+    pub fn with_field(mut self, field: impl Into<Cow<'static, str>>) -> Error {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Names the limit that was passed.
+    pub fn with_limit(mut self, limit: u64) -> Error {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Keeps the cause.
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The stable word for programs.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// One sentence for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The field that is wrong, where one is.
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// The limit that was passed, where one was.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}

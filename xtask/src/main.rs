@@ -1,1 +1,69 @@
-fn main() {}
+//! The project's own commands, run as `cargo xtask COMMAND`.
+//!
+//! One file per command, in the order of the list below; [`process`] starts programs and [`workspace`] knows where
+//! things are. Nothing here is part of the product, and nothing the product needs at run time may live here.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a command's report is what it prints")]
+
+mod bench;
+mod ci;
+mod fuzz;
+mod mutants;
+mod process;
+mod sim;
+mod test;
+mod tidy;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "The project's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the tests need, then run `ci`: the one command before a commit
+    Test(test::Args),
+    /// Formatting, lints, tidy, tests, docs, examples and simulation, each within its minutes
+    Ci(ci::Args),
+    /// Check what no compiler does: imports, names, sizes, words, links
+    Tidy,
+    /// Run the simulator in release mode: `cargo xtask sim --seeds 1000`
+    Sim(sim::Args),
+    /// Run the benchmarks in release mode: `cargo xtask bench --help`
+    Bench(bench::Args),
+    /// Fuzz one target, or each in turn, with the nightly compiler
+    Fuzz(fuzz::Args),
+    /// Plant each bug of sim/mutants and see the simulator catch it
+    Mutants(mutants::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Test(args) => test::run(&workspace, &args),
+        Task::Ci(args) => ci::run(&workspace, &args),
+        Task::Tidy => tidy::run(&workspace),
+        Task::Sim(args) => sim::run(&workspace, &args),
+        Task::Bench(args) => bench::run(&workspace, &args),
+        Task::Fuzz(args) => fuzz::run(&workspace, &args),
+        Task::Mutants(args) => mutants::run(&workspace, &args),
+    }
+}

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Suites to run, in the order of the list; all when absent
     #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.map(|suite| suite.name)))]

@@ -67,3 +67,21 @@ fn run(task: Task) -> Result<()> {
         Task::Mutants(args) => mutants::run(&workspace, &args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_other_programs_are_passed_on_as_they_are() {
+        for command in ["sim", "bench"] {
+            Cli::try_parse_from(["xtask", command, "--seeds", "3", "--help"]).unwrap();
+        }
+    }
+}

@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Only say what is missing
     #[arg(long)]

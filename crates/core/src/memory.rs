@@ -1,0 +1,3 @@
+//! Backends that live in the process alone.
+
+pub mod bus;

@@ -1,1 +1,45 @@
-//! TODO
+//! The outside of dualstream: HTTP publishing, history, Server-Sent Events, health, metrics.
+//!
+//! ```text
+//! socket ── admission ── routes ──┬─ events, ingest, messages ──> DualPublisher
+//!                                 ├─ history, stream ───────────> Hub
+//!                                 └─ health, metrics, openapi, page
+//! ```
+//! Everything a client can see of HTTP is decided here: forms and strictness of input (`json`, `plain_event`,
+//! `cloudevent`), limits and deadlines ([`Settings`]), statuses and error bodies ([`Problem`]).
+//!
+//! What this crate does not do: it stores nothing, orders nothing and retries nothing; it has no TLS, no HTTP/2, no
+//! compression and takes no compressed bodies.
+#![forbid(unsafe_code)]
+
+mod admission;
+mod app;
+mod cloudevent;
+mod events;
+mod gateway;
+mod health;
+mod history;
+mod inflow;
+mod ingest;
+mod json;
+mod lines;
+mod media_type;
+mod messages;
+mod metrics;
+pub mod openapi;
+mod page;
+mod plain_event;
+mod problem;
+mod query;
+mod receipt;
+pub mod routes;
+mod settings;
+mod since;
+mod socket;
+mod sse;
+mod stream;
+
+pub use gateway::{Gateway, Status};
+pub use metrics::{LogReading, LogStats, Metrics};
+pub use problem::Problem;
+pub use settings::Settings;

@@ -1,0 +1,143 @@
+//! What is checked of every request before it is routed: target, Host, Origin.
+//!
+//! A page of another site can make a browser send requests here. It reads no answer (no CORS headers for it) and,
+//! because a request that changes state with an `Origin` other than the server's own is refused, changes nothing.
+
+use crate::{Problem, Settings};
+use axum::body::Body;
+use axum::extract::Request;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, VARY};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+
+const CHANNELS: &str = "/v1/channels/";
+
+/// Checks a request and puts its target into the form the routes expect. Gives the foreign origin that may read the
+/// answer, if there is one.
+///
+/// # Errors
+/// 414 `uri_too_long`, 400 `invalid_host`, 403 `origin_denied`.
+pub(crate) fn admit(
+    request: &mut Request<Body>,
+    settings: &Settings,
+) -> Result<Option<HeaderValue>, Problem> {
+    let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if length > settings.uri_bytes_max {
+        let message = format!("the request target is {length} bytes");
+        return Err(Problem::http(StatusCode::URI_TOO_LONG, "uri_too_long", message)
+            .with_limit(settings.uri_bytes_max as u64)
+            .closing());
+    }
+    let host = host(request.headers())?;
+    let origin = foreign_origin(request.headers(), &host);
+    let origin = match origin {
+        Some(origin) if settings.allowed_origins.iter().any(|allowed| origin == allowed) => Some(origin),
+        Some(_) if !request.method().is_safe() => {
+            let message = "this origin may not change anything here (setting allowed_origins)";
+            return Err(Problem::http(StatusCode::FORBIDDEN, "origin_denied", message)
+                .with_field("origin")
+                .closing());
+        }
+        _ => None,
+    };
+    if let Some(uri) = one_segment_channel(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    Ok(origin)
+}
+
+/// Lets pages of `origin` read an answer.
+pub(crate) fn allow(origin: Option<HeaderValue>, headers: &mut HeaderMap) {
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+}
+
+fn host(headers: &HeaderMap) -> Result<String, Problem> {
+    let mut all = headers.get_all(HOST).iter();
+    match (all.next().and_then(|host| host.to_str().ok()), all.next()) {
+        (Some(host), None) if !host.is_empty() => Ok(host.to_ascii_lowercase()),
+        _ => Err(Problem::http(
+            StatusCode::BAD_REQUEST,
+            "invalid_host",
+            "a request has exactly one Host header",
+        )
+        .with_field("host")
+        .closing()),
+    }
+}
+
+/// The `Origin` of a request unless it is the server's own. `null` is foreign.
+fn foreign_origin(headers: &HeaderMap, host: &str) -> Option<HeaderValue> {
+    let origin = headers.get(ORIGIN)?;
+    let text = origin.to_str().unwrap_or_default();
+    let own = text.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
+    (!own).then(|| origin.clone())
+}
+
+/// A channel may hold `/`: between `/v1/channels/` and the last segment it is written `%2F` for the router.
+fn one_segment_channel(uri: &Uri) -> Option<Uri> {
+    let (channel, last) = uri.path().strip_prefix(CHANNELS)?.rsplit_once('/')?;
+    if !channel.contains('/') {
+        return None;
+    }
+    let channel = channel.replace('/', "%2F");
+    let target = match uri.query() {
+        Some(query) => format!("{CHANNELS}{channel}/{last}?{query}"),
+        None => format!("{CHANNELS}{channel}/{last}"),
+    };
+    target.parse::<PathAndQuery>().ok().map(Uri::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(method: &str, headers: &[(&str, &str)]) -> Result<Option<String>, u16> {
+        let settings =
+            Settings { allowed_origins: vec!["https://app.example".into()], ..Settings::default() };
+        let mut request = Request::builder().method(method).uri("/v1/events");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let origin = admit(&mut request.body(Body::empty()).unwrap(), &settings);
+        origin.map(|o| o.map(|o| o.to_str().unwrap().to_owned())).map_err(|p| p.status().as_u16())
+    }
+
+    #[test]
+    fn origins() {
+        let host = ("host", "localhost:8000");
+        for (method, origin, wanted) in [
+            ("POST", "http://localhost:8000", Ok(None)),
+            ("POST", "http://LOCALHOST:8000", Ok(None)),
+            ("POST", "https://app.example", Ok(Some("https://app.example".to_owned()))),
+            ("POST", "https://evil.app.example", Err(403)),
+            ("POST", "http://localhost:8001", Err(403)),
+            ("POST", "http://localhost:8000.evil", Err(403)),
+            ("POST", "null", Err(403)),
+            ("GET", "https://evil.example", Ok(None)),
+        ] {
+            assert_eq!(code(method, &[host, ("origin", origin)]), wanted, "{method} {origin}");
+        }
+        assert_eq!(code("POST", &[host]), Ok(None));
+        assert_eq!(code("GET", &[]), Err(400));
+        assert_eq!(code("GET", &[host, ("host", "other")]), Err(400));
+    }
+
+    #[test]
+    fn channels_become_one_segment() {
+        for (path, wanted) in [
+            (
+                "/v1/channels/events:repo:o/r/stream?x=a/b",
+                Some("/v1/channels/events:repo:o%2Fr/stream?x=a/b"),
+            ),
+            ("/v1/channels/a//b/events", Some("/v1/channels/a%2F%2Fb/events")),
+            ("/v1/channels/a/events", None),
+            ("/v1/events/a/b", None),
+        ] {
+            let uri = one_segment_channel(&path.parse().unwrap());
+            assert_eq!(uri.map(|u| u.to_string()).as_deref(), wanted, "{path}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What every request handler shares.
+
+use crate::gateway::Status;
+use crate::inflow::Inflow;
+use crate::metrics::Metrics;
+use crate::{Problem, Settings};
+use axum::response::Response;
+use bytes::Bytes;
+use dualstream_core::hub::Hub;
+use dualstream_core::publisher::DualPublisher;
+use http::header::{ALLOW, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Bodies are counted in units of this many bytes.
+const BODY_UNIT_BYTES: usize = 1 << 10;
+
+/// Handles and limits.
+pub(crate) struct App {
+    pub settings: Arc<Settings>,
+    pub publisher: DualPublisher,
+    pub hub: Hub,
+    pub status: Arc<dyn Status>,
+    pub metrics: Metrics,
+    /// Turns true at shutdown.
+    pub draining: watch::Receiver<bool>,
+    bodies: Arc<Semaphore>,
+    /// Sets the request ids of one process apart from those of another.
+    nonce: u64,
+    requests: AtomicU64,
+}
+
+impl App {
+    pub fn new(
+        settings: Settings,
+        publisher: DualPublisher,
+        hub: Hub,
+        status: Arc<dyn Status>,
+        metrics: Metrics,
+        draining: watch::Receiver<bool>,
+    ) -> App {
+        metrics.observe(&publisher, &hub);
+        App {
+            bodies: Arc::new(Semaphore::new(settings.bodies_bytes_max / BODY_UNIT_BYTES)),
+            settings: Arc::new(settings),
+            publisher,
+            hub,
+            status,
+            metrics,
+            draining,
+            nonce: RandomState::new().hash_one(0),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// Reads a whole body, within the limit for one and the budget for all.
+    pub async fn body(&self, inflow: Inflow) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+        let bytes_max = self.settings.body_bytes_max;
+        let budget = self.reserve(inflow.bytes_expected(bytes_max))?;
+        Ok((inflow.whole(bytes_max).await?, budget))
+    }
+
+    /// Takes a share of the budget for request bodies, given back on drop.
+    pub fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let units = u32::try_from(bytes.div_ceil(BODY_UNIT_BYTES)).unwrap_or(u32::MAX);
+        self.bodies.clone().try_acquire_many_owned(units).map_err(|_| {
+            let message = "too many request bodies are being read; nothing was stored";
+            Problem::http(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+                .with_limit(self.settings.bodies_bytes_max as u64)
+                .closing()
+        })
+    }
+
+    /// Completes an answer: renders a problem, and names the request.
+    pub fn finish(&self, mut response: Response) -> Response {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let request_id = format!("{:08x}-{number:08x}", self.nonce >> 32);
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let allow = response.headers_mut().remove(ALLOW);
+            response = problem.render(&request_id);
+            if let Some(allow) = allow {
+                response.headers_mut().insert(ALLOW, allow);
+            }
+        }
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Ok(request_id) = HeaderValue::try_from(request_id) {
+            headers.insert("x-request-id", request_id);
+        }
+        self.metrics.request_answered(response.status());
+        response
+    }
+}

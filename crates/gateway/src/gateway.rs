@@ -1,0 +1,224 @@
+//! The component: settings and handles in, `run` until shutdown.
+
+use crate::app::App;
+use crate::metrics::Metrics;
+use crate::socket::Socket;
+use crate::{Problem, Settings, admission, routes};
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use dualstream_core::bus::Health;
+use dualstream_core::hub::Hub;
+use dualstream_core::publisher::DualPublisher;
+use futures::FutureExt;
+use http::StatusCode;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tower_service::Service;
+
+/// Pause after an accept that failed for want of file descriptors or memory.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// So many connections past the limit are answered 503 at a time; others past it are closed at once.
+const REFUSALS_MAX: usize = 64;
+/// Time a refused connection has.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Tells whether the parts behind the gateway work, for `/health/ready`.
+pub trait Status: Send + Sync {
+    /// The durable log. Without it the server is not ready.
+    fn log(&self) -> Health;
+    /// The bus. Without it the server is degraded.
+    fn bus(&self) -> Health;
+}
+
+/// The HTTP server. `run` owns every connection.
+///
+/// ```text
+/// accept ──> one task per connection ──> admission ──> route ──> handler ──> answer
+///               │ Socket: write deadline      (Host, Origin, limits)  (panic = 500)
+///               └ hyper: header deadline, HTTP/1.1 only
+/// ```
+pub struct Gateway {
+    app: App,
+    drain: watch::Sender<bool>,
+}
+
+impl Gateway {
+    /// A gateway over a publisher and a hub.
+    pub fn new(
+        settings: Settings,
+        publisher: DualPublisher,
+        hub: Hub,
+        status: Arc<dyn Status>,
+        metrics: Metrics,
+    ) -> Gateway {
+        let (drain, draining) = watch::channel(false);
+        Gateway { app: App::new(settings, publisher, hub, status, metrics, draining), drain }
+    }
+
+    /// Serves `listener` until `shutdown` resolves, then in order: accepts no more, closes idle connections, lets
+    /// requests finish, ends event streams spread over the drain time, and cuts what is left after twice that time.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let Gateway { app, drain } = self;
+        let server = Server::new(Arc::new(app));
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(ended) = connections.join_next() => note_panic(ended),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => server.begin(stream, &mut connections),
+                    Err(error) => back_off(&error).await,
+                },
+            }
+        }
+        drop(listener);
+        drain.send_replace(true);
+        let deadline = server.app.settings.drain * 2;
+        let all = async {
+            while let Some(ended) = connections.join_next().await {
+                note_panic(ended);
+            }
+        };
+        if tokio::time::timeout(deadline, all).await.is_err() {
+            tracing::warn!(connections = connections.len(), "connections cut at the shutdown deadline");
+        }
+        connections.shutdown().await;
+    }
+}
+
+/// What every connection task shares.
+struct Server {
+    app: Arc<App>,
+    router: Router,
+    slots: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Server {
+    fn new(app: Arc<App>) -> Server {
+        Server {
+            router: routes::router(&app),
+            slots: Arc::new(Semaphore::new(app.settings.connections_max)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            app,
+        }
+    }
+
+    fn begin(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
+        let settings = &self.app.settings;
+        let socket = Socket::new(stream, settings.write_stall_max, settings.peer_silence_max);
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            connections.spawn(serve(self.app.clone(), self.router.clone(), socket, slot));
+        } else if let Ok(slot) = self.refusals.clone().try_acquire_owned() {
+            connections.spawn(refuse(self.app.clone(), socket, slot));
+        }
+    }
+}
+
+/// One connection, from its first byte to its last.
+async fn serve(app: Arc<App>, router: Router, socket: Socket, _slot: OwnedSemaphorePermit) {
+    let _open = app.metrics.connection_opened();
+    let mut draining = app.draining.clone();
+    let settings = app.settings.clone();
+    let service = service_fn(move |request| answer(app.clone(), router.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_deadline)
+        .max_header_size(settings.header_bytes_max)
+        .max_buf_size(settings.header_bytes_max.max(64 << 10))
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = begins(&mut draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Resolves when shutdown begins.
+async fn begins(draining: &mut watch::Receiver<bool>) {
+    let _ = draining.wait_for(|is_draining| *is_draining).await;
+}
+
+/// A connection past the limit: its first request is answered 503.
+async fn refuse(app: Arc<App>, socket: Socket, _slot: OwnedSemaphorePermit) {
+    let service = service_fn(|_: http::Request<Incoming>| {
+        let problem = Problem::http(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_connections",
+            "the server has as many connections as it serves at a time",
+        )
+        .with_limit(app.settings.connections_max as u64)
+        .closing();
+        let response = app.finish(problem.into_response());
+        async { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
+    let _ = tokio::time::timeout(REFUSAL_DEADLINE, connection).await;
+}
+
+/// One request. A panic in a handler is this request's failure and nobody else's.
+async fn answer(
+    app: Arc<App>,
+    mut router: Router,
+    request: http::Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let mut request = request.map(axum::body::Body::new);
+    let origin = match admission::admit(&mut request, &app.settings) {
+        Ok(origin) => origin,
+        Err(problem) => return Ok(app.finish(problem.into_response())),
+    };
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let handled = AssertUnwindSafe(router.call(request)).catch_unwind().await;
+    let Ok(response) = handled.unwrap_or_else(|_| {
+        let code = "internal";
+        let message = "something went wrong inside the server";
+        Ok(Problem::http(StatusCode::INTERNAL_SERVER_ERROR, code, message).closing().into_response())
+    });
+    let mut response = app.finish(response);
+    admission::allow(origin, response.headers_mut());
+    if response.status().is_server_error() {
+        let path: String = uri.path().chars().take(256).collect();
+        let request_id = response.headers().get("x-request-id");
+        tracing::warn!(%method, ?path, ?request_id, status = response.status().as_u16(), "a request failed");
+    }
+    Ok(response)
+}
+
+fn note_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection task panicked");
+    }
+}
+
+/// Accept fails per connection (the peer is gone already) or for want of resources: then accepting pauses while
+/// everything open goes on.
+async fn back_off(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        tracing::error!(%error, "cannot accept connections");
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
+    }
+}

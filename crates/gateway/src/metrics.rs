@@ -1,0 +1,267 @@
+//! `GET /metrics`: what the parts count, in the Prometheus text format.
+//!
+//! Core and log count in plain atomics and know nothing of Prometheus; they are read when they are asked for.
+
+use crate::app::App;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use dualstream_core::histogram::Snapshot;
+use dualstream_core::hub::Hub;
+use dualstream_core::publisher::DualPublisher;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a log counts, in the form of this page. Implemented where the log is wired to the gateway.
+pub trait LogStats: Send + Sync {
+    /// The counters now.
+    fn read(&self) -> LogReading;
+}
+
+/// Counters of a log since its start.
+#[derive(Clone, Debug, Default)]
+pub struct LogReading {
+    /// Times the journal was synced.
+    pub fsyncs: u64,
+    /// Records made durable.
+    pub records: u64,
+    /// Bytes written to the journal.
+    pub bytes: u64,
+    /// Bytes of all topic stores now.
+    pub store_bytes: u64,
+    /// Records made durable per sync: `(upper bound, how many syncs)`, ascending.
+    pub records_per_fsync: Vec<(u64, u64)>,
+    /// Time of a sync.
+    pub fsync_latency: Option<Snapshot>,
+}
+
+/// The gateway's own counters, and the registry of everybody's. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    own: Arc<Own>,
+}
+
+#[derive(Debug, Default)]
+struct Own {
+    connections: AtomicI64,
+    streams: AtomicI64,
+    /// Answers by the hundreds of their status: 1xx to 5xx.
+    answers: [AtomicU64; 5],
+}
+
+/// Counts one down when it is dropped.
+pub(crate) struct Open {
+    own: Arc<Own>,
+    gauge: fn(&Own) -> &AtomicI64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        (self.gauge)(&self.own).fetch_sub(1, Relaxed);
+    }
+}
+
+impl Metrics {
+    /// Metrics of a server, those of its log included if it has counters.
+    pub fn new(log: Option<Arc<dyn LogStats>>) -> Metrics {
+        let own = Arc::<Own>::default();
+        let mut registry = Registry::with_prefix("dualstream");
+        registry.register_collector(Box::new(own.clone()));
+        if let Some(log) = log {
+            registry.register_collector(Box::new(OfLog(log)));
+        }
+        Metrics { registry: Arc::new(Mutex::new(registry)), own }
+    }
+
+    /// Adds the counters of a publisher and a hub.
+    pub(crate) fn observe(&self, publisher: &DualPublisher, hub: &Hub) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(OfPublisher(publisher.clone())));
+        registry.register_collector(Box::new(OfHub(hub.clone())));
+    }
+
+    pub(crate) fn connection_opened(&self) -> Open {
+        self.open(|own| &own.connections)
+    }
+
+    pub(crate) fn stream_opened(&self) -> Open {
+        self.open(|own| &own.streams)
+    }
+
+    fn open(&self, gauge: fn(&Own) -> &AtomicI64) -> Open {
+        gauge(&self.own).fetch_add(1, Relaxed);
+        Open { own: self.own.clone(), gauge }
+    }
+
+    pub(crate) fn request_answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.own.answers[class].fetch_add(1, Relaxed);
+    }
+
+    fn text(&self) -> Result<String, fmt::Error> {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::with_capacity(16 << 10);
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+pub(crate) async fn text(State(app): State<Arc<App>>) -> Response {
+    match app.metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+impl Collector for Own {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        page.gauge("connections", "TCP connections open", self.connections.load(Relaxed))?;
+        page.gauge("event_streams", "Server-Sent Events streams open", self.streams.load(Relaxed))?;
+        let help = "HTTP requests answered, by class of status";
+        let mut metric = page.0.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
+        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(&self.answers) {
+            let count = ConstCounter::new(count.load(Relaxed));
+            count.encode(metric.encode_family(&[("status", *class)])?)?;
+        }
+        Ok(())
+    }
+}
+
+struct OfPublisher(DualPublisher);
+struct OfHub(Hub);
+struct OfLog(Arc<dyn LogStats>);
+
+macro_rules! named {
+    ($($collector:ident)*) => {$(
+        impl fmt::Debug for $collector {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($collector))
+            }
+        }
+    )*};
+}
+named!(OfPublisher OfHub OfLog);
+
+impl Collector for OfPublisher {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (mut page, counters) = (Page(encoder), self.0.counters());
+        for (name, help, counter) in [
+            ("events_received", "Events given to the publisher", &counters.events_in),
+            ("events_acked", "Events stored durably", &counters.acked),
+            ("events_duplicate", "Events that stood in the log already", &counters.duplicates),
+            ("events_failed", "Events refused, or of unknown outcome", &counters.failed),
+            ("events_announced", "Messages the bus took", &counters.announced),
+            ("announcements_lost", "Messages the bus did not take", &counters.announcements_lost),
+        ] {
+            page.counter(name, help, counter.load(Relaxed))?;
+        }
+        let waiting = counters.waiting_bytes.load(Relaxed) as i64;
+        page.gauge("publish_queued_bytes", "Bytes of events that wait for the log", waiting)?;
+        let help = "From a publish to its durable ack";
+        page.latency("publish_ack_latency", help, &counters.ack_latency.snapshot())
+    }
+}
+
+impl Collector for OfHub {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (mut page, counters) = (Page(encoder), self.0.counters());
+        for (name, help, counter) in [
+            ("events_delivered", "Items handed to subscriptions", &counters.delivered),
+            ("ring_overruns", "Times a subscription was overrun by its ring", &counters.ring_overruns),
+            ("catch_up_reads", "Pages read for subscriptions that were behind", &counters.catch_up_reads),
+            ("bus_messages", "Messages that came from the bus", &counters.bus_messages),
+            ("bus_messages_lost", "Messages the bus says it lost", &counters.bus_lost),
+            (
+                "bus_messages_rejected",
+                "Messages from the bus that were no announcement",
+                &counters.bus_rejected,
+            ),
+            ("slow_dropped", "Live items dropped because a subscriber was slow", &counters.slow_dropped),
+            ("unrecoverable", "Times a position asked for could not be had", &counters.unrecoverable),
+        ] {
+            page.counter(name, help, counter.load(Relaxed))?;
+        }
+        for (name, help, gauge) in [
+            ("subscriptions", "Subscriptions open", &counters.subscriptions),
+            ("feeds", "Topics with a ring", &counters.feeds),
+            ("bus_subscriptions", "Channels and patterns subscribed on the bus", &counters.bus_subscriptions),
+        ] {
+            page.gauge(name, help, gauge.load(Relaxed))?;
+        }
+        page.gauge("ring_bytes", "Bytes in all rings", counters.ring_bytes.load(Relaxed) as i64)?;
+        let help = "From the append of an event to its delivery";
+        page.latency("delivery_latency", help, &counters.delivery_latency.snapshot())
+    }
+}
+
+impl Collector for OfLog {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (mut page, reading) = (Page(encoder), self.0.read());
+        page.counter("log_fsyncs", "Times the journal was synced", reading.fsyncs)?;
+        page.counter("log_records", "Records made durable", reading.records)?;
+        page.counter("log_written_bytes", "Bytes written to the journal", reading.bytes)?;
+        let store_bytes = i64::try_from(reading.store_bytes).unwrap_or(i64::MAX);
+        page.gauge("log_store_bytes", "Bytes of all topic stores", store_bytes)?;
+        let buckets: Vec<(f64, u64)> =
+            reading.records_per_fsync.iter().map(|&(b, n)| (b as f64, n)).collect();
+        let help = "Records made durable by one sync";
+        page.histogram("log_records_per_fsync", help, None, reading.records as f64, &buckets)?;
+        match reading.fsync_latency {
+            Some(latency) => page.latency("log_fsync_latency", "Time of a sync of the journal", &latency),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A page of metrics while it is written.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(metric)
+    }
+
+    /// One bucket per power of two of a microsecond.
+    fn latency(&mut self, name: &str, help: &str, latency: &Snapshot) -> fmt::Result {
+        let mut buckets: Vec<(f64, u64)> = Vec::new();
+        for step in latency.buckets.chunks(4) {
+            let bound = step.last().map_or(0, |(bound, _)| *bound);
+            let count = step.iter().map(|(_, n)| n).sum();
+            buckets.push((bound as f64 / 1e6, count));
+        }
+        self.histogram(name, help, Some(&Unit::Seconds), latency.sum_us as f64 / 1e6, &buckets)
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        sum: f64,
+        buckets: &[(f64, u64)],
+    ) -> fmt::Result {
+        let mut buckets = buckets.to_vec();
+        let count = buckets.iter().map(|(_, n)| n).sum();
+        buckets.push((f64::MAX, 0));
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+}

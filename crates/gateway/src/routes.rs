@@ -1,0 +1,68 @@
+//! Every method and path, as data: the router is built from this table, and a test holds it against the OpenAPI
+//! document.
+
+use crate::app::App;
+use crate::{Problem, events, health, history, messages, metrics, openapi, page, stream};
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+use std::sync::Arc;
+
+/// One method of one path.
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path, as in OpenAPI. `{channel}` may hold slashes.
+    pub path: &'static str,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// The table.
+pub const ROUTES: [Route; 13] = [
+    Route { method: "POST", path: "/v1/events", handler: || post(events::publish) },
+    Route { method: "GET", path: "/v1/events", handler: || get(history::of_query) },
+    Route { method: "GET", path: "/v1/events/{position}", handler: || get(history::one) },
+    Route { method: "POST", path: "/v1/channels/{channel}/messages", handler: || post(messages::send) },
+    Route { method: "GET", path: "/v1/channels/{channel}/events", handler: || get(history::of_channel) },
+    Route { method: "GET", path: "/v1/channels/{channel}/stream", handler: || get(stream::of_channel) },
+    Route { method: "GET", path: "/v1/stream", handler: || get(stream::of_query) },
+    Route { method: "GET", path: "/health/live", handler: || get(health::live) },
+    Route { method: "GET", path: "/health/ready", handler: || get(health::ready) },
+    Route { method: "GET", path: "/metrics", handler: || get(metrics::text) },
+    Route { method: "GET", path: "/openapi.json", handler: || get(openapi::document) },
+    Route { method: "GET", path: "/", handler: || get(page::html) },
+    Route { method: "GET", path: "/page.js", handler: || get(page::script) },
+];
+
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, (route.handler)());
+    }
+    router
+        .method_not_allowed_fallback(async || {
+            let message = "this path does not take that method";
+            Problem::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        })
+        .fallback(async || {
+            Problem::http(
+                StatusCode::NOT_FOUND,
+                "unknown_path",
+                "there is nothing at this path (/openapi.json)",
+            )
+        })
+        .with_state(app.clone())
+}
+
+/// The parameter of a path: its fourth piece, percent-decoded.
+///
+/// # Errors
+/// 400 `invalid_path` when it is not UTF-8.
+pub(crate) fn parameter(path: &str) -> Result<String, Problem> {
+    let raw = path.split('/').nth(3).unwrap_or_default();
+    let decoded = percent_decode_str(raw).decode_utf8();
+    decoded.map(String::from).map_err(|_| {
+        Problem::http(StatusCode::BAD_REQUEST, "invalid_path", "the path is not percent-encoded UTF-8")
+    })
+}

@@ -62,8 +62,7 @@ impl Histogram {
 
     /// What it holds now. Recordings in the middle of it may be in one number and not yet in another.
     pub fn snapshot(&self) -> Snapshot {
-        let buckets =
-            self.buckets.iter().enumerate().map(|(i, n)| (bound_us(i), n.load(Relaxed))).collect();
+        let buckets = self.buckets.iter().enumerate().map(|(i, n)| (bound_us(i), n.load(Relaxed))).collect();
         Snapshot { buckets, count: self.count.load(Relaxed), sum_us: self.sum_us.load(Relaxed) }
     }
 }

@@ -1,9 +1,11 @@
 //! A record on its way to subscribers: decoded and encoded once, shared by all of them.
 
+use crate::announcement::Announcement;
 use crate::event::codec::{self, Wire};
 use crate::position::{Cursor, Next, Position};
 use crate::record::Record;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -20,6 +22,7 @@ pub struct Entry {
     /// What clients get: id, type, JSON.
     pub wire: LazyWire,
     frames: [OnceLock<Bytes>; Slot::COUNT],
+    announcement: OnceLock<Bytes>,
     /// The cursor after it in a ring: the ring's vector there.
     token_all: OnceLock<Arc<str>>,
     /// The cursor after it in its partition.
@@ -54,6 +57,7 @@ impl Entry {
             append_time_ms: record.append_time_ms,
             wire: LazyWire { position, record, made: OnceLock::new() },
             frames: Default::default(),
+            announcement: OnceLock::new(),
             token_all: OnceLock::new(),
             token_one: OnceLock::new(),
         }
@@ -70,12 +74,23 @@ impl Entry {
         self.frames[slot as usize].get_or_init(|| encode(self)).clone()
     }
 
+    /// What a live subscriber gets for it, without making the whole [`wire`](Entry::wire).
+    pub fn announcement(&self) -> Bytes {
+        self.announcement.get_or_init(|| announce(&self.wire)).clone()
+    }
+
     /// Bytes it counts for: the record, its JSON and one frame, whether they are made yet or not.
     pub(crate) fn weight(&self) -> usize {
         let record = &self.wire.record;
         let value = record.value.as_ref().map_or(0, Bytes::len);
         let key = record.key.as_ref().map_or(0, Bytes::len);
         size_of::<Entry>() + 3 * (value + key) + self.channel.len() + 320
+    }
+
+    /// About how many bytes it is on the wire.
+    pub(crate) fn size(&self) -> usize {
+        let record = &self.wire.record;
+        record.value.as_ref().map_or(0, Bytes::len) + record.key.as_ref().map_or(0, Bytes::len) + 160
     }
 
     /// Token of the cursor after it for a subscription of its channel alone.
@@ -87,6 +102,20 @@ impl Entry {
     pub(crate) fn token_all(&self, vector: impl FnOnce() -> Vec<u64>) -> Arc<str> {
         let make = || Cursor { epoch: self.position.epoch, next: Next::All(vector()) }.to_string().into();
         self.token_all.get_or_init(make).clone()
+    }
+}
+
+fn announce(wire: &LazyWire) -> Bytes {
+    let source_id = String::from_utf8_lossy(wire.record.key.as_deref().unwrap_or_default());
+    let position = wire.position.to_string().into();
+    match wire.record.value.as_deref().and_then(codec::parse) {
+        Some(event) => {
+            Announcement { id: event.id, event_type: event.event_type, source_id, position }.encode()
+        }
+        None => {
+            let (id, event_type) = (Cow::from(&wire.id), Cow::from(&wire.event_type));
+            Announcement { id, event_type, source_id, position }.encode()
+        }
     }
 }
 

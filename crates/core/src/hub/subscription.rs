@@ -1,20 +1,245 @@
-//! One subscription.
+//! One subscription: cursors in the log, and for what is not in the log an inbox.
 
-use super::request::Item;
+use super::feed;
+use super::inbox::{Inbox, Received};
+use super::reader::{Interest, Out, Place, Reader, Step};
+use super::request::{Item, Mode, OnUnrecoverable};
+use super::seen::Seen;
+use super::shared::Shared;
+use super::tap::Tap;
+use crate::Result;
+use crate::channel::Target;
+use crate::namespace::Namespace;
+use crate::position::{Position, Resume};
+use crate::queue::Queued;
+use crate::topic::{Epoch, TopicName};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// A subscription. Dropping it leaves.
-pub struct Subscription {}
+/// How long a new subscription waits for the bus before it goes on without.
+const BUS_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A subscription. It owns no queue of what is in the log: whoever is slow is only a cursor that is behind. Call
+/// [`next`](Subscription::next) again at least with every ping, also when nothing came, so that the cursor of a quiet
+/// channel keeps up. Dropping it leaves.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    id: u64,
+    waker: Arc<Notify>,
+    mode: Mode,
+    targets: Vec<Target>,
+    /// One per topic, by topic name.
+    readers: Vec<Reader>,
+    taps: Vec<Arc<Tap>>,
+    inbox: Arc<Inbox>,
+    /// Positions seen on the bus in topics without a reader.
+    seen: BTreeMap<(TopicName, Epoch, u32), Seen>,
+    /// Whose turn it is: a reader, or after them the inbox.
+    turn: usize,
+    ended: bool,
+}
 
 impl Subscription {
-    /// Waits until there is at least one item, returns up to `bytes_max` worth. Cancel-safe. Empty = ended.
-    pub async fn next(&mut self, bytes_max: usize) -> Vec<Item> {
-        let _ = bytes_max;
-        Vec::new()
+    pub(super) fn new(shared: &Arc<Shared>, targets: Vec<Target>, mode: Mode) -> Result<Subscription> {
+        let waker = Arc::new(Notify::new());
+        let id = shared.enter(&waker)?;
+        let inbox = Arc::new(Inbox::new(waker.clone()));
+        let (shared, readers, taps, seen) = (shared.clone(), Vec::new(), Vec::new(), BTreeMap::new());
+        Ok(Subscription {
+            shared,
+            id,
+            waker,
+            mode,
+            targets,
+            readers,
+            taps,
+            inbox,
+            seen,
+            turn: 0,
+            ended: false,
+        })
     }
 
-    /// Resume token of where the subscription is now.
+    pub(super) fn add_reader(&mut self, interest: Interest, place: Place, policy: OnUnrecoverable) {
+        let reader = Reader::new(&self.shared, self.id, &self.waker, interest, place, policy);
+        self.readers.push(reader);
+    }
+
+    pub(super) fn add_tap(&mut self, place: usize, namespace: &Arc<Namespace>) {
+        let tap = self.shared.tap(&self.targets[place], namespace);
+        tap.join(self.id, &self.inbox, place);
+        self.taps.push(tap);
+    }
+
+    /// Waits until the bus delivers `target`, but not for long: the bus is a hint.
+    pub(super) async fn bus_ready(&self, targets: &[Target]) {
+        let ready = async {
+            while self.taps.iter().any(|tap| targets.contains(&tap.target) && !tap.is_ready()) {
+                self.waker.notified().await;
+            }
+        };
+        // Late is no error: messages until then are lost, as on any bus.
+        let _ = tokio::time::timeout(BUS_WAIT_MAX, ready).await;
+    }
+
+    /// Waits until there is at least one item and returns what there is, about `bytes_max` at most and at least one.
+    /// Empty means ended: the hub was closed, or something was unrecoverable and the subscription was made to end
+    /// then. Cancel-safe: nothing is lost when the future is dropped.
+    pub async fn next(&mut self, bytes_max: usize) -> Vec<Item> {
+        loop {
+            if self.ended || self.shared.is_closed() {
+                return Vec::new();
+            }
+            match self.collect(bytes_max).await {
+                Collected::Items(items) => {
+                    self.shared.counters.delivered.fetch_add(items.len() as u64, Relaxed);
+                    return items;
+                }
+                Collected::Again => feed::yield_now().await,
+                Collected::Nothing(None) => self.waker.notified().await,
+                Collected::Nothing(Some(at)) => {
+                    let _ = tokio::time::timeout_at(at, self.waker.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// Resume token of where the subscription is now; it also moves past what does not match. Empty if nothing it
+    /// subscribed to is in the log.
     pub fn resume(&self) -> Arc<str> {
-        "".into()
+        match self.readers.as_slice() {
+            [reader] => reader.token(),
+            readers => join(&readers.iter().map(Reader::token).collect::<Vec<_>>()),
+        }
+    }
+
+    /// Asks everybody once, in turn.
+    async fn collect(&mut self, bytes_max: usize) -> Collected {
+        let (count, mut again, mut pause) = (self.readers.len() + 1, false, None::<Instant>);
+        for turn in 0..count {
+            let at = (self.turn + turn) % count;
+            let items = match at == self.readers.len() {
+                true => self.fetch(bytes_max),
+                false => match self.readers[at].step(bytes_max) {
+                    Step::Out(out) => {
+                        again = true;
+                        self.items(at, out)
+                    }
+                    Step::Read(read) => {
+                        again = true;
+                        let page = self.shared.log.read(read.clone()).await;
+                        let out = self.readers[at].finish(&read, page);
+                        self.items(at, out)
+                    }
+                    Step::Pause(until) => {
+                        pause = Some(pause.map_or(until, |p| p.min(until)));
+                        Vec::new()
+                    }
+                    Step::Level => Vec::new(),
+                },
+            };
+            if !items.is_empty() {
+                self.turn = (at + 1) % count;
+                return Collected::Items(items);
+            }
+        }
+        if again { Collected::Again } else { Collected::Nothing(pause) }
+    }
+
+    fn items(&mut self, at: usize, out: Vec<Out>) -> Vec<Item> {
+        let mut tokens: Vec<_> = match self.readers.len() {
+            1 => Vec::new(),
+            _ => self.readers.iter().map(Reader::token).collect(),
+        };
+        let mut whole = |token: Arc<str>| match tokens.get_mut(at) {
+            None => token,
+            Some(own) => {
+                *own = token;
+                join(&tokens)
+            }
+        };
+        self.ended |= self.readers[at].is_closed();
+        let mut items = Vec::with_capacity(out.len());
+        for out in out {
+            match out {
+                Out::Unrecoverable { reason, token } => {
+                    self.shared.counters.unrecoverable.fetch_add(1, Relaxed);
+                    let (earliest, latest) = self.readers.iter().map(Reader::ends).unzip();
+                    let (earliest, latest) = (Resume(earliest), Resume(latest));
+                    items.push(Item::Unrecoverable { reason, earliest, latest, resume: whole(token) });
+                }
+                Out::Entry { entry, token } if self.mode == Mode::Reliable => {
+                    items.push(Item::Event { entry, resume: whole(token) });
+                }
+                Out::Entry { entry, .. } => {
+                    if !self.readers[at].was_announced(entry.position) {
+                        let (channel, payload) = (entry.channel.clone(), entry.announcement());
+                        items.push(Item::Announcement { channel, payload });
+                    }
+                }
+            }
+        }
+        items
+    }
+
+    /// What came from the bus.
+    fn fetch(&mut self, bytes_max: usize) -> Vec<Item> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max.max(1) {
+            match self.inbox.pop() {
+                None => break,
+                Some(Queued::Lost(count)) => items.push(Item::Lost(count)),
+                Some(Queued::Item(received)) => {
+                    bytes += received.1.payload.len() + 1;
+                    items.extend(self.receive(received));
+                }
+            }
+        }
+        items
+    }
+
+    fn receive(&mut self, (place, item): Received) -> Option<Item> {
+        let (channel, payload) = (item.channel.clone(), item.payload.clone());
+        let Some((topic, position)) = &item.announced else {
+            // A message that several targets match comes once for each; the first one delivers it.
+            let first = self.targets.iter().position(|t| t.matches(&item.channel));
+            return (first == Some(place)).then_some(Item::Message { channel, payload });
+        };
+        let news = match self.readers.iter_mut().find(|r| r.topic() == topic) {
+            Some(reader) => reader.announced(*position),
+            None => self.is_news(topic, *position),
+        };
+        news.then_some(Item::Announcement { channel, payload })
+    }
+
+    fn is_news(&mut self, topic: &TopicName, position: Position) -> bool {
+        let Position { epoch, partition, offset } = position;
+        let seen = self.seen.entry((topic.clone(), epoch, partition)).or_default();
+        seen.pass(seen.floor_for(offset), offset)
+    }
+}
+
+enum Collected {
+    Items(Vec<Item>),
+    /// Something moved; ask again.
+    Again,
+    Nothing(Option<Instant>),
+}
+
+fn join(tokens: &[Arc<str>]) -> Arc<str> {
+    tokens.join(".").into()
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        for tap in &self.taps {
+            tap.leave(self.id);
+            tap.usage.leave();
+        }
+        self.shared.exit(self.id);
     }
 }

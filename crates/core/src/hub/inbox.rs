@@ -1,0 +1,60 @@
+//! What came from the bus for one subscription and was not fetched yet: bounded in bytes, and only for hints.
+
+use crate::position::Position;
+use crate::queue::{LossyQueue, Queued};
+use crate::topic::TopicName;
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Most bytes that wait for one subscription; an empty inbox takes any one item.
+const INBOX_BYTES_MAX: usize = 1 << 20;
+/// What a queued item costs beside its payload.
+const ITEM_BYTES: usize = 128;
+
+/// A message of the bus, read once for all subscribers.
+#[derive(Debug)]
+pub(super) struct BusItem {
+    pub channel: Arc<str>,
+    pub payload: Bytes,
+    /// What it announces; `None` on a bus-only channel.
+    pub announced: Option<(TopicName, Position)>,
+}
+
+/// An item and the target (its place in the request) it came for.
+pub(super) type Received = (usize, Arc<BusItem>);
+
+/// The inbox of one subscription.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    queue: Mutex<LossyQueue<Received>>,
+    waker: Arc<Notify>,
+}
+
+impl Inbox {
+    pub(super) fn new(waker: Arc<Notify>) -> Inbox {
+        Inbox { queue: Mutex::new(LossyQueue::new(INBOX_BYTES_MAX)), waker }
+    }
+
+    /// Takes an item; false when it was dropped because the subscriber is slow.
+    pub(super) fn push(&self, target: usize, item: &Arc<BusItem>) -> bool {
+        let weight = item.payload.len() + ITEM_BYTES;
+        let taken = self.queue().push((target, item.clone()), weight);
+        self.waker.notify_one();
+        taken
+    }
+
+    /// The oldest item or gap.
+    pub(super) fn pop(&self) -> Option<Queued<Received>> {
+        self.queue().pop()
+    }
+
+    /// Lets the subscription look again.
+    pub(super) fn wake(&self) {
+        self.waker.notify_one();
+    }
+
+    fn queue(&self) -> MutexGuard<'_, LossyQueue<Received>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,143 @@
+//! Where a subscription or a page of history begins.
+
+use super::reader::{Interest, Place};
+use super::request::{RECENT_MAX, Start};
+use super::scan::Scan;
+use super::shared::Shared;
+use super::vector::out_of_bounds;
+use crate::log::Bounds;
+use crate::position::{Cursor, Next, Resume};
+use crate::{Error, ErrorKind, Result};
+use std::cmp::Reverse;
+
+/// Times a reading that begins at the start of the log is tried again when retention moves that start.
+const TRIES_MAX: usize = 4;
+
+/// The places of all topics of a subscription.
+pub(super) async fn begin(shared: &Shared, interests: &[Interest], start: &Start) -> Result<Vec<Place>> {
+    match start {
+        Start::Resume(resume) => resume_at(shared, interests, resume),
+        Start::Recent(count) => recent(shared, interests, (*count).min(RECENT_MAX)).await,
+        Start::Time(time_ms) => {
+            let mut places = Vec::new();
+            for interest in interests {
+                let epoch = shared.log.bounds(&interest.topic)?.epoch;
+                let vector = shared.log.seek(&interest.topic, *time_ms).await?;
+                places.push(Place { epoch, next: interest.at(vector), lost: None });
+            }
+            Ok(places)
+        }
+        Start::Latest => each(shared, interests, |bounds| bounds.latest),
+        Start::Earliest => each(shared, interests, |bounds| bounds.earliest),
+    }
+}
+
+fn each(shared: &Shared, interests: &[Interest], at: fn(Bounds) -> Vec<u64>) -> Result<Vec<Place>> {
+    let place = |interest: &Interest| {
+        let bounds = shared.log.bounds(&interest.topic)?;
+        Ok(Place { epoch: bounds.epoch, next: interest.at(at(bounds)), lost: None })
+    };
+    interests.iter().map(place).collect()
+}
+
+fn resume_at(shared: &Shared, interests: &[Interest], resume: &Resume) -> Result<Vec<Place>> {
+    if resume.0.len() != interests.len() {
+        return Err(mismatch("the position is of other channels: resume with the channels it was given for"));
+    }
+    let place = |(interest, cursor): (&Interest, &Cursor)| {
+        let bounds = shared.log.bounds(&interest.topic)?;
+        let (next, lost) = check(interest, cursor, &bounds)?;
+        Ok(Place { epoch: bounds.epoch, next, lost })
+    };
+    interests.iter().zip(&resume.0).map(place).collect()
+}
+
+/// The next offsets of a client's cursor, and why it cannot be resumed if so.
+///
+/// # Errors
+/// `cursor_mismatch` when it is of another kind of subscription.
+pub(super) fn check(
+    interest: &Interest,
+    cursor: &Cursor,
+    bounds: &Bounds,
+) -> Result<(Next, Option<&'static str>)> {
+    let own = interest.at(bounds.latest.clone());
+    if matches!((&own, &cursor.next), (Next::All(_), Next::One { .. })) {
+        return Err(mismatch(
+            "this is the position of one event or one channel; a pattern or several channels resume from the \
+             position their own stream gave, or begin at a time",
+        ));
+    }
+    if cursor.epoch != bounds.epoch {
+        return Ok((own, Some("epoch")));
+    }
+    let next = match (&own, &cursor.next) {
+        (Next::One { partition: own, .. }, Next::One { partition, .. }) if own != partition => {
+            return Err(mismatch(
+                "the position is of another channel: resume with the channel it was given for",
+            ));
+        }
+        (_, Next::All(offsets)) if offsets.len() != bounds.latest.len() => {
+            return Err(mismatch("the position has another number of partitions: begin at a time instead"));
+        }
+        (_, Next::All(offsets)) => interest.at(offsets.clone()),
+        (_, one) => one.clone(),
+    };
+    let lost = out_of_bounds(&next, bounds);
+    Ok((next, lost))
+}
+
+fn mismatch(message: &'static str) -> Error {
+    Error::invalid("cursor_mismatch", "position", message)
+}
+
+/// The places from which exactly the last `count` events of all topics together follow.
+async fn recent(shared: &Shared, interests: &[Interest], count: usize) -> Result<Vec<Place>> {
+    let mut newest: Vec<(i64, usize)> = Vec::new();
+    let mut places = Vec::new();
+    for (topic, interest) in interests.iter().enumerate() {
+        let (place, times) = last(shared, interest, count).await?;
+        newest.extend(times.into_iter().map(|time| (time, topic)));
+        places.push(place);
+    }
+    if newest.len() <= count {
+        return Ok(places);
+    }
+    newest.sort_by_key(|&(time, topic)| (Reverse(time), topic));
+    newest.truncate(count);
+    for (topic, interest) in interests.iter().enumerate() {
+        let share = newest.iter().filter(|(_, of)| *of == topic).count();
+        places[topic] = last(shared, interest, share).await?.0;
+    }
+    Ok(places)
+}
+
+/// The place from which the last `count` events of one topic follow, and their append times, newest first.
+async fn last(shared: &Shared, interest: &Interest, count: usize) -> Result<(Place, Vec<i64>)> {
+    let mut tries = 1;
+    loop {
+        let bounds = shared.log.bounds(&interest.topic)?;
+        match last_in(shared, interest, bounds, count).await {
+            Err(error) if error.kind() == ErrorKind::Gone && tries < TRIES_MAX => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+async fn last_in(
+    shared: &Shared,
+    interest: &Interest,
+    bounds: Bounds,
+    count: usize,
+) -> Result<(Place, Vec<i64>)> {
+    let Bounds { epoch, earliest, latest } = bounds;
+    let partitions = latest.len();
+    let (from, until) = (interest.at(earliest), interest.at(latest));
+    let mut scan = Scan::new(shared, interest, epoch, &from, &until, partitions, true);
+    let mut times = Vec::new();
+    while times.len() < count && !scan.is_done() {
+        let page = scan.page(count - times.len(), shared.settings.page_bytes_max).await?;
+        times.extend(page.iter().map(|record| record.append_time_ms));
+    }
+    Ok((Place { epoch, next: scan.cursor().next, lost: None }, times))
+}

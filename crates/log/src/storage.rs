@@ -46,6 +46,10 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Bytes that may still be written, and bytes there are in all.
     fn free_bytes(&self) -> io::Result<(u64, u64)>;
+    /// Whether calls may wait for a device, so that reads belong on a thread that may block.
+    fn blocks(&self) -> bool {
+        true
+    }
 }
 
 /// An open file. Handles are independent of the name: a renamed or removed file stays readable through them.
@@ -78,7 +82,10 @@ fn parts(path: &str) -> io::Result<Vec<&str>> {
     }
     let parts: Vec<&str> = path.split('/').collect();
     match parts.iter().any(|p| matches!(*p, "" | "." | "..") || p.contains(['\0', '\\'])) {
-        true => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{path}` is no path inside the storage"))),
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`{path}` is no path inside the storage"),
+        )),
         false => Ok(parts),
     }
 }

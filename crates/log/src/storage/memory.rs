@@ -209,6 +209,10 @@ impl Storage for MemoryStorage {
         let total = disk.capacity.unwrap_or(CAPACITY_BYTES_DEFAULT);
         Ok((total.saturating_sub(disk.tree.space()), total))
     }
+
+    fn blocks(&self) -> bool {
+        false
+    }
 }
 
 struct MemoryFile {

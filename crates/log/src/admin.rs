@@ -1,0 +1,197 @@
+//! Administration of topics by the writer: every change is a new catalog, durable before anybody sees it.
+
+use crate::catalog::Entry;
+use crate::checkpoint::StoreMark;
+use crate::engine::Engine;
+use crate::segment::{segment_path, sidecar_path};
+use crate::store::Store;
+use crate::topic::{self, State, TopicView, dir};
+use crate::window::Window;
+use dualstream_core::topic::{Epoch, TopicAlteration, TopicInfo, TopicName, TopicSpec};
+use dualstream_core::{Error, ErrorKind, Result};
+use std::sync::Arc;
+
+/// Most partitions of a topic.
+const PARTITIONS_MAX: u32 = 10_000;
+
+impl Engine {
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// `topic_exists`, `invalid_partitions`, errors of the storage.
+    pub fn create(&mut self, spec: TopicSpec) -> Result<TopicInfo> {
+        self.check_usable()?;
+        if self.ids.contains_key(&spec.name) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "topic_exists",
+                format!("topic '{}' exists", spec.name),
+            )
+            .with_field("topic"));
+        }
+        check_partitions(spec.partitions)?;
+        let id = self.catalog.next_topic_id;
+        let failed = |e| crate::error::storage("create the topic", e);
+        let active = Store::create_files(&*self.storage, id, spec.partitions).map_err(failed)?;
+        self.storage.sync_dir(topic::DIR).map_err(failed)?;
+        let partitions = spec.partitions as usize;
+        let entry = Entry { spec, epoch: Epoch(self.entropy.next_u64()), trimmed: vec![0; partitions] };
+        let mut catalog = self.catalog.clone();
+        catalog.next_topic_id += 1;
+        catalog.topics.insert(id, entry.clone());
+        catalog.store(&*self.storage)?;
+        self.catalog = catalog;
+        let mark = StoreMark {
+            topic_id: id,
+            segment: 0,
+            byte: active.header_bytes,
+            next: vec![0; partitions],
+            holes_below: vec![0; partitions],
+        };
+        let state = State {
+            epoch: entry.epoch,
+            spec: entry.spec.clone(),
+            segments: Arc::new(vec![active.clone()]),
+            start: vec![0; partitions],
+            ends: vec![0; partitions],
+            end_byte: active.header_bytes,
+            holes_below: vec![0; partitions],
+            bytes: active.header_bytes,
+        };
+        let name = entry.spec.name.clone();
+        let view = TopicView::new(id, name, state, self.storage.clone(), self.cache.clone());
+        let window = Window::new(&[], active.clone());
+        self.add(Store::new(id, &entry, Arc::new(view), self.storage.clone(), window, active, mark));
+        self.describe(&entry.spec.name)
+    }
+
+    /// Takes a store into service.
+    pub fn add(&mut self, store: Store) {
+        self.ids.insert(store.spec.name.clone(), store.id);
+        self.shared.add(store.view.clone());
+        self.stores.insert(store.id, store);
+    }
+
+    /// Changes what is named.
+    ///
+    /// # Errors
+    /// `unknown_topic`, `invalid_partitions`, errors of the storage.
+    pub fn alter(&mut self, name: &TopicName, change: &TopicAlteration) -> Result<TopicInfo> {
+        self.check_usable()?;
+        let id = self.id_of(name)?;
+        let mut catalog = self.catalog.clone();
+        let entry = catalog.topics.get_mut(&id).ok_or_else(|| crate::error::unknown_topic(name))?;
+        if let Some(retention) = change.retention_ms {
+            entry.spec.retention_ms = retention;
+        }
+        if let Some(retention) = change.retention_bytes {
+            entry.spec.retention_bytes = retention;
+        }
+        let more = change.partitions.filter(|&p| p != entry.spec.partitions);
+        if let Some(partitions) = more {
+            check_partitions(partitions)?;
+            if partitions < entry.spec.partitions {
+                return Err(invalid_partitions("the number of partitions cannot be lowered"));
+            }
+            entry.spec.partitions = partitions;
+            entry.trimmed.resize(partitions as usize, 0);
+            entry.epoch = Epoch(self.entropy.next_u64());
+        }
+        let entry = entry.clone();
+        catalog.store(&*self.storage)?;
+        self.catalog = catalog;
+        let sequence = self.journal.sequence() + 1;
+        let store = self.stores.get_mut(&id).expect("every topic of the catalog has a store");
+        store.spec = entry.spec.clone();
+        if let Some(partitions) = more {
+            let grown = store.add_partitions(partitions, sequence);
+            grown.map_err(|e| self.fail(e))?;
+        }
+        let store = &self.stores[&id];
+        store.view.publish(|state| {
+            state.spec = entry.spec.clone();
+            state.epoch = entry.epoch;
+            state.ends.clone_from(&store.next);
+            state.start.resize(store.next.len(), 0);
+            state.holes_below.clone_from(&store.holes_below);
+        });
+        self.describe(name)
+    }
+
+    /// Deletes a topic and its files.
+    ///
+    /// # Errors
+    /// `unknown_topic`, errors of the storage.
+    pub fn delete(&mut self, name: &TopicName) -> Result<()> {
+        self.check_usable()?;
+        let id = self.id_of(name)?;
+        let mut catalog = self.catalog.clone();
+        catalog.topics.remove(&id);
+        catalog.store(&*self.storage)?;
+        self.catalog = catalog;
+        self.ids.remove(name);
+        self.shared.remove(name);
+        if let Some(store) = self.stores.remove(&id) {
+            let gone = Epoch(self.entropy.next_u64());
+            let state = store.view.state();
+            store.view.publish(|state| state.epoch = gone);
+            for segment in state.segments.iter() {
+                self.removals.push(sidecar_path(&dir(id), segment.number));
+                self.removals.push(segment_path(&dir(id), segment.number));
+            }
+            self.removals.push(dir(id));
+        }
+        Ok(())
+    }
+
+    /// Moves the start of each partition up.
+    ///
+    /// # Errors
+    /// `unknown_topic`, `invalid_trim`, errors of the storage.
+    pub fn trim(&mut self, name: &TopicName, below: &[u64]) -> Result<()> {
+        self.check_usable()?;
+        let id = self.id_of(name)?;
+        let next = &self.stores[&id].next;
+        if below.len() != next.len() || below.iter().zip(next).any(|(below, end)| below > end) {
+            return Err(Error::invalid(
+                "invalid_trim",
+                "below",
+                "one offset for each partition, none past its end",
+            ));
+        }
+        let mut catalog = self.catalog.clone();
+        let entry = catalog.topics.get_mut(&id).ok_or_else(|| crate::error::unknown_topic(name))?;
+        entry.trimmed.iter_mut().zip(below).for_each(|(trimmed, &below)| *trimmed = below.max(*trimmed));
+        let trimmed = entry.trimmed.clone();
+        catalog.store(&*self.storage)?;
+        self.catalog = catalog;
+        self.stores[&id].view.publish(|state| {
+            state.start.iter_mut().zip(&trimmed).for_each(|(start, &trimmed)| *start = trimmed.max(*start));
+        });
+        self.retain();
+        Ok(())
+    }
+
+    fn describe(&self, name: &TopicName) -> Result<TopicInfo> {
+        Ok(self.shared.topic(name)?.info())
+    }
+
+    fn id_of(&self, name: &TopicName) -> Result<u32> {
+        self.ids.get(name).copied().ok_or_else(|| crate::error::unknown_topic(name))
+    }
+
+    fn check_usable(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+}
+
+fn check_partitions(partitions: u32) -> Result<()> {
+    if (1..=PARTITIONS_MAX).contains(&partitions) {
+        return Ok(());
+    }
+    Err(invalid_partitions("a topic has 1 to 10000 partitions"))
+}
+
+fn invalid_partitions(message: &'static str) -> Error {
+    Error::invalid("invalid_partitions", "partitions", message).with_limit(u64::from(PARTITIONS_MAX))
+}

@@ -1,0 +1,203 @@
+//! The catalog: which topics there are, and the format of the data directory. A small text file an operator can read,
+//! replaced whole on every change.
+//!
+//! ```text
+//! dualstream-log 1
+//! log 5f0c… next_topic_id=3
+//! topic 1 events epoch=9a41… partitions=12 timestamp=append cleanup=delete retention_ms=604800000 retention_bytes=- trimmed=0,0,…
+//! crc 1c0ffee1
+//! ```
+
+use crate::batch::crc32c;
+use crate::replace::{load, replace};
+use crate::storage::Storage;
+use dualstream_core::topic::{Cleanup, Epoch, TimestampKind, TopicName, TopicSpec};
+use dualstream_core::{Error, ErrorKind, Result};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::str::FromStr;
+
+/// Version of the data directory's format.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+const PATH: &str = "catalog";
+
+/// All topics of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Catalog {
+    /// Random number of this log.
+    pub log_id: u64,
+    /// Id the next topic gets; ids are not reused.
+    pub next_topic_id: u32,
+    /// Topics by id.
+    pub topics: BTreeMap<u32, Entry>,
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub spec: TopicSpec,
+    pub epoch: Epoch,
+    /// Per partition the offset below which records were trimmed.
+    pub trimmed: Vec<u64>,
+}
+
+impl Catalog {
+    /// A catalog without topics.
+    pub fn new(log_id: u64) -> Catalog {
+        Catalog { log_id, next_topic_id: 1, topics: BTreeMap::new() }
+    }
+
+    /// Reads the catalog; `None` in a fresh directory.
+    ///
+    /// # Errors
+    /// `data_dir_newer_format`, `catalog_damaged`, `storage_error`.
+    pub fn load(storage: &dyn Storage) -> Result<Option<Catalog>> {
+        let bytes = load(storage, PATH).map_err(|e| crate::error::storage("read the catalog", e))?;
+        bytes.map(|bytes| parse(&bytes)).transpose()
+    }
+
+    /// Replaces the stored catalog.
+    ///
+    /// # Errors
+    /// `storage_error`, `storage_full`.
+    pub fn store(&self, storage: &dyn Storage) -> Result<()> {
+        replace(storage, PATH, self.print().as_bytes())
+            .map_err(|e| crate::error::storage("write the catalog", e))
+    }
+
+    fn print(&self) -> String {
+        let mut out = format!(
+            "dualstream-log {FORMAT_VERSION}\nlog {:016x} next_topic_id={}\n",
+            self.log_id, self.next_topic_id
+        );
+        for (id, entry) in &self.topics {
+            let spec = &entry.spec;
+            let trimmed: Vec<String> = entry.trimmed.iter().map(u64::to_string).collect();
+            let _ = writeln!(
+                out,
+                "topic {id} {} epoch={} partitions={} timestamp={} cleanup={} retention_ms={} retention_bytes={} trimmed={}",
+                spec.name,
+                entry.epoch,
+                spec.partitions,
+                if spec.timestamp == TimestampKind::Append { "append" } else { "create" },
+                if spec.cleanup == Cleanup::Delete { "delete" } else { "compact" },
+                optional(spec.retention_ms),
+                optional(spec.retention_bytes),
+                trimmed.join(",")
+            );
+        }
+        let crc = crc32c(out.as_bytes());
+        let _ = writeln!(out, "crc {crc:08x}");
+        out
+    }
+}
+
+fn optional(value: Option<u64>) -> String {
+    value.map_or("-".into(), |v| v.to_string())
+}
+
+fn damaged() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "catalog_damaged",
+        "the file 'catalog' in the data directory is damaged; run 'dualstream log repair' or restore a backup",
+    )
+}
+
+fn parse(bytes: &[u8]) -> Result<Catalog> {
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
+    let version = text.strip_prefix("dualstream-log ").and_then(|r| r.split('\n').next());
+    let version: u32 = version.and_then(|v| v.parse().ok()).ok_or_else(damaged)?;
+    if version > FORMAT_VERSION {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "data_dir_newer_format",
+            format!(
+                "the data directory has format {version}, written by a newer dualstream; this one reads up to {FORMAT_VERSION}"
+            ),
+        ));
+    }
+    let (body, crc) = text.rsplit_once("crc ").ok_or_else(damaged)?;
+    if crc.trim_end() != format!("{:08x}", crc32c(body.as_bytes())) {
+        return Err(damaged());
+    }
+    parse_body(body).ok_or_else(damaged)
+}
+
+fn parse_body(body: &str) -> Option<Catalog> {
+    let mut lines = body.lines().skip(1);
+    let mut words = lines.next()?.split(' ').skip(1);
+    let log_id = u64::from_str_radix(words.next()?, 16).ok()?;
+    let next_topic_id = field(words.next()?, "next_topic_id")?.parse().ok()?;
+    let topics = lines.map(parse_topic).collect::<Option<_>>()?;
+    Some(Catalog { log_id, next_topic_id, topics })
+}
+
+fn parse_topic(line: &str) -> Option<(u32, Entry)> {
+    let mut words = line.strip_prefix("topic ")?.split(' ');
+    let id = words.next()?.parse().ok()?;
+    let name = TopicName::new(words.next()?).ok()?;
+    let epoch = Epoch(u64::from_str_radix(field(words.next()?, "epoch")?, 16).ok()?);
+    let partitions = field(words.next()?, "partitions")?.parse().ok()?;
+    let timestamp = match field(words.next()?, "timestamp")? {
+        "append" => TimestampKind::Append,
+        "create" => TimestampKind::Create,
+        _ => return None,
+    };
+    let cleanup = match field(words.next()?, "cleanup")? {
+        "delete" => Cleanup::Delete,
+        "compact" => Cleanup::Compact,
+        _ => return None,
+    };
+    let retention_ms = parse_optional(field(words.next()?, "retention_ms")?)?;
+    let retention_bytes = parse_optional(field(words.next()?, "retention_bytes")?)?;
+    let trimmed: Vec<u64> = field(words.next()?, "trimmed")?
+        .split(',')
+        .map(u64::from_str)
+        .collect::<std::result::Result<_, _>>()
+        .ok()?;
+    let spec = TopicSpec { name, partitions, timestamp, cleanup, retention_ms, retention_bytes };
+    (trimmed.len() == partitions as usize).then_some((id, Entry { spec, epoch, trimmed }))
+}
+
+fn field<'a>(word: &'a str, name: &str) -> Option<&'a str> {
+    word.strip_prefix(name)?.strip_prefix('=')
+}
+
+fn parse_optional(text: &str) -> Option<Option<u64>> {
+    if text == "-" { Some(None) } else { text.parse().ok().map(Some) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::new(0xfeed);
+        for (id, name) in [(1, "events"), (2, "__guards")] {
+            let mut spec = TopicSpec::events(TopicName::new(name).unwrap());
+            spec.retention_bytes = (id == 1).then_some(77);
+            catalog.topics.insert(id, Entry { spec, epoch: Epoch(9), trimmed: vec![u64::from(id); 12] });
+        }
+        catalog.next_topic_id = 3;
+        catalog
+    }
+
+    #[test]
+    fn round_trip() {
+        assert_eq!(parse(catalog().print().as_bytes()).unwrap(), catalog());
+    }
+
+    #[test]
+    fn damage_and_newer_formats_are_told_apart() {
+        let text = catalog().print();
+        for i in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[i] ^= 1;
+            let code = parse(&bytes).unwrap_err().code();
+            assert!(code == "catalog_damaged" || (i == 15 && code == "data_dir_newer_format"), "{i}: {code}");
+        }
+        let newer = text.replacen("dualstream-log 1", "dualstream-log 2", 1);
+        assert_eq!(parse(newer.as_bytes()).unwrap_err().code(), "data_dir_newer_format");
+    }
+}

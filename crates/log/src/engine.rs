@@ -1,0 +1,363 @@
+//! The writer's mind: what a round of commits becomes. Single-threaded; it owns journal, stores and catalog.
+//!
+//! ```text
+//! round(commits)  check guards, topics, identities; give offsets      nothing written yet
+//!   journal       one frame, one sync                                 decided
+//!   stores        copy each topic's batches, index them
+//!   publish       move the watermark, wake readers
+//!   answer
+//! ```
+
+use crate::batch::{Head, Stamp};
+use crate::catalog::Catalog;
+use crate::guards::Guards;
+use crate::journal::{AppendError, FRAME_HEADER_BYTES, Journal};
+use crate::queue::Pending;
+use crate::settings::{Fsync, Settings};
+use crate::shared::Shared;
+use crate::sidecar_cache::SidecarCache;
+use crate::storage::Storage;
+use crate::store::Store;
+use bytes::Bytes;
+use dualstream_core::clock::{Clock, Entropy};
+use dualstream_core::identity::{Comparison, compare};
+use dualstream_core::log::{Appended, Commit, Committed, PartCommitted};
+use dualstream_core::record::NewRecord;
+use dualstream_core::topic::{TimestampKind, TopicName};
+use dualstream_core::transaction::COMMIT_BYTES_MAX;
+use dualstream_core::{Error, ErrorKind, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use tokio::time::Instant;
+
+/// Everything the writer owns.
+pub(crate) struct Engine {
+    pub settings: Settings,
+    pub storage: Arc<dyn Storage>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub shared: Arc<Shared>,
+    pub catalog: Catalog,
+    /// By topic id.
+    pub stores: BTreeMap<u32, Store>,
+    pub ids: HashMap<TopicName, u32>,
+    pub journal: Journal,
+    pub guards: Guards,
+    /// Append time of the last round: never decreases.
+    pub append_time_ms: i64,
+    /// Sequence the last completed checkpoint covers.
+    pub checkpointed: u64,
+    /// Bytes written to the journal since the last checkpoint began.
+    pub bytes_since_checkpoint: u64,
+    /// Frames were written that are not synced (only with [`Fsync::Every`]).
+    pub unsynced: bool,
+    /// Set by a failed sync: the log is read-only from then on.
+    pub failed: Option<Error>,
+    /// Files no reader finds any more, to be removed after the next checkpoint.
+    pub removals: Vec<String>,
+    pub cache: Arc<SidecarCache>,
+    pub round: Round,
+}
+
+/// The round being built.
+#[derive(Default)]
+pub(crate) struct Round {
+    /// Events of this round by topic and identity hash: a second one of the same identity is a duplicate.
+    pending: HashMap<(u32, u64), Vec<PendingEvent>>,
+    /// Topics with records in it, in order of their ids.
+    touched: BTreeMap<u32, u64>,
+    bytes: usize,
+    duplicates: u64,
+}
+
+struct PendingEvent {
+    record: NewRecord,
+    offset: u64,
+}
+
+/// Batches of one topic: where they stand in the frame.
+type Batches = Vec<(Head, Range<usize>)>;
+
+/// A frame ready to be written: the batches of each topic stand together.
+struct Frame {
+    bytes: Vec<u8>,
+    topics: Vec<(u32, Batches)>,
+    batches: u32,
+}
+
+/// Why a round ended early.
+pub(crate) enum Stop {
+    /// The journal has no free file: take a checkpoint, then do the round again.
+    NeedsCheckpoint(Vec<Pending>),
+}
+
+impl Engine {
+    /// Commits what waits in one frame and answers everyone.
+    pub fn commit(&mut self, waiting: Vec<Pending>) -> std::result::Result<(), Stop> {
+        if let Some(error) = self.failed.clone() {
+            waiting.into_iter().for_each(|p| drop(p.answer.send(Err(error.clone()))));
+            return Ok(());
+        }
+        self.append_time_ms = self.append_time_ms.max(self.clock.now_ms());
+        let mut admitted = Vec::with_capacity(waiting.len());
+        for pending in waiting {
+            match self.admit(&pending.commit) {
+                Ok(committed) => admitted.push((pending, committed)),
+                Err(error) => drop(pending.answer.send(Err(error))),
+            }
+        }
+        let duplicates = self.round.duplicates;
+        let written = self.write_round();
+        self.guards.settle(written.is_ok());
+        self.clear_round();
+        match written {
+            Ok(records) => {
+                let counters = &self.shared.counters;
+                counters.commits.fetch_add(admitted.len() as u64, Relaxed);
+                counters.records.fetch_add(records, Relaxed);
+                counters.duplicates.fetch_add(duplicates, Relaxed);
+                admitted
+                    .into_iter()
+                    .for_each(|(pending, committed)| drop(pending.answer.send(Ok(committed))));
+                Ok(())
+            }
+            Err(AppendError::NoFreeFile) => {
+                Err(Stop::NeedsCheckpoint(admitted.into_iter().map(|(p, _)| p).collect()))
+            }
+            Err(AppendError::NotWritten(error)) => {
+                let error = crate::error::storage("write to the log; nothing was stored", error);
+                admitted.into_iter().for_each(|(pending, _)| drop(pending.answer.send(Err(error.clone()))));
+                Ok(())
+            }
+            Err(AppendError::Unknown(error)) => {
+                let unknown = self.fail(error);
+                admitted.into_iter().for_each(|(pending, _)| drop(pending.answer.send(Err(unknown.clone()))));
+                Ok(())
+            }
+        }
+    }
+
+    /// Nothing is written any more; what waits has an unknown outcome.
+    pub fn fail(&mut self, error: std::io::Error) -> Error {
+        let error = Arc::new(error);
+        let with =
+            |kind, code, message: &'static str| Error::new(kind, code, message).with_source(error.clone());
+        tracing::error!(%error, "the log could not be synced; it is read-only until the next start");
+        let later = with(
+            ErrorKind::Unavailable,
+            "log_unavailable",
+            "the log failed to sync its disk and takes nothing until it is started again; nothing was stored",
+        );
+        self.shared.queue.fail(&later);
+        self.failed = Some(later);
+        with(ErrorKind::Unknown, "outcome_unknown", "the log failed to sync its disk; retry with the same id")
+    }
+
+    /// Checks a commit and adds it to the round. An error leaves the round as it was.
+    fn admit(&mut self, commit: &Commit) -> Result<Committed> {
+        self.check(commit)?;
+        let mut known = Vec::new();
+        for part in &commit.parts {
+            let id = self.ids[&part.topic];
+            for record in &part.records {
+                known.push(self.known(id, record)?);
+            }
+        }
+        let mut known = known.into_iter();
+        let mut parts = Vec::with_capacity(commit.parts.len());
+        for part in &commit.parts {
+            let id = self.ids[&part.topic];
+            let place = |record| match known.next().flatten() {
+                Some(appended) => appended,
+                None => self.place(id, part.partition as usize, record),
+            };
+            let records: Vec<Appended> = part.records.iter().map(place).collect();
+            parts.push(PartCommitted { epoch: self.catalog.topics[&id].epoch, records });
+        }
+        let duplicates =
+            parts.iter().flat_map(|p| &p.records).filter(|r| matches!(r, Appended::Duplicate(_)));
+        self.round.duplicates += duplicates.count() as u64;
+        self.guards.stage(commit);
+        Ok(Committed { parts })
+    }
+
+    fn check(&self, commit: &Commit) -> Result<()> {
+        let limit = COMMIT_BYTES_MAX.min(self.journal.body_bytes_max() / 2);
+        let bytes = crate::queue::weight(&commit.parts);
+        if bytes > limit {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "commit_too_large",
+                format!("the commit is {bytes} bytes; the limit is {limit}"),
+            )
+            .with_limit(limit as u64));
+        }
+        if let Some(guard) = &commit.guard {
+            self.guards.check(guard)?;
+        }
+        Guards::check_records(commit)?;
+        for part in &commit.parts {
+            let id = self.ids.get(&part.topic).ok_or_else(|| crate::error::unknown_topic(&part.topic))?;
+            let partitions = self.stores[id].next.len();
+            if part.partition as usize >= partitions {
+                return Err(Error::invalid(
+                    "unknown_partition",
+                    "partition",
+                    format!("'{}' has {partitions} partitions", part.topic),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a record its offset in the round, or finds that it repeats an event of the round.
+    fn place(&mut self, id: u32, partition: usize, record: &NewRecord) -> Appended {
+        let checked = record.identity.filter(|i| i.check).map(|i| (id, i.hash));
+        for earlier in checked.and_then(|key| self.round.pending.get(&key)).into_iter().flatten() {
+            let stored = as_stored(&earlier.record, earlier.offset);
+            if let Some(found) = judge(compare(&stored, record), earlier.offset) {
+                return found;
+            }
+        }
+        let store = self.stores.get_mut(&id).expect("every topic of the catalog has a store");
+        let builder = &mut store.builders[partition];
+        let offset = store.next[partition] + u64::from(builder.count());
+        let own_time = (store.spec.timestamp == TimestampKind::Create)
+            .then(|| record.timestamp_ms.unwrap_or(self.append_time_ms));
+        builder.push(record, own_time);
+        *self.round.touched.entry(id).or_default() += 1;
+        self.round.bytes += record.weight();
+        if let Some(key) = checked {
+            self.round.pending.entry(key).or_default().push(PendingEvent { record: record.clone(), offset });
+        }
+        Appended::Stored(offset)
+    }
+
+    /// Where the same event, or another body under its identity, stands in the log.
+    fn known(&mut self, id: u32, record: &NewRecord) -> Result<Option<Appended>> {
+        let Some(identity) = record.identity.filter(|i| i.check) else { return Ok(None) };
+        let Some(store) = self.stores.get_mut(&id) else { return Ok(None) };
+        let oldest_ms = self.append_time_ms.saturating_sub_unsigned(self.settings.dedup_window_ms);
+        let view = store.view.clone();
+        store.window.find(&view.topic(), identity.hash, |stored| {
+            let visible = stored.offset >= view.start_of(stored.partition);
+            if !visible || stored.append_time_ms < oldest_ms {
+                return None;
+            }
+            judge(compare(stored, record), stored.offset)
+        })
+    }
+
+    /// Writes the round; number of records written.
+    fn write_round(&mut self) -> std::result::Result<u64, AppendError> {
+        if self.round.touched.is_empty() {
+            return Ok(0);
+        }
+        let mut frame = self.build();
+        let body = frame.bytes.len() - FRAME_HEADER_BYTES;
+        self.journal.reserve(body, self.checkpointed)?;
+        let sequence = self.journal.sequence() + 1;
+        for (id, batches) in &frame.topics {
+            let bytes: usize = batches.iter().map(|(_, range)| range.len()).sum();
+            let records = batches.iter().map(|(head, _)| u64::from(head.count)).sum();
+            if let Some(store) = self.stores.get_mut(id) {
+                store
+                    .reserve(bytes as u64, records, sequence, self.settings.segment_bytes)
+                    .map_err(AppendError::NotWritten)?;
+            }
+        }
+        self.journal.append(&mut frame.bytes, self.append_time_ms, frame.batches)?;
+        self.bytes_since_checkpoint += frame.bytes.len() as u64;
+        self.shared.counters.rounds.fetch_add(1, Relaxed);
+        self.shared.counters.journal_bytes.fetch_add(frame.bytes.len() as u64, Relaxed);
+        match self.settings.fsync {
+            Fsync::Always => self.sync().map_err(AppendError::Unknown)?,
+            Fsync::Every(_) => self.unsynced = true,
+        }
+        let bytes = Bytes::from(frame.bytes);
+        let mut records = 0;
+        for (id, batches) in &frame.topics {
+            records += batches.iter().map(|(head, _)| u64::from(head.count)).sum::<u64>();
+            if let Some(store) = self.stores.get_mut(id) {
+                // Decided and durable, but not readable before the next start: as bad as a failed sync.
+                store.append(&bytes, batches).map_err(AppendError::Unknown)?;
+            }
+        }
+        for (id, _) in &frame.topics {
+            if let Some(store) = self.stores.get_mut(id) {
+                store.publish();
+            }
+        }
+        Ok(records)
+    }
+
+    /// Makes everything written durable.
+    pub fn sync(&mut self) -> std::io::Result<()> {
+        let begun = Instant::now();
+        self.journal.sync()?;
+        self.unsynced = false;
+        self.shared.counters.fsyncs.fetch_add(1, Relaxed);
+        self.shared.counters.fsync_latency.record(Instant::now() - begun);
+        Ok(())
+    }
+
+    fn build(&mut self) -> Frame {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + self.round.bytes * 9 / 8 + 4096);
+        bytes.resize(FRAME_HEADER_BYTES, 0);
+        let mut frame = Frame { bytes, topics: Vec::with_capacity(self.round.touched.len()), batches: 0 };
+        for &id in self.round.touched.keys() {
+            let Some(store) = self.stores.get_mut(&id) else { continue };
+            let mut batches = Vec::new();
+            for (partition, builder) in store.builders.iter_mut().enumerate().filter(|(_, b)| !b.is_empty()) {
+                let start = frame.bytes.len();
+                let stamp = Stamp {
+                    topic_id: id,
+                    partition: partition as u32,
+                    base_offset: store.next[partition],
+                    sequence: self.journal.sequence() + 1,
+                    append_time_ms: self.append_time_ms,
+                };
+                let head = builder.finish(&mut frame.bytes, stamp, None, self.settings.compression);
+                batches.push((head, start..frame.bytes.len()));
+            }
+            frame.batches += batches.len() as u32;
+            frame.topics.push((id, batches));
+        }
+        frame
+    }
+
+    fn clear_round(&mut self) {
+        for id in self.round.touched.keys() {
+            if let Some(store) = self.stores.get_mut(id) {
+                store.builders.iter_mut().for_each(crate::batch::Builder::clear);
+            }
+        }
+        self.round.pending.clear();
+        self.round.touched.clear();
+        self.round.bytes = 0;
+        self.round.duplicates = 0;
+    }
+}
+
+fn judge(comparison: Comparison, offset: u64) -> Option<Appended> {
+    match comparison {
+        Comparison::Same => Some(Appended::Duplicate(offset)),
+        Comparison::OtherBody => Some(Appended::Conflict(offset)),
+        Comparison::OtherIdentity => None,
+    }
+}
+
+/// An event of the same round, as it will be stored.
+fn as_stored(record: &NewRecord, offset: u64) -> dualstream_core::record::Record {
+    dualstream_core::record::Record {
+        partition: 0,
+        offset,
+        append_time_ms: 0,
+        timestamp_ms: 0,
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: record.headers.clone(),
+    }
+}

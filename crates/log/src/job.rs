@@ -1,0 +1,105 @@
+//! A checkpoint job: everything that must reach the disk, in order, away from the writer.
+//!
+//! ```text
+//! sync sealed segments, write and sync their sidecars ─▶ sync active segments ─▶ sync directories
+//!      ─▶ replace the checkpoint ─▶ remove what retention gave up
+//! ```
+//! The steps are data, so that a thread runs them in production and a simulation one at a time.
+
+use crate::checkpoint::Checkpoint;
+use crate::segment::{Segment, sidecar_path};
+use crate::sidecar_cache;
+use crate::storage::Storage;
+use crate::topic::TopicView;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// What is left to do, and what it amounts to.
+pub(crate) struct Job {
+    storage: Arc<dyn Storage>,
+    steps: VecDeque<Step>,
+    outcome: Outcome,
+}
+
+/// One call of the storage, or little more.
+pub(crate) enum Step {
+    /// Makes a segment's bytes durable.
+    Sync(Arc<Segment>),
+    /// Writes the sidecar of a sealed segment.
+    Sidecar(Arc<TopicView>, Arc<Segment>),
+    /// Makes a directory durable.
+    SyncDir(String),
+    /// Replaces the checkpoint.
+    Checkpoint(Checkpoint),
+    /// Removes a file, if it is there.
+    Remove(String),
+}
+
+/// What a job amounts to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The error that ended it.
+    pub error: Option<io::Error>,
+    /// The checkpoint it wrote.
+    pub checkpoint: Option<Checkpoint>,
+    /// Topic and number of segments whose sidecar is on disk now.
+    pub sidecars: Vec<(u32, u64)>,
+}
+
+impl Job {
+    pub fn new(storage: Arc<dyn Storage>, steps: VecDeque<Step>) -> Job {
+        Job { storage, steps, outcome: Outcome::default() }
+    }
+
+    /// Does the next step; the outcome when none is left or one failed.
+    pub fn step(&mut self) -> Option<Outcome> {
+        let Some(step) = self.steps.pop_front() else { return Some(std::mem::take(&mut self.outcome)) };
+        match self.run_step(step) {
+            Ok(()) => None,
+            Err(error) => {
+                self.outcome.error = Some(error);
+                Some(std::mem::take(&mut self.outcome))
+            }
+        }
+    }
+
+    /// Does everything.
+    pub fn run(mut self) -> Outcome {
+        loop {
+            if let Some(outcome) = self.step() {
+                return outcome;
+            }
+        }
+    }
+
+    fn run_step(&mut self, step: Step) -> io::Result<()> {
+        match step {
+            Step::Sync(segment) => segment.file.sync(),
+            Step::Sidecar(view, segment) => {
+                // A sidecar is a cache: without it the segment is scanned.
+                match sidecar_cache::write(&*self.storage, &view.dir, &segment) {
+                    Ok(()) => {
+                        segment.seal();
+                        self.outcome.sidecars.push((view.id, segment.number));
+                    }
+                    Err(error) => {
+                        let path = sidecar_path(&view.dir, segment.number);
+                        tracing::warn!(path, %error, "could not write a sidecar; the segment's index stays in memory");
+                    }
+                }
+                Ok(())
+            }
+            Step::SyncDir(dir) => self.storage.sync_dir(&dir),
+            Step::Checkpoint(checkpoint) => {
+                checkpoint.store(&*self.storage)?;
+                self.outcome.checkpoint = Some(checkpoint);
+                Ok(())
+            }
+            Step::Remove(path) => match self.storage.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Opening a data directory: cut the stores to the checkpoint, replay the journal, tell of damage, begin anew.
+//!
+//! ```text
+//! catalog ─▶ checkpoint ─▶ stores, cut ─▶ journal frames after it, in order ─▶ stores ─▶ new checkpoint
+//! ```
+//! A frame that is not whole is a torn tail and ends the replay, unless some frame knows it was synced: then it is
+//! damage; what is whole of it is replayed, the rest is looked for in the stores before they are cut, and what is
+//! found nowhere is reported.
+
+use crate::batch::{HEADER_BYTES, Head};
+use crate::catalog::{Catalog, Entry};
+use crate::checkpoint::{Checkpoint, StoreMark};
+use crate::engine::{Engine, Round};
+use crate::guards::Guards;
+use crate::journal::{self, FILES, Frame, Journal, read_all};
+use crate::reader::next_batch;
+use crate::segment::{Header, Segment, segment_path, sidecar_path};
+use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::sidecar_cache::SidecarCache;
+use crate::storage::{File, Mode, Storage};
+use crate::store::Store;
+use crate::topic::{self, State, TopicView, dir};
+use crate::window::Window;
+use bytes::Bytes;
+use dualstream_core::clock::{Clock, Entropy};
+use dualstream_core::filter::Filter;
+use dualstream_core::log::{GUARDS_TOPIC, Read, Span};
+use dualstream_core::topic::{Epoch, TopicName};
+use dualstream_core::{Error, ErrorKind, Result};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Batches of frames that are damaged, found in the stores: by sequence.
+type Rescued = BTreeMap<u64, Vec<(Head, Bytes)>>;
+
+/// What is to be replayed, in order.
+struct Replay {
+    frames: Vec<Replayed>,
+    sequence: u64,
+    generation: u64,
+    append_time_ms: i64,
+    /// Sequences that are damaged or missing although they were synced.
+    damaged: BTreeSet<u64>,
+}
+
+struct Replayed {
+    sequence: u64,
+    bytes: Bytes,
+    batches: Vec<(Head, Range<usize>)>,
+    /// Batches it should have; `None` when its header is lost.
+    expected: Option<usize>,
+}
+
+/// Opens a data directory.
+pub(crate) fn recover(
+    settings: Settings,
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Engine> {
+    let failed = |e| crate::error::storage("open the data directory", e);
+    storage.create_dir(topic::DIR).map_err(failed)?;
+    storage.create_dir(journal::DIR).map_err(failed)?;
+    storage.sync_dir("").map_err(failed)?;
+    let mut catalog = load_catalog(&*storage, &*entropy)?;
+    let checkpoint = Checkpoint::load(&*storage)?.unwrap_or_default();
+    renew_epochs(&mut catalog, &checkpoint, &*storage, &*entropy)?;
+    let replay = plan(&*storage, &catalog, &checkpoint)?;
+    let shared = Arc::new(Shared::new(settings.queue_bytes_max));
+    let cache = Arc::new(SidecarCache::new(settings.sidecar_cache_bytes_max));
+    let journal = Journal::create(
+        storage.clone(),
+        replay.sequence,
+        replay.generation,
+        catalog.log_id,
+        settings.journal_file_bytes,
+    )
+    .map_err(failed)?;
+    let mut engine = Engine {
+        settings,
+        storage,
+        clock,
+        entropy,
+        shared,
+        stores: BTreeMap::new(),
+        ids: HashMap::new(),
+        journal,
+        guards: Guards::default(),
+        append_time_ms: checkpoint.append_time_ms.max(replay.append_time_ms),
+        checkpointed: 0,
+        bytes_since_checkpoint: 0,
+        unsynced: false,
+        failed: None,
+        removals: Vec::new(),
+        cache,
+        catalog,
+        round: Round::default(),
+    };
+    let rescued = engine.open_stores(&checkpoint, &replay.damaged).map_err(failed)?;
+    engine.replay(replay, rescued).map_err(failed)?;
+    engine.restore_guards()?;
+    engine.first_checkpoint().map_err(failed)?;
+    Ok(engine)
+}
+
+fn load_catalog(storage: &dyn Storage, entropy: &dyn Entropy) -> Result<Catalog> {
+    if let Some(catalog) = Catalog::load(storage)? {
+        return Ok(catalog);
+    }
+    let journal =
+        storage.list(journal::DIR).map_err(|e| crate::error::storage("open the data directory", e))?;
+    let topics = storage.list(topic::DIR).map_err(|e| crate::error::storage("open the data directory", e))?;
+    if !journal.is_empty() || !topics.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "catalog_missing",
+            "the data directory holds a log but no file 'catalog'; restore it from a backup",
+        ));
+    }
+    let catalog = Catalog::new(entropy.next_u64());
+    catalog.store(storage)?;
+    Ok(catalog)
+}
+
+/// Without sync before the ack an unclean end may have lost acknowledged records: their offsets will be given out
+/// again, so no position of before may be taken for one of now.
+fn renew_epochs(
+    catalog: &mut Catalog,
+    checkpoint: &Checkpoint,
+    storage: &dyn Storage,
+    entropy: &dyn Entropy,
+) -> Result<()> {
+    if checkpoint.clean || checkpoint.fsync_always || catalog.topics.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(
+        "the log was not closed in order and its fsync was not 'always': every topic begins a new epoch"
+    );
+    catalog.topics.values_mut().for_each(|entry| entry.epoch = Epoch(entropy.next_u64()));
+    catalog.store(storage)
+}
+
+fn plan(storage: &dyn Storage, catalog: &Catalog, checkpoint: &Checkpoint) -> Result<Replay> {
+    let mut found: Vec<(Frame, Bytes)> = Vec::new();
+    for file in 0..FILES {
+        let scan = journal::scan(storage, file, catalog.log_id)
+            .map_err(|e| crate::error::storage("read the journal", e))?;
+        let bytes = Bytes::from(scan.bytes);
+        found.extend(scan.frames.into_iter().map(|frame| (frame, bytes.clone())));
+    }
+    let generation =
+        found.iter().map(|(f, _)| f.head.generation).max().unwrap_or(0).max(checkpoint.generation);
+    found
+        .retain(|(f, _)| f.head.generation >= checkpoint.generation && f.head.sequence > checkpoint.sequence);
+    found.sort_by_key(|(f, _)| (f.head.sequence, f.head.generation));
+    let durable = found.iter().map(|(f, _)| f.head.durable).max().unwrap_or(0);
+    Ok(chain(found, checkpoint.sequence, durable, generation))
+}
+
+/// The frames that follow each other from `sequence` on, up to the torn tail.
+fn chain(found: Vec<(Frame, Bytes)>, mut sequence: u64, durable: u64, generation: u64) -> Replay {
+    let mut frames = Vec::new();
+    let mut damaged = BTreeSet::new();
+    let mut append_time_ms = i64::MIN;
+    for (frame, bytes) in found {
+        let next = sequence + 1;
+        let torn =
+            (frame.head.sequence > next && next > durable) || (!frame.whole && frame.head.sequence > durable);
+        if torn || frame.head.sequence < next {
+            break;
+        }
+        for missing in next..frame.head.sequence {
+            damaged.insert(missing);
+            frames.push(Replayed {
+                sequence: missing,
+                bytes: Bytes::new(),
+                batches: Vec::new(),
+                expected: None,
+            });
+        }
+        sequence = frame.head.sequence;
+        append_time_ms = append_time_ms.max(frame.head.append_time_ms);
+        if !frame.whole {
+            damaged.insert(sequence);
+        }
+        let expected = Some(frame.head.batches as usize);
+        frames.push(Replayed { sequence, bytes, batches: frame.batches, expected });
+    }
+    Replay { frames, sequence, generation, append_time_ms, damaged }
+}
+
+impl Engine {
+    fn open_stores(&mut self, checkpoint: &Checkpoint, damaged: &BTreeSet<u64>) -> std::io::Result<Rescued> {
+        let mut rescued = Rescued::new();
+        for (id, entry) in self.catalog.topics.clone() {
+            let mark = checkpoint.stores.iter().find(|s| s.topic_id == id).cloned();
+            let mark = mark.unwrap_or_else(|| first_mark(id, &entry));
+            if !damaged.is_empty() {
+                rescue(&*self.storage, &mark, damaged, &mut rescued)?;
+            }
+            let mut store = self.open_store(id, &entry, mark)?;
+            // Partitions were added after the checkpoint: their records need a segment that knows them.
+            store.roll_if_narrow(checkpoint.sequence)?;
+            self.add(store);
+        }
+        Ok(rescued)
+    }
+
+    fn open_store(&self, id: u32, entry: &Entry, mut mark: StoreMark) -> std::io::Result<Store> {
+        // The number of partitions may have been raised after the checkpoint.
+        mark.next.resize(entry.spec.partitions as usize, 0);
+        mark.holes_below.resize(entry.spec.partitions as usize, 0);
+        let mut segments = self.open_sealed(&mark)?;
+        let active = self.open_active(&mut mark)?;
+        let window = Window::new(&segments, active.clone());
+        let sealed_bytes = segments.iter().map(|s| s.file.len()).sum::<std::io::Result<u64>>()?;
+        segments.push(active.clone());
+        let mut start = entry.trimmed.clone();
+        start.iter_mut().zip(&segments[0].start).for_each(|(start, &first)| *start = first.max(*start));
+        // Records the trim or a checkpoint spoke of may be lost with a damaged journal; a start is never past an end.
+        start.iter_mut().zip(&mark.next).for_each(|(start, &end)| *start = end.min(*start));
+        let state = State {
+            epoch: entry.epoch,
+            spec: entry.spec.clone(),
+            segments: Arc::new(segments),
+            start,
+            ends: mark.next.clone(),
+            end_byte: mark.byte,
+            holes_below: mark.holes_below.clone(),
+            bytes: sealed_bytes + mark.byte,
+        };
+        let name = entry.spec.name.clone();
+        let view = TopicView::new(id, name, state, self.storage.clone(), self.cache.clone());
+        Ok(Store::new(id, entry, Arc::new(view), self.storage.clone(), window, active, mark))
+    }
+
+    /// Opens the segments before the checkpoint's active one; removes what was written after it.
+    fn open_sealed(&self, mark: &StoreMark) -> std::io::Result<Vec<Arc<Segment>>> {
+        let dir = dir(mark.topic_id);
+        let mut sealed: Vec<Arc<Segment>> = Vec::new();
+        for number in segment_numbers(&*self.storage, &dir)? {
+            if number >= mark.segment {
+                remove_if_there(&*self.storage, &sidecar_path(&dir, number))?;
+            }
+            if number > mark.segment {
+                remove_if_there(&*self.storage, &segment_path(&dir, number))?;
+            }
+            if number < mark.segment {
+                let file = self.storage.open(&segment_path(&dir, number), Mode::Read)?;
+                let header =
+                    Header::read(&*file)?.filter(|h| h.number == number && h.topic_id == mark.topic_id);
+                let header = header.unwrap_or_else(|| {
+                    self.shared
+                        .report_damage(format!("{}: the header is damaged", segment_path(&dir, number)));
+                    let start =
+                        sealed.last().map_or(vec![0; mark.next.len()], |s| self.end_of(mark.topic_id, s));
+                    Header { topic_id: mark.topic_id, number, sequence: 0, start }
+                });
+                sealed.push(Arc::new(Segment::sealed(header, file)));
+            }
+        }
+        Ok(sealed)
+    }
+
+    fn end_of(&self, topic_id: u32, segment: &Segment) -> Vec<u64> {
+        let dir = dir(topic_id);
+        let topic =
+            crate::segment::Topic { storage: &*self.storage, dir: &dir, id: topic_id, cache: &self.cache };
+        segment
+            .index(&topic)
+            .map_or_else(|_| segment.start.clone(), |index| index.blocks().end_vector().to_vec())
+    }
+
+    /// Opens the checkpoint's active segment, cut to where the checkpoint says, and indexes it.
+    fn open_active(&self, mark: &mut StoreMark) -> std::io::Result<Arc<Segment>> {
+        let dir = dir(mark.topic_id);
+        let path = segment_path(&dir, mark.segment);
+        let file = self.storage.open(&path, Mode::Write)?;
+        let expected = Header::bytes(mark.next.len());
+        let header = match Header::read(&*file)?
+            .filter(|h| h.number == mark.segment && h.topic_id == mark.topic_id)
+        {
+            Some(header) => header,
+            None => {
+                self.shared.report_damage(format!("{path}: the header is damaged or the file is missing"));
+                let header = Header {
+                    topic_id: mark.topic_id,
+                    number: mark.segment,
+                    sequence: 0,
+                    start: mark.next.clone(),
+                };
+                if mark.byte <= expected || file.len()? < expected {
+                    file.write_at(&header.encode(), 0)?;
+                }
+                header
+            }
+        };
+        let length = file.len()?;
+        if length < mark.byte {
+            self.shared.report_damage(format!("{path}: {} bytes are missing at its end", mark.byte - length));
+            mark.byte = length;
+        }
+        file.truncate(mark.byte)?;
+        let segment = Segment::active(header, file.clone());
+        let bytes = Bytes::from(read_all(&*file)?);
+        segment.with_active(|index| {
+            let mut at = segment.header_bytes as usize;
+            let mut end = at;
+            while let Some(head) = next_batch(&bytes, &mut at, mark.topic_id, mark.next.len()) {
+                self.report_hole(&path, end, at);
+                index.push(at as u64, &head, &bytes.slice(at..at + head.bytes));
+                at += head.bytes;
+                end = at;
+            }
+            self.report_hole(&path, end, bytes.len());
+        });
+        Ok(Arc::new(segment))
+    }
+
+    fn report_hole(&self, path: &str, from: usize, until: usize) {
+        if from < until {
+            self.shared.report_damage(format!("{path}: bytes {from} to {until} are damaged"));
+        }
+    }
+
+    fn replay(&mut self, replay: Replay, mut rescued: Rescued) -> std::io::Result<()> {
+        let segment_bytes = self.settings.segment_bytes;
+        for frame in replay.frames {
+            let mut batches: Vec<(Head, Bytes)> =
+                frame.batches.iter().map(|(head, range)| (*head, frame.bytes.slice(range.clone()))).collect();
+            if replay.damaged.contains(&frame.sequence) {
+                self.mend(&mut batches, rescued.remove(&frame.sequence).unwrap_or_default(), &frame);
+            }
+            for (head, bytes) in batches {
+                // A topic that was deleted since has no store any more.
+                let Some(store) = self.stores.get_mut(&head.topic_id) else { continue };
+                let next = store.next.get(head.partition as usize).copied();
+                if next.is_none_or(|next| head.next_offset <= next) {
+                    continue;
+                }
+                store.reserve(head.bytes as u64, u64::from(head.count), frame.sequence, segment_bytes)?;
+                store.append(&bytes, &[(head, 0..head.bytes)])?;
+                store.publish();
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes a damaged frame with what the stores still had of it.
+    fn mend(&self, batches: &mut Vec<(Head, Bytes)>, rescued: Vec<(Head, Bytes)>, frame: &Replayed) {
+        for (head, bytes) in rescued {
+            let known = |(b, _): &(Head, Bytes)| (b.topic_id, b.partition, b.base_offset);
+            if !batches.iter().any(|b| known(b) == (head.topic_id, head.partition, head.base_offset)) {
+                batches.push((head, bytes));
+            }
+        }
+        batches.sort_by_key(|(head, _)| (head.topic_id, head.partition, head.base_offset));
+        let found = batches.len();
+        let whole = frame.expected.is_some_and(|expected| expected == found);
+        let sequence = frame.sequence;
+        self.shared.report_damage(match (whole, frame.expected) {
+            (true, _) => {
+                format!("journal: frame {sequence} is damaged; everything of it was found in the stores")
+            }
+            (false, Some(expected)) => {
+                format!("journal: frame {sequence} is damaged; {found} of its {expected} batches were found")
+            }
+            (false, None) => format!(
+                "journal: frame {sequence} is damaged; {found} batches of it were found in the stores"
+            ),
+        });
+    }
+
+    fn restore_guards(&mut self) -> Result<()> {
+        let Some(name) = TopicName::new(GUARDS_TOPIC).ok().filter(|name| self.ids.contains_key(name)) else {
+            return Ok(());
+        };
+        let snapshot = self.shared.topic(&name)?.snapshot();
+        let mut spans = Span::all(&snapshot.start, &snapshot.ends);
+        while spans.iter().any(|s| s.from < s.until) {
+            let read = Read {
+                topic: name.clone(),
+                epoch: snapshot.epoch,
+                spans: spans.clone(),
+                filter: Filter::All,
+                records_max: 10_000,
+                bytes_max: 1 << 20,
+                reverse: false,
+            };
+            let page = crate::reader::read(&snapshot, &read)?;
+            for record in &page.records {
+                self.guards.restore(record.key.as_deref(), record.value.as_deref());
+            }
+            spans.iter_mut().zip(&page.next).for_each(|(span, &next)| span.from = next);
+        }
+        Ok(())
+    }
+
+    fn first_checkpoint(&mut self) -> std::io::Result<()> {
+        for store in self.stores.values_mut() {
+            store.mark_dirty();
+        }
+        let Some(job) = self.checkpoint_job(false)? else { return Ok(()) };
+        match self.checkpoint_done_or_error(job.run()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn checkpoint_done_or_error(&mut self, mut outcome: crate::job::Outcome) -> Option<std::io::Error> {
+        let error = outcome.error.take();
+        self.checkpoint_done(outcome);
+        error
+    }
+}
+
+fn first_mark(id: u32, entry: &Entry) -> StoreMark {
+    let partitions = entry.spec.partitions as usize;
+    StoreMark {
+        topic_id: id,
+        segment: 0,
+        byte: Header::bytes(partitions),
+        next: vec![0; partitions],
+        holes_below: vec![0; partitions],
+    }
+}
+
+/// Numbers of the segments of a store, ascending.
+pub(crate) fn segment_numbers(storage: &dyn Storage, dir: &str) -> std::io::Result<Vec<u64>> {
+    let names = storage.list(dir)?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|n| n.strip_suffix(".segment")).filter_map(|n| n.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn remove_if_there(storage: &dyn Storage, path: &str) -> std::io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Looks behind the checkpoint's place in a store for batches of damaged frames.
+fn rescue(
+    storage: &dyn Storage,
+    mark: &StoreMark,
+    damaged: &BTreeSet<u64>,
+    rescued: &mut Rescued,
+) -> std::io::Result<()> {
+    let dir = dir(mark.topic_id);
+    for number in segment_numbers(storage, &dir)?.into_iter().filter(|&n| n >= mark.segment) {
+        let file: Arc<dyn File> = storage.open(&segment_path(&dir, number), Mode::Read)?;
+        let bytes = Bytes::from(read_all(&*file)?);
+        let mut at =
+            if number == mark.segment { mark.byte as usize } else { Header::bytes(mark.next.len()) as usize };
+        while at + HEADER_BYTES <= bytes.len() {
+            let Some(head) = next_batch(&bytes, &mut at, mark.topic_id, mark.next.len()) else { break };
+            if damaged.contains(&head.sequence) {
+                let batch = bytes.slice(at..at + head.bytes);
+                rescued.entry(head.sequence).or_default().push((head, batch));
+            }
+            at += head.bytes;
+        }
+    }
+    Ok(())
+}

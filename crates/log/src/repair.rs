@@ -1,0 +1,99 @@
+//! Mending what can be mended in a data directory that no server has open. Nothing is thrown away but caches:
+//! damaged records stay where they are and are reported.
+
+use crate::batch::HEADER_BYTES;
+use crate::catalog::Catalog;
+use crate::checkpoint::{Checkpoint, StoreMark};
+use crate::index::sidecar;
+use crate::journal::{self, FILES, read_all};
+use crate::reader::next_batch;
+use crate::recovery::segment_numbers;
+use crate::replace::load;
+use crate::segment::{Header, segment_path, sidecar_path};
+use crate::storage::{Mode, Storage};
+use crate::topic::dir;
+use dualstream_core::{Error, ErrorKind, Result};
+use std::io;
+
+/// Mends a data directory: removes damaged sidecars (they are rebuilt from their segments) and rebuilds a damaged or
+/// missing checkpoint from stores and journal. Returns what was done, one line each.
+///
+/// # Errors
+/// `catalog_damaged`, `catalog_missing`: the names of topics are nowhere else, restore a backup; `storage_error`.
+pub fn repair(storage: &dyn Storage) -> Result<Vec<String>> {
+    let failed = |e: io::Error| crate::error::storage("repair the data directory", e);
+    let catalog = Catalog::load(storage)?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Corrupt,
+            "catalog_missing",
+            "there is no log here: the file 'catalog' is missing",
+        )
+    })?;
+    let mut done = Vec::new();
+    for &id in catalog.topics.keys() {
+        for number in segment_numbers(storage, &dir(id)).map_err(failed)? {
+            let path = sidecar_path(&dir(id), number);
+            if load(storage, &path).map_err(failed)?.is_some_and(|bytes| !sidecar::is_sound(&bytes)) {
+                storage.remove(&path).map_err(failed)?;
+                done.push(format!("removed the damaged sidecar {path}; it is rebuilt when it is needed"));
+            }
+        }
+    }
+    if !matches!(Checkpoint::load(storage), Ok(Some(_))) {
+        let checkpoint = rebuild_checkpoint(storage, &catalog).map_err(failed)?;
+        checkpoint.store(storage).map_err(failed)?;
+        done.push(format!(
+            "rebuilt the checkpoint; the journal is replayed from round {}",
+            checkpoint.sequence + 1
+        ));
+    }
+    Ok(done)
+}
+
+/// A checkpoint that speaks of every whole batch in the stores, and replays all the journal still has: batches that
+/// are in their store already are passed over.
+fn rebuild_checkpoint(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Checkpoint> {
+    let mut first = u64::MAX;
+    let mut newest = 0;
+    for file in 0..FILES {
+        for frame in journal::scan(storage, file, catalog.log_id)?.frames {
+            first = first.min(frame.head.sequence);
+            newest = newest.max(frame.head.sequence);
+        }
+    }
+    let mut checkpoint = Checkpoint { fsync_always: true, ..Checkpoint::default() };
+    checkpoint.sequence = if first == u64::MAX { newest } else { first - 1 };
+    for (&id, entry) in &catalog.topics {
+        let (mark, sequence, append_time_ms) = mark_of(storage, id, entry.spec.partitions as usize)?;
+        if first == u64::MAX {
+            checkpoint.sequence = checkpoint.sequence.max(sequence);
+        }
+        checkpoint.append_time_ms = checkpoint.append_time_ms.max(append_time_ms);
+        checkpoint.stores.push(mark);
+    }
+    Ok(checkpoint)
+}
+
+/// Where a store ends, by its last segment; highest sequence and append time in it.
+fn mark_of(storage: &dyn Storage, id: u32, partitions: usize) -> io::Result<(StoreMark, u64, i64)> {
+    let dir = dir(id);
+    let segment = segment_numbers(storage, &dir)?.last().copied().unwrap_or(0);
+    let file = storage.open(&segment_path(&dir, segment), Mode::Write)?;
+    let header = Header::read(&*file)?;
+    let mut next = header.map_or_else(|| vec![0; partitions], |h| h.start);
+    next.resize(partitions, 0);
+    let bytes = read_all(&*file)?;
+    let mut at = Header::bytes(partitions) as usize;
+    let (mut end, mut sequence, mut append_time_ms) = (at, 0, i64::MIN);
+    while at + HEADER_BYTES <= bytes.len() {
+        let Some(head) = next_batch(&bytes, &mut at, id, partitions) else { break };
+        next[head.partition as usize] = head.next_offset;
+        sequence = sequence.max(head.sequence);
+        append_time_ms = append_time_ms.max(head.append_time_ms);
+        at += head.bytes;
+        end = at;
+    }
+    file.sync()?;
+    let mark = StoreMark { topic_id: id, segment, byte: end as u64, holes_below: vec![0; next.len()], next };
+    Ok((mark, sequence, append_time_ms))
+}

@@ -1,0 +1,25 @@
+//! Replacing a small file in one step: write beside it, sync, rename, sync the directory.
+
+use crate::journal::read_all;
+use crate::storage::{Mode, Storage};
+use std::io;
+
+/// Makes `path` (in the root directory) hold exactly `bytes`, durably; a crash leaves the old content or the new.
+pub(crate) fn replace(storage: &dyn Storage, path: &str, bytes: &[u8]) -> io::Result<()> {
+    let fresh = format!("{path}.new");
+    let file = storage.open(&fresh, Mode::Write)?;
+    file.truncate(0)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    storage.rename(&fresh, path)?;
+    storage.sync_dir("")
+}
+
+/// Content of a small file; `None` when it is not there.
+pub(crate) fn load(storage: &dyn Storage, path: &str) -> io::Result<Option<Vec<u8>>> {
+    match storage.open(path, Mode::Read) {
+        Ok(file) => read_all(&*file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,256 @@
+//! A segment file of a topic store: batches of all partitions interleaved in commit order.
+//!
+//! ```text
+//!  0 u64 magic "DSSEG001"     8 u32 header length   12 u32 crc32c of the header from 16 on
+//! 16 u32 topic id            20 u32 partitions      24 u64 segment number   32 u64 sequence of the round that began it
+//! 40 u64 … start vector: for each partition the next offset where the segment begins
+//! then batches
+//! ```
+
+use crate::batch::{Head, Records, crc32c};
+use crate::index::blocks::Blocks;
+use crate::index::sources::SourcesBuilder;
+use crate::sidecar_cache::{Sealed, SidecarCache};
+use crate::storage::{File, Storage};
+use bytes::Bytes;
+use dualstream_core::filter::{Filter, source_of};
+use dualstream_core::identity;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, RwLock, RwLockReadGuard, Weak};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"DSSEG001");
+
+/// A segment, as readers and the writer share it.
+pub(crate) struct Segment {
+    pub number: u64,
+    /// Next offset of each partition where it begins.
+    pub start: Vec<u64>,
+    /// Bytes of its header: where the first batch is.
+    pub header_bytes: u64,
+    pub file: Arc<dyn File>,
+    index: RwLock<Index>,
+}
+
+/// Where the index of a segment is.
+pub(crate) enum Index {
+    Active(Box<Active>),
+    /// Its sidecar is on disk; loaded when wanted, owned by the cache.
+    Sealed(Weak<Sealed>),
+}
+
+/// The index of a segment that still grows, or whose sidecar is not written yet.
+pub(crate) struct Active {
+    pub blocks: Blocks,
+    pub sources: SourcesBuilder,
+    /// Identity hash of each record in order; 0 for a record that is no event.
+    pub hashes: Vec<u64>,
+}
+
+/// A stretch of a segment to read.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub index: u32,
+    pub bytes: Range<u64>,
+    /// Next offset of each partition where it begins.
+    pub start: Vec<u64>,
+}
+
+/// The fixed header of a segment file.
+pub(crate) struct Header {
+    pub topic_id: u32,
+    pub number: u64,
+    pub sequence: u64,
+    pub start: Vec<u64>,
+}
+
+impl Header {
+    /// Bytes of the header for so many partitions.
+    pub fn bytes(partitions: usize) -> u64 {
+        40 + 8 * partitions as u64
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![0; 16];
+        out.extend_from_slice(&self.topic_id.to_le_bytes());
+        out.extend_from_slice(&(self.start.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+        self.start.iter().for_each(|o| out.extend_from_slice(&o.to_le_bytes()));
+        let length = out.len() as u32;
+        let crc = crc32c(&out[16..]);
+        out[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        out[8..12].copy_from_slice(&length.to_le_bytes());
+        out[12..16].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads a header; `None` if it is damaged.
+    pub fn read(file: &dyn File) -> io::Result<Option<Header>> {
+        let mut fixed = [0; 40];
+        if file.read_at(&mut fixed, 0)? < fixed.len() {
+            return Ok(None);
+        }
+        let partitions = u32::from_le_bytes([fixed[20], fixed[21], fixed[22], fixed[23]]) as usize;
+        if partitions > 10_000 {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; Header::bytes(partitions) as usize];
+        let whole = file.read_at(&mut bytes, 0)? == bytes.len();
+        Ok(if whole { Header::parse(&bytes) } else { None })
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Header> {
+        let u64_at = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let u32_at = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let sound =
+            u64_at(0)? == MAGIC && u32_at(8)? as usize == bytes.len() && u32_at(12)? == crc32c(&bytes[16..]);
+        let start = (0..u32_at(20)? as usize).map(|p| u64_at(40 + 8 * p)).collect::<Option<_>>()?;
+        sound.then_some(())?;
+        Some(Header { topic_id: u32_at(16)?, number: u64_at(24)?, sequence: u64_at(32)?, start })
+    }
+}
+
+impl Active {
+    pub fn new(start: Vec<u64>, first_byte: u64) -> Active {
+        Active {
+            blocks: Blocks::new(start, first_byte),
+            sources: SourcesBuilder::default(),
+            hashes: Vec::new(),
+        }
+    }
+
+    /// Indexes a checked batch that stands at byte `at`.
+    pub fn push(&mut self, at: u64, head: &Head, batch: &Bytes) {
+        self.blocks.push_batch(at, head);
+        let block = (self.blocks.len() - 1) as u32;
+        let Some(mut records) = Records::open(*head, batch) else { return };
+        while let Some(raw) = records.next_raw() {
+            let key = raw.key.map(|range| records.slice(range));
+            let source = source_of(&records.sets()[raw.set], key);
+            let mut hash = 0;
+            if let Some((source_type, source_id)) = source {
+                self.sources.add(source_type, source_id, block);
+                let value = raw.value.map(|range| records.slice(range));
+                let id = value.and_then(dualstream_core::event::codec::id_of);
+                hash = id.map_or(0, |id| identity::hash(source_type, source_id, id.as_bytes()));
+            }
+            self.hashes.push(hash);
+        }
+    }
+}
+
+impl Segment {
+    /// A segment that grows.
+    pub fn active(header: Header, file: Arc<dyn File>) -> Segment {
+        let header_bytes = Header::bytes(header.start.len());
+        let active = Active::new(header.start.clone(), header_bytes);
+        Segment {
+            number: header.number,
+            start: header.start,
+            header_bytes,
+            file,
+            index: RwLock::new(Index::Active(Box::new(active))),
+        }
+    }
+
+    /// A segment whose sidecar is on disk.
+    pub fn sealed(header: Header, file: Arc<dyn File>) -> Segment {
+        let segment = Segment::active(header, file);
+        segment.seal();
+        segment
+    }
+
+    /// From now on its sidecar is read from disk.
+    pub fn seal(&self) {
+        *self.index.write().expect("no holder of this lock panics") = Index::Sealed(Weak::new());
+    }
+
+    /// Changes the index of a segment that grows; `None` once it is sealed.
+    pub fn with_active<T>(&self, change: impl FnOnce(&mut Active) -> T) -> Option<T> {
+        match &mut *self.index.write().expect("no holder of this lock panics") {
+            Index::Active(active) => Some(change(active)),
+            Index::Sealed(_) => None,
+        }
+    }
+
+    /// Looks at the index of a segment that grows, or whose sidecar is not written yet; `None` once it is sealed.
+    pub fn read_active<T>(&self, look: impl FnOnce(&Active) -> T) -> Option<T> {
+        match &*self.index.read().expect("no holder of this lock panics") {
+            Index::Active(active) => Some(look(active)),
+            Index::Sealed(_) => None,
+        }
+    }
+
+    /// Its index: the live one, or the sidecar's.
+    pub fn index<'a>(&'a self, topic: &Topic<'_>) -> io::Result<Indexed<'a>> {
+        {
+            let guard = self.index.read().expect("no holder of this lock panics");
+            match &*guard {
+                Index::Active(_) => return Ok(Indexed::Active(guard)),
+                Index::Sealed(loaded) => {
+                    if let Some(sealed) = loaded.upgrade() {
+                        return Ok(Indexed::Sealed(sealed));
+                    }
+                }
+            }
+        }
+        let sealed = Arc::new(Sealed::load(topic, self)?);
+        topic.cache.keep(sealed.clone());
+        if let Index::Sealed(loaded) = &mut *self.index.write().expect("no holder of this lock panics") {
+            *loaded = Arc::downgrade(&sealed);
+        }
+        Ok(Indexed::Sealed(sealed))
+    }
+}
+
+/// What loading a sidecar needs to know of the topic.
+pub(crate) struct Topic<'a> {
+    pub storage: &'a dyn Storage,
+    pub dir: &'a str,
+    pub id: u32,
+    pub cache: &'a SidecarCache,
+}
+
+/// The index of a segment, borrowed.
+pub(crate) enum Indexed<'a> {
+    Active(RwLockReadGuard<'a, Index>),
+    Sealed(Arc<Sealed>),
+}
+
+impl Indexed<'_> {
+    /// Its blocks.
+    pub fn blocks(&self) -> &Blocks {
+        match self {
+            Indexed::Active(guard) => match &**guard {
+                Index::Active(active) => &active.blocks,
+                Index::Sealed(_) => unreachable!("the guard is taken only of an active index and held"),
+            },
+            Indexed::Sealed(sealed) => &sealed.blocks,
+        }
+    }
+
+    /// Numbers of the blocks that may hold wanted records, ascending; `None` for all blocks.
+    pub fn wanted(&self, filter: &Filter) -> Option<Vec<u32>> {
+        if *filter == Filter::All {
+            return None;
+        }
+        Some(match self {
+            Indexed::Active(guard) => match &**guard {
+                Index::Active(active) => active.sources.blocks(filter),
+                Index::Sealed(_) => unreachable!("the guard is taken only of an active index and held"),
+            },
+            Indexed::Sealed(sealed) => sealed.sources.blocks(filter),
+        })
+    }
+}
+
+/// File name of a segment.
+pub(crate) fn segment_path(dir: &str, number: u64) -> String {
+    format!("{dir}/{number:020}.segment")
+}
+
+/// File name of a segment's sidecar.
+pub(crate) fn sidecar_path(dir: &str, number: u64) -> String {
+    format!("{dir}/{number:020}.index")
+}

@@ -1,0 +1,226 @@
+//! A topic store as its writer sees it: the active segment, what is not synced yet, the next offsets.
+
+use crate::batch::{Builder, Head};
+use crate::catalog::Entry;
+use crate::checkpoint::StoreMark;
+use crate::index::identities::RECORDS_MAX;
+use crate::segment::{Header, Segment, segment_path};
+use crate::storage::{Mode, Storage};
+use crate::topic::{TopicView, dir};
+use crate::window::Window;
+use bytes::Bytes;
+use dualstream_core::topic::TopicSpec;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Space is reserved ahead of the writer in steps of this.
+const RESERVE_STEP: u64 = 8 << 20;
+
+/// The writer's side of a topic.
+pub(crate) struct Store {
+    pub id: u32,
+    pub spec: TopicSpec,
+    pub view: Arc<TopicView>,
+    pub window: Window,
+    /// Next offset per partition.
+    pub next: Vec<u64>,
+    /// Below these offsets compaction may have left holes.
+    pub holes_below: Vec<u64>,
+    /// The segment the last completed checkpoint found active: older ones may be deleted or rewritten.
+    pub checkpointed_segment: u64,
+    /// One per partition: records of the round being built.
+    pub builders: Vec<Builder>,
+    storage: Arc<dyn Storage>,
+    active: Arc<Segment>,
+    position: u64,
+    reserved: u64,
+    /// Sealed since the last checkpoint: to be synced and given a sidecar.
+    unsynced: Vec<Arc<Segment>>,
+    dirty: bool,
+    directory_dirty: bool,
+}
+
+impl Store {
+    /// The writer's side of a topic whose active segment is `active`, written up to `position`.
+    pub fn new(
+        id: u32,
+        entry: &Entry,
+        view: Arc<TopicView>,
+        storage: Arc<dyn Storage>,
+        window: Window,
+        active: Arc<Segment>,
+        mark: StoreMark,
+    ) -> Store {
+        Store {
+            id,
+            spec: entry.spec.clone(),
+            view,
+            window,
+            builders: mark.next.iter().map(|_| Builder::default()).collect(),
+            next: mark.next,
+            holes_below: mark.holes_below,
+            checkpointed_segment: mark.segment,
+            storage,
+            active,
+            position: mark.byte,
+            reserved: mark.byte,
+            unsynced: Vec::new(),
+            dirty: false,
+            directory_dirty: false,
+        }
+    }
+
+    /// Creates the files of a new topic, durably except for the entry of the topics directory itself.
+    pub fn create_files(storage: &dyn Storage, id: u32, partitions: u32) -> io::Result<Arc<Segment>> {
+        storage.create_dir(&dir(id))?;
+        let segment = create_segment(storage, id, 0, 0, vec![0; partitions as usize])?;
+        segment.file.sync()?;
+        storage.sync_dir(&dir(id))?;
+        Ok(Arc::new(segment))
+    }
+
+    /// Makes sure that `bytes` more can be written: seals the active segment when it is full and reserves the space.
+    /// Nothing readers see changes in what they read.
+    pub fn reserve(&mut self, bytes: u64, records: u64, sequence: u64, segment_bytes: u64) -> io::Result<()> {
+        let held = self.active.read_active(|index| index.hashes.len() as u64).unwrap_or(0);
+        let full = self.position + bytes > segment_bytes || held + records > RECORDS_MAX as u64;
+        if full && held > 0 {
+            self.roll(sequence)?;
+        }
+        let end = self.position + bytes;
+        if end > self.reserved {
+            let target = end.next_multiple_of(RESERVE_STEP.min(segment_bytes)).max(end);
+            self.active.file.allocate(target)?;
+            self.reserved = target;
+        }
+        Ok(())
+    }
+
+    /// Begins another segment when the active one was begun with fewer partitions.
+    pub fn roll_if_narrow(&mut self, sequence: u64) -> io::Result<()> {
+        if self.active.start.len() < self.next.len() { self.roll(sequence) } else { Ok(()) }
+    }
+
+    /// Seals the active segment and begins the next one.
+    pub fn roll(&mut self, sequence: u64) -> io::Result<()> {
+        let number = self.active.number + 1;
+        let next = Arc::new(create_segment(&*self.storage, self.id, number, sequence, self.next.clone())?);
+        self.window.roll(next.clone());
+        self.unsynced.push(std::mem::replace(&mut self.active, next.clone()));
+        self.position = next.header_bytes;
+        self.reserved = self.position;
+        self.directory_dirty = true;
+        self.dirty = true;
+        self.view.publish(|state| {
+            let mut segments = state.segments.to_vec();
+            segments.push(next.clone());
+            state.segments = Arc::new(segments);
+            state.end_byte = next.header_bytes;
+        });
+        Ok(())
+    }
+
+    /// Writes batches that stand one behind the other in `bytes`, and indexes them. Readers do not see them yet.
+    pub fn append(&mut self, bytes: &Bytes, batches: &[(Head, Range<usize>)]) -> io::Result<()> {
+        let Some(first) = batches.first().map(|(_, range)| range.start) else { return Ok(()) };
+        let end = batches.last().map_or(first, |(_, range)| range.end);
+        self.active.file.write_at(&bytes[first..end], self.position)?;
+        let window = &mut self.window;
+        let position = self.position;
+        self.active.with_active(|index| {
+            for (head, range) in batches {
+                let before = index.hashes.len();
+                index.push(position + (range.start - first) as u64, head, &bytes.slice(range.clone()));
+                window.extend(&index.hashes, before);
+            }
+        });
+        for (head, _) in batches {
+            let next = &mut self.next[head.partition as usize];
+            *next = head.next_offset.max(*next);
+        }
+        self.position += (end - first) as u64;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Lets readers see everything appended.
+    pub fn publish(&mut self) {
+        let (next, position) = (&self.next, self.position);
+        self.view.publish(|state| {
+            state.ends.clone_from(next);
+            state.bytes += position.saturating_sub(state.end_byte);
+            state.end_byte = position;
+        });
+    }
+
+    /// What must be synced before a checkpoint may speak of this store: files, and whether the directory too. Sealed
+    /// segments among them get a sidecar.
+    pub fn take_unsynced(&mut self) -> Unsynced {
+        let mut files = Vec::new();
+        if std::mem::take(&mut self.dirty) {
+            files.push(self.active.clone());
+        }
+        let sealed = std::mem::take(&mut self.unsynced);
+        Unsynced {
+            view: self.view.clone(),
+            active: files,
+            sealed,
+            directory: std::mem::take(&mut self.directory_dirty),
+        }
+    }
+
+    /// Where the store stands, for a checkpoint.
+    pub fn mark(&self) -> StoreMark {
+        StoreMark {
+            topic_id: self.id,
+            segment: self.active.number,
+            byte: self.position,
+            next: self.next.clone(),
+            holes_below: self.holes_below.clone(),
+        }
+    }
+
+    /// What is in its files may not be synced, whoever wrote it.
+    pub fn mark_dirty(&mut self) {
+        self.dirty = true;
+        self.directory_dirty = true;
+    }
+
+    /// Whether anything was written since the last checkpoint.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty || !self.unsynced.is_empty()
+    }
+
+    /// Raises the number of partitions: they begin empty in a segment of their own.
+    pub fn add_partitions(&mut self, partitions: u32, sequence: u64) -> io::Result<()> {
+        let count = partitions as usize;
+        self.next.resize(count, 0);
+        self.holes_below.resize(count, 0);
+        self.builders.resize_with(count, Builder::default);
+        self.spec.partitions = partitions;
+        self.roll(sequence)
+    }
+}
+
+/// What a store has to sync.
+pub(crate) struct Unsynced {
+    pub view: Arc<TopicView>,
+    pub active: Vec<Arc<Segment>>,
+    pub sealed: Vec<Arc<Segment>>,
+    pub directory: bool,
+}
+
+fn create_segment(
+    storage: &dyn Storage,
+    topic_id: u32,
+    number: u64,
+    sequence: u64,
+    start: Vec<u64>,
+) -> io::Result<Segment> {
+    let file = storage.open(&segment_path(&dir(topic_id), number), Mode::Write)?;
+    let header = Header { topic_id, number, sequence, start };
+    file.truncate(0)?;
+    file.write_at(&header.encode(), 0)?;
+    Ok(Segment::active(header, file))
+}

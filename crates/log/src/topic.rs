@@ -1,0 +1,152 @@
+//! A topic as its readers see it: what is durable, and where.
+
+use crate::segment::{Segment, Topic};
+use crate::sidecar_cache::SidecarCache;
+use crate::storage::Storage;
+use dualstream_core::log::Bounds;
+use dualstream_core::topic::{Epoch, TopicInfo, TopicName, TopicSpec};
+use std::sync::{Arc, RwLock};
+use tokio::sync::watch;
+
+/// Directory of all topic stores.
+pub(crate) const DIR: &str = "topics";
+
+/// Directory of one topic store.
+pub(crate) fn dir(id: u32) -> String {
+    format!("{DIR}/{id}")
+}
+
+/// The reader's side of a topic. The writer publishes to it; readers take snapshots.
+pub(crate) struct TopicView {
+    pub id: u32,
+    pub name: TopicName,
+    pub dir: String,
+    storage: Arc<dyn Storage>,
+    cache: Arc<SidecarCache>,
+    state: RwLock<State>,
+    /// Changes whenever the state did.
+    changed: watch::Sender<()>,
+}
+
+/// What readers may see.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub epoch: Epoch,
+    pub spec: TopicSpec,
+    /// Oldest first, the last one is active. Never empty.
+    pub segments: Arc<Vec<Arc<Segment>>>,
+    /// First readable offset per partition.
+    pub start: Vec<u64>,
+    /// The watermark: next offset per partition.
+    pub ends: Vec<u64>,
+    /// Bytes of the active segment that may be read.
+    pub end_byte: u64,
+    /// Below these offsets compaction may have left holes.
+    pub holes_below: Vec<u64>,
+    /// Bytes of all segments.
+    pub bytes: u64,
+}
+
+/// A state to read from.
+pub(crate) struct Snapshot {
+    view: Arc<TopicView>,
+    /// Topic number, as in its batches.
+    pub id: u32,
+    state: State,
+}
+
+impl std::ops::Deref for Snapshot {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl Snapshot {
+    /// What loading a sidecar needs to know.
+    pub fn topic(&self) -> Topic<'_> {
+        self.view.topic()
+    }
+
+    /// Bytes of segment `s` (index in [`State::segments`]) that may be read.
+    pub fn end_of(&self, s: usize) -> u64 {
+        if s + 1 == self.segments.len() { self.end_byte } else { u64::MAX }
+    }
+}
+
+impl TopicView {
+    pub fn new(
+        id: u32,
+        name: TopicName,
+        state: State,
+        storage: Arc<dyn Storage>,
+        cache: Arc<SidecarCache>,
+    ) -> TopicView {
+        TopicView {
+            id,
+            name,
+            dir: dir(id),
+            storage,
+            cache,
+            state: RwLock::new(state),
+            changed: watch::Sender::new(()),
+        }
+    }
+
+    /// A state to read from.
+    pub fn snapshot(self: &Arc<Self>) -> Snapshot {
+        Snapshot { view: self.clone(), id: self.id, state: self.state() }
+    }
+
+    /// What loading a sidecar needs to know.
+    pub fn topic(&self) -> Topic<'_> {
+        Topic { storage: &*self.storage, dir: &self.dir, id: self.id, cache: &self.cache }
+    }
+
+    /// First readable offset of a partition.
+    pub fn start_of(&self, partition: u32) -> u64 {
+        let state = self.state.read().expect("no holder of this lock panics");
+        state.start.get(partition as usize).copied().unwrap_or(0)
+    }
+
+    /// What readers see now.
+    pub fn state(&self) -> State {
+        self.state.read().expect("no holder of this lock panics").clone()
+    }
+
+    /// Epoch, start and end.
+    pub fn bounds(&self) -> Bounds {
+        let state = self.state.read().expect("no holder of this lock panics");
+        Bounds { epoch: state.epoch, earliest: state.start.clone(), latest: state.ends.clone() }
+    }
+
+    /// What the topic is now.
+    pub fn info(&self) -> TopicInfo {
+        let state = self.state.read().expect("no holder of this lock panics");
+        TopicInfo { spec: state.spec.clone(), epoch: state.epoch, bytes: state.bytes }
+    }
+
+    /// Changes what readers see and wakes those who wait.
+    pub fn publish(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.write().expect("no holder of this lock panics"));
+        self.changed.send_replace(());
+    }
+
+    /// Resolves when an end is past `ends` or the epoch is another.
+    pub async fn wait(&self, epoch: Epoch, ends: &[u64]) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            {
+                let state = self.state.read().expect("no holder of this lock panics");
+                let past = state.ends.iter().zip(ends).any(|(now, then)| now > then);
+                if state.epoch != epoch || past || state.ends.len() != ends.len() {
+                    return;
+                }
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Upkeep: checkpoints and retention. Decisions are made here by the writer; the slow part is a [`Job`].
+
+use crate::checkpoint::Checkpoint;
+use crate::engine::Engine;
+use crate::job::{Job, Outcome, Step};
+use crate::segment::{Segment, segment_path, sidecar_path};
+use crate::settings::Fsync;
+use crate::store::Store;
+use crate::topic::State;
+use dualstream_core::Error;
+use dualstream_core::topic::Cleanup;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Engine {
+    /// Whether enough was written since the last checkpoint.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.bytes_since_checkpoint >= self.settings.checkpoint_bytes
+            || self.journal.is_half_full(self.checkpointed)
+    }
+
+    /// The job that brings a checkpoint to the disk; `None` when nothing changed since the last one.
+    ///
+    /// # Errors
+    /// A failed sync of the journal (only without sync before the ack).
+    pub fn checkpoint_job(&mut self, clean: bool) -> io::Result<Option<Job>> {
+        let files = std::mem::take(&mut self.removals);
+        let dirty = self.stores.values().any(Store::is_dirty) || self.journal.sequence() > self.checkpointed;
+        if !dirty && !clean && files.is_empty() {
+            return Ok(None);
+        }
+        if self.unsynced {
+            // The stores must never be ahead of the journal on the disk.
+            self.sync()?;
+        }
+        self.bytes_since_checkpoint = 0;
+        let mut steps = VecDeque::new();
+        let mut directories = Vec::new();
+        for store in self.stores.values_mut() {
+            let unsynced = store.take_unsynced();
+            for segment in unsynced.sealed {
+                steps.push_back(Step::Sync(segment.clone()));
+                steps.push_back(Step::Sidecar(unsynced.view.clone(), segment));
+            }
+            steps.extend(unsynced.active.into_iter().map(Step::Sync));
+            if unsynced.directory {
+                directories.push(Step::SyncDir(unsynced.view.dir.clone()));
+            }
+        }
+        steps.extend(directories);
+        steps.push_back(Step::Checkpoint(self.checkpoint(clean)));
+        steps.extend(files.into_iter().map(Step::Remove));
+        Ok(Some(Job::new(self.storage.clone(), steps)))
+    }
+
+    /// Where everything stands now.
+    pub fn checkpoint(&self, clean: bool) -> Checkpoint {
+        Checkpoint {
+            clean,
+            fsync_always: self.settings.fsync == Fsync::Always,
+            sequence: self.journal.sequence(),
+            generation: self.journal.generation(),
+            append_time_ms: self.append_time_ms,
+            stores: self.stores.values().map(Store::mark).collect(),
+        }
+    }
+
+    /// Takes over what a job did. An error is answered to the commits that waited for it; one other than a full disk
+    /// ends the log.
+    pub fn checkpoint_done(&mut self, outcome: Outcome) -> Option<Error> {
+        for (topic, number) in outcome.sidecars {
+            if let Some(store) = self.stores.get_mut(&topic) {
+                store.window.sidecar_written(number);
+            }
+        }
+        if let Some(checkpoint) = outcome.checkpoint {
+            self.checkpointed = checkpoint.sequence;
+            self.shared.counters.checkpoints.fetch_add(1, Relaxed);
+            for mark in checkpoint.stores {
+                if let Some(store) = self.stores.get_mut(&mark.topic_id) {
+                    store.checkpointed_segment = mark.segment;
+                }
+            }
+        }
+        let error = outcome.error?;
+        if error.kind() == io::ErrorKind::StorageFull {
+            tracing::warn!(%error, "no space for a checkpoint; trying again later");
+            return Some(crate::error::storage("take a checkpoint; nothing was stored", error));
+        }
+        Some(self.fail(error))
+    }
+
+    /// Gives up what retention allows: whole sealed segments, oldest first, that the last checkpoint covers.
+    pub fn retain(&mut self) {
+        let now = self.append_time_ms.max(self.clock.now_ms());
+        let mut bytes = 0;
+        for store in self.stores.values_mut() {
+            let state = store.view.state();
+            let gone = expired(store, &state, now);
+            if gone > 0 {
+                self.removals.extend(remove_oldest(store, &state, gone));
+            }
+            let oldest_ms = now.saturating_sub_unsigned(self.settings.dedup_window_ms);
+            let oldest = store.view.state().segments[0].number;
+            let records_max = self.settings.dedup_ids_max.saturating_mul(store.next.len() as u64);
+            let view = store.view.clone();
+            store.window.forget(&view.topic(), oldest, oldest_ms, records_max);
+            bytes += store.view.state().bytes;
+        }
+        self.shared.counters.store_bytes.store(bytes, Relaxed);
+    }
+}
+
+/// How many of the oldest segments may go.
+fn expired(store: &Store, state: &State, now_ms: i64) -> usize {
+    let covered = |segment: &Segment| segment.number < store.checkpointed_segment;
+    let topic = store.view.topic();
+    let mut bytes = state.bytes;
+    let mut gone = 0;
+    for (segment, next) in state.segments.iter().zip(state.segments.iter().skip(1)) {
+        let trimmed = next.start.iter().zip(&state.start).all(|(next, start)| next <= start);
+        let by_size = store.spec.retention_bytes.is_some_and(|limit| bytes > limit);
+        let by_age = store.spec.retention_ms.is_some_and(|limit| {
+            let newest = segment.index(&topic).map(|index| index.blocks().append_time_max());
+            newest.is_ok_and(|newest| newest < now_ms.saturating_sub_unsigned(limit))
+        });
+        let retained = store.spec.cleanup == Cleanup::Compact || !(by_size || by_age);
+        if !covered(segment) || (retained && !trimmed) {
+            break;
+        }
+        bytes = bytes.saturating_sub(segment.file.len().unwrap_or(0));
+        gone += 1;
+    }
+    gone
+}
+
+/// Hides the oldest `count` segments from readers; the files to remove, oldest first.
+pub(crate) fn remove_oldest(store: &Store, state: &State, count: usize) -> Vec<String> {
+    let (old, kept) = state.segments.split_at(count);
+    let freed: u64 = old.iter().map(|s| s.file.len().unwrap_or(0)).sum();
+    store.view.publish(|state| {
+        state.segments = Arc::new(kept.to_vec());
+        let first = &state.segments[0].start;
+        state.start.iter_mut().zip(first).for_each(|(start, &first)| *start = first.max(*start));
+        state.bytes = state.bytes.saturating_sub(freed);
+    });
+    let paths =
+        |s: &Arc<Segment>| [sidecar_path(&store.view.dir, s.number), segment_path(&store.view.dir, s.number)];
+    old.iter().flat_map(paths).collect()
+}

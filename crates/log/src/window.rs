@@ -1,0 +1,174 @@
+//! The dedup window of a topic: which event identities stand in the log, and where.
+//!
+//! Recent segments keep a map in memory; a segment whose sidecar is written keeps a filter in memory and its sorted
+//! hashes on disk. A hit is always verified against the record, so a collision of hashes costs a read, never an event.
+
+use crate::batch::Records;
+use crate::index::identities::{Filter, HashBuilder};
+use crate::reader::{next_batch, storage_error};
+use crate::segment::{Segment, Topic};
+use crate::sidecar_cache::load_identities;
+use crate::storage::File;
+use dualstream_core::Result;
+use dualstream_core::record::Record;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Identity hash → ordinal of the record in its segment.
+type Map = HashMap<u64, u32, HashBuilder>;
+
+/// The identities of one topic.
+pub(crate) struct Window {
+    active: Arc<Segment>,
+    map: Map,
+    /// Sealed segments inside the window, oldest first.
+    sealed: Vec<Sealed>,
+}
+
+struct Sealed {
+    segment: Arc<Segment>,
+    identities: Identities,
+}
+
+enum Identities {
+    /// The sidecar is not written yet.
+    Map(Map),
+    /// Not looked at since the start.
+    OnDisk,
+    /// Filter in memory, hashes in the sidecar.
+    Filtered { filter: Filter, sidecar: Arc<dyn File>, offset: u64, count: u64 },
+}
+
+impl Window {
+    /// A window over the sealed segments of a topic, oldest first, and its active one.
+    pub fn new(sealed: &[Arc<Segment>], active: Arc<Segment>) -> Window {
+        let on_disk =
+            |segment: &Arc<Segment>| Sealed { segment: segment.clone(), identities: Identities::OnDisk };
+        let sealed = sealed.iter().map(on_disk).collect();
+        let mut window = Window { active: active.clone(), map: Map::default(), sealed };
+        active.with_active(|index| window.extend(&index.hashes, 0));
+        window
+    }
+
+    /// Adds the hashes of the active segment from ordinal `from` on.
+    pub fn extend(&mut self, hashes: &[u64], from: usize) {
+        for (ordinal, &hash) in hashes.iter().enumerate().skip(from).filter(|(_, h)| **h != 0) {
+            self.map.insert(hash, ordinal as u32);
+        }
+    }
+
+    /// The active segment was sealed; another one grows now.
+    pub fn roll(&mut self, active: Arc<Segment>) {
+        let segment = std::mem::replace(&mut self.active, active);
+        let identities = Identities::Map(std::mem::take(&mut self.map));
+        self.sealed.push(Sealed { segment, identities });
+    }
+
+    /// The sidecar of a segment is on disk.
+    pub fn sidecar_written(&mut self, number: u64) {
+        if let Some(sealed) = self.sealed.iter_mut().find(|s| s.segment.number == number) {
+            sealed.identities = Identities::OnDisk;
+        }
+    }
+
+    /// Forgets segments before `oldest`, those last appended to before `time_ms`, and those more than `records_max`
+    /// records back.
+    pub fn forget(&mut self, topic: &Topic<'_>, oldest: u64, time_ms: i64, records_max: u64) {
+        let mut newer = 0;
+        let mut keep = self.sealed.len();
+        for (i, sealed) in self.sealed.iter().enumerate().rev() {
+            // A segment whose index cannot be read now is kept: forgetting too late costs memory only.
+            let (records, newest_ms) = sealed
+                .segment
+                .index(topic)
+                .map_or((0, i64::MAX), |index| (index.blocks().records(), index.blocks().append_time_max()));
+            if newer > records_max || sealed.segment.number < oldest || newest_ms < time_ms {
+                break;
+            }
+            newer += records;
+            keep = i;
+        }
+        self.sealed.drain(..keep);
+    }
+
+    /// Records whose identity has this hash, newest first, until `take` returns something.
+    ///
+    /// # Errors
+    /// `storage_error`.
+    pub fn find<T>(
+        &mut self,
+        topic: &Topic<'_>,
+        hash: u64,
+        mut take: impl FnMut(&Record) -> Option<T>,
+    ) -> Result<Option<T>> {
+        if let Some(&ordinal) = self.map.get(&hash)
+            && let Some(record) = record_at(topic, &self.active, ordinal)?
+            && let Some(found) = take(&record)
+        {
+            return Ok(Some(found));
+        }
+        for sealed in self.sealed.iter_mut().rev() {
+            for ordinal in sealed.candidates(topic, hash)? {
+                if let Some(record) = record_at(topic, &sealed.segment, ordinal)?
+                    && let Some(found) = take(&record)
+                {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Sealed {
+    fn candidates(&mut self, topic: &Topic<'_>, hash: u64) -> Result<Vec<u32>> {
+        if let Identities::OnDisk = self.identities {
+            let loaded = load_identities(topic, &self.segment).map_err(storage_error)?;
+            self.identities = Identities::Filtered {
+                filter: loaded.filter,
+                sidecar: loaded.sidecar,
+                offset: loaded.offset,
+                count: loaded.count,
+            };
+        }
+        match &self.identities {
+            Identities::Map(map) => Ok(map.get(&hash).copied().into_iter().collect()),
+            Identities::Filtered { filter, sidecar, offset, count } => match filter.may_contain(hash) {
+                true => {
+                    crate::index::identities::search(&**sidecar, *offset, *count, hash).map_err(storage_error)
+                }
+                false => Ok(Vec::new()),
+            },
+            Identities::OnDisk => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The record with that ordinal in a segment; `None` where it is damaged.
+fn record_at(topic: &Topic<'_>, segment: &Segment, ordinal: u32) -> Result<Option<Record>> {
+    let (range, first) = {
+        let index = segment.index(topic).map_err(storage_error)?;
+        let blocks = index.blocks();
+        let Some(block) = blocks.block_of_ordinal(u64::from(ordinal)) else { return Ok(None) };
+        (blocks.block_range(block), blocks.first_ordinal(block))
+    };
+    let mut bytes = vec![0; (range.end - range.start) as usize];
+    let filled = segment.file.read_at(&mut bytes, range.start).map_err(storage_error)?;
+    bytes.truncate(filled);
+    let bytes = bytes::Bytes::from(bytes);
+    let (mut at, mut seen) = (0, first);
+    while let Some(head) = next_batch(&bytes, &mut at, topic.id, segment.start.len()) {
+        let end = seen + u64::from(head.count);
+        if u64::from(ordinal) < end {
+            let mut records = match Records::open(head, &bytes.slice(at..at + head.bytes)) {
+                Some(records) => records,
+                None => return Ok(None),
+            };
+            let raw = (seen..=u64::from(ordinal)).map_while(|_| records.next_raw()).last();
+            return Ok(raw.map(|raw| records.record(&raw)));
+        }
+        seen = end;
+        at += head.bytes;
+    }
+    Ok(None)
+}

@@ -22,8 +22,8 @@ use dualstream_core::publisher::{DualPublisher, Failure, Receipt};
 use dualstream_core::{Error, ErrorKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -60,15 +60,16 @@ pub(crate) async fn answer(app: Arc<App>, inflow: Inflow, is_streaming: bool) ->
     while let Some(outcomes) = ingest.next().await {
         summary.add(outcomes);
     }
-    let status = match (&ingest.fault, summary.failed) {
-        (Some(fault), _) => fault.status(),
-        (None, 0) => StatusCode::OK,
-        (None, _) => StatusCode::MULTI_STATUS,
-    };
+    if let Some(fault) = ingest.fault.take() {
+        let counts =
+            [("stored", summary.stored), ("duplicates", summary.duplicates), ("failed", summary.failed)];
+        return Err(counts.into_iter().fold(fault, |fault, (name, count)| fault.with_count(name, count)));
+    }
+    let status = if summary.failed == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
     let mut response =
         (status, [(CONTENT_TYPE, "application/json")], summary.finish(&ingest)).into_response();
-    if ingest.fault.is_some() || ingest.stopped.is_some() {
-        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    if ingest.stopped.is_some() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }

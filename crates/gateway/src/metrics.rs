@@ -214,8 +214,8 @@ impl Collector for OfLog {
         page.counter("log_written_bytes", "Bytes written to the journal", reading.bytes)?;
         let store_bytes = i64::try_from(reading.store_bytes).unwrap_or(i64::MAX);
         page.gauge("log_store_bytes", "Bytes of all topic stores", store_bytes)?;
-        let buckets: Vec<(f64, u64)> =
-            reading.records_per_fsync.iter().map(|&(b, n)| (b as f64, n)).collect();
+        let bounded = reading.records_per_fsync.iter().map(|&(bound, n)| (bound as f64, n));
+        let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, 0)]).collect();
         let help = "Records made durable by one sync";
         page.histogram("log_records_per_fsync", help, None, reading.records as f64, &buckets)?;
         match reading.fsync_latency {
@@ -239,14 +239,18 @@ impl Page<'_> {
         ConstGauge::new(value).encode(metric)
     }
 
-    /// One bucket per power of two of a microsecond.
+    /// One bucket per power of two, from 16 microseconds to about a minute.
     fn latency(&mut self, name: &str, help: &str, latency: &Snapshot) -> fmt::Result {
         let mut buckets: Vec<(f64, u64)> = Vec::new();
+        let mut count = 0;
         for step in latency.buckets.chunks(4) {
             let bound = step.last().map_or(0, |(bound, _)| *bound);
-            let count = step.iter().map(|(_, n)| n).sum();
-            buckets.push((bound as f64 / 1e6, count));
+            count += step.iter().map(|(_, n)| n).sum::<u64>();
+            if (16..1 << 26).contains(&bound) {
+                buckets.push((bound as f64 / 1e6, std::mem::take(&mut count)));
+            }
         }
+        buckets.push((f64::INFINITY, count));
         self.histogram(name, help, Some(&Unit::Seconds), latency.sum_us as f64 / 1e6, &buckets)
     }
 
@@ -258,10 +262,8 @@ impl Page<'_> {
         sum: f64,
         buckets: &[(f64, u64)],
     ) -> fmt::Result {
-        let mut buckets = buckets.to_vec();
         let count = buckets.iter().map(|(_, n)| n).sum();
-        buckets.push((f64::MAX, 0));
         let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        metric.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
     }
 }

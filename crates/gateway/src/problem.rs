@@ -80,8 +80,13 @@ impl Problem {
     }
 
     /// Says which element of the request it is about.
-    pub fn at_index(mut self, index: usize) -> Problem {
-        self.further.push(("index", Member::Number(index as u64)));
+    pub fn at_index(self, index: usize) -> Problem {
+        self.with_count("index", index as u64)
+    }
+
+    /// Adds a member that is a number.
+    pub fn with_count(mut self, name: &'static str, count: u64) -> Problem {
+        self.further.push((name, Member::Number(count)));
         self
     }
 

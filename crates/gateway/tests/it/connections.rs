@@ -1,0 +1,82 @@
+//! Deadlines, limits and the end of connections.
+
+use crate::server::Server;
+use crate::wire::{JSON, Wire, get, post};
+use dualstream_core::bus::Health;
+use dualstream_gateway::Settings;
+use std::time::Duration;
+
+const SHORT: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn slow_headers_are_cut_off() {
+    let server = Server::with(Settings { header_deadline: SHORT, ..Settings::default() }).await;
+    for beginning in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n", &get("/health/live")] {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send(beginning).await;
+        assert!(wire.is_closed().await, "{beginning:?}");
+    }
+}
+
+#[tokio::test]
+async fn slow_bodies_are_cut_off() {
+    let server = Server::with(Settings { body_grace: SHORT, ..Settings::default() }).await;
+    for (kind, code) in [(JSON, "body_too_slow"), ("Content-Type: application/x-ndjson\r\n", "body_too_slow")]
+    {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send(format!("POST /v1/events HTTP/1.1\r\nHost: x\r\n{kind}Content-Length: 100\r\n\r\n[")).await;
+        let answer = wire.answer().await.unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (408, code), "{}", answer.body);
+        assert!(wire.is_closed().await);
+    }
+}
+
+#[tokio::test]
+async fn connections_past_the_limit_are_told_so() {
+    let server = Server::with(Settings { connections_max: 1, ..Settings::default() }).await;
+    let mut first = Wire::connect(server.address).await;
+    assert_eq!(first.ask(get("/health/live")).await.status, 200);
+    let mut second = Wire::connect(server.address).await;
+    let answer = second.ask(get("/health/live")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "too_many_connections"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(second.is_closed().await);
+    assert_eq!(first.ask(get("/health/live")).await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_past_the_budget_are_refused_and_may_be_sent_again() {
+    let server = Server::with(Settings { bodies_bytes_max: 8 << 10, ..Settings::default() }).await;
+    let mut wire = Wire::connect(server.address).await;
+    let answer = wire.ask(post("/v1/events", JSON, " ".repeat(9 << 10))).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
+    assert_eq!((answer.json()["retryable"].as_bool(), answer.header("retry-after")), (Some(true), Some("1")));
+}
+
+#[tokio::test]
+async fn readiness_tells_the_truth_about_each_part() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(server.address).await;
+    let down = || Health::Down { since_ms: 1_700_000_000_123, reason: "no route".into() };
+    assert_eq!(wire.ask(get("/health/live")).await.status, 200);
+    let answer = wire.ask(get("/health/ready")).await;
+    assert_eq!(answer.body, r#"{"status":"ready","log":{"status":"up"},"bus":{"status":"up"}}"#);
+    *server.parts.bus.lock().unwrap() = down();
+    let answer = wire.ask(get("/health/ready")).await;
+    assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("degraded")));
+    assert_eq!(answer.json()["bus"]["since"], "2023-11-14T22:13:20.123Z");
+    *server.parts.log.lock().unwrap() = down();
+    let answer = wire.ask(get("/health/ready")).await;
+    assert_eq!((answer.status, answer.json()["log"]["reason"].as_str()), (503, Some("no route")));
+}
+
+#[tokio::test]
+async fn shutdown_closes_idle_connections_and_accepts_no_more() {
+    let mut server = Server::start().await;
+    let mut idle = Wire::connect(server.address).await;
+    assert_eq!(idle.ask(get("/health/live")).await.status, 200);
+    server.stop();
+    assert!(idle.is_closed().await);
+    (&mut server.task).await.unwrap();
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
+}

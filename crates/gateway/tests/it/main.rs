@@ -1,0 +1,12 @@
+//! The gateway from outside: raw bytes over TCP against a server in this process, over a log of twelve partitions in
+//! memory.
+
+mod bad_requests;
+mod connections;
+mod documents;
+mod event_streams;
+mod publishing;
+mod reading;
+mod server;
+mod tiny_log;
+mod wire;

@@ -1,0 +1,103 @@
+//! A gateway in this process, and everything under it.
+
+use crate::tiny_log::{FIRST_MS, TinyLog};
+use dualstream_core::bus::{Bus, Health};
+use dualstream_core::hub::{self, Hub};
+use dualstream_core::memory::bus::MemoryBus;
+use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
+use dualstream_core::publisher::{self, DualPublisher};
+use dualstream_core::testing::{ManualClock, SeededEntropy};
+use dualstream_core::topic::TopicName;
+use dualstream_gateway::{Gateway, LogReading, LogStats, Metrics, Settings, Status};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A running server; it stops when this is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pub log: Arc<TinyLog>,
+    pub bus: MemoryBus,
+    pub parts: Arc<Parts>,
+    stop: watch::Sender<bool>,
+    pub task: JoinHandle<()>,
+}
+
+/// What the parts behind the gateway say of themselves.
+pub struct Parts {
+    pub log: Mutex<Health>,
+    pub bus: Mutex<Health>,
+}
+
+impl Status for Parts {
+    fn log(&self) -> Health {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn bus(&self) -> Health {
+        self.bus.lock().unwrap().clone()
+    }
+}
+
+struct Stats;
+
+impl LogStats for Stats {
+    fn read(&self) -> LogReading {
+        LogReading {
+            fsyncs: 7,
+            records: 21,
+            records_per_fsync: vec![(1, 3), (8, 4)],
+            ..LogReading::default()
+        }
+    }
+}
+
+impl Server {
+    pub async fn start() -> Server {
+        Server::with(Settings { drain: std::time::Duration::from_millis(200), ..Settings::default() }).await
+    }
+
+    pub async fn with(settings: Settings) -> Server {
+        let (log, bus) = (Arc::new(TinyLog::new()), MemoryBus::default());
+        let namespaces =
+            Namespaces::new(vec![namespace("chat", Stream::Dual), namespace("ai", Stream::Bus)], None);
+        let seams: (Arc<TinyLog>, Arc<dyn Bus>) = (log.clone(), Arc::new(bus.clone()));
+        let publisher = DualPublisher::new(
+            publisher::Settings::default(),
+            seams.0.clone(),
+            seams.1.clone(),
+            namespaces.clone(),
+            Arc::new(ManualClock::new(FIRST_MS)),
+            Arc::new(SeededEntropy::new(1)),
+        );
+        let (hub, runner) = Hub::new(hub::Settings::default(), seams.0, seams.1, namespaces);
+        let parts = Arc::new(Parts { log: Mutex::new(Health::Up), bus: Mutex::new(Health::Up) });
+        let metrics = Metrics::new(Some(Arc::new(Stats)));
+        let gateway = Gateway::new(settings, publisher, hub, parts.clone(), metrics);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let mut hub_stopped = stopped.clone();
+        tokio::spawn(async move { runner.run(async move { drop(hub_stopped.changed().await) }).await });
+        let mut stopped = stopped;
+        let task = tokio::spawn(gateway.run(listener, async move { drop(stopped.changed().await) }));
+        Server { address, log, bus, parts, stop, task }
+    }
+
+    /// Begins the shutdown.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn namespace(name: &str, stream: Stream) -> Namespace {
+    Namespace {
+        name: name.into(),
+        stream,
+        topic: TopicName::new(name).unwrap(),
+        slow_client: SlowClient::Disconnect,
+        live_feed: true,
+    }
+}

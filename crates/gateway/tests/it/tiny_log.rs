@@ -1,0 +1,199 @@
+//! A log in memory, for tests: twelve partitions, one total order, faults on request.
+
+use dualstream_core::Error;
+use dualstream_core::ErrorKind;
+use dualstream_core::Result;
+use dualstream_core::identity::{Comparison, compare, of_record};
+use dualstream_core::log::{Appended, Bounds, Commit, Committed, Log, Page, PartCommitted, Read, Span};
+use dualstream_core::record::{NewRecord, Record};
+use dualstream_core::topic::{Epoch, TopicName};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use tokio::sync::watch;
+
+const PARTITIONS: usize = 12;
+/// Append time of the first record; each commit is a millisecond later.
+pub const FIRST_MS: i64 = 1_700_000_000_000;
+
+pub struct TinyLog {
+    state: Mutex<State>,
+    commits: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    topics: BTreeMap<TopicName, Topic>,
+    fault: Option<Error>,
+}
+
+struct Topic {
+    epoch: Epoch,
+    records: Vec<Record>,
+    start: Vec<u64>,
+    end: Vec<u64>,
+}
+
+impl TinyLog {
+    pub fn new() -> TinyLog {
+        TinyLog { state: Mutex::default(), commits: watch::Sender::new(0) }
+    }
+
+    /// From now on commits fail with this; `None` mends it.
+    pub fn fail_with(&self, fault: Option<Error>) {
+        self.state.lock().unwrap().fault = fault;
+    }
+
+    /// Forgets every record of a topic that is there now.
+    pub fn trim(&self, topic: &TopicName) {
+        self.with(topic, |topic| topic.start = topic.end.clone());
+    }
+
+    pub fn count(&self, topic: &TopicName) -> usize {
+        self.with(topic, |topic| topic.records.len())
+    }
+
+    fn with<T>(&self, name: &TopicName, act: impl FnOnce(&mut Topic) -> T) -> T {
+        let mut state = self.state.lock().unwrap();
+        let number = state.topics.len() as u64;
+        act(state.topics.entry(name.clone()).or_insert_with(|| Topic {
+            epoch: Epoch(0x1000 + number),
+            records: Vec::new(),
+            start: vec![0; PARTITIONS],
+            end: vec![0; PARTITIONS],
+        }))
+    }
+
+    fn apply(&self, commit: Commit) -> Result<Committed> {
+        if let Some(fault) = self.state.lock().unwrap().fault.clone() {
+            return Err(fault);
+        }
+        let now_ms = FIRST_MS + *self.commits.borrow() as i64;
+        let parts = commit.parts.into_iter().map(|part| {
+            self.with(&part.topic, |topic| PartCommitted {
+                epoch: topic.epoch,
+                records: part
+                    .records
+                    .into_iter()
+                    .map(|new| topic.append(part.partition, new, now_ms))
+                    .collect(),
+            })
+        });
+        let parts = parts.collect();
+        self.commits.send_modify(|count| *count += 1);
+        Ok(Committed { parts })
+    }
+}
+
+impl Topic {
+    fn append(&mut self, partition: u32, new: NewRecord, now_ms: i64) -> Appended {
+        if let Some(identity) = new.identity.filter(|identity| identity.check) {
+            for old in self.records.iter().filter(|old| old.partition == partition) {
+                if of_record(old) == Some(identity.hash) {
+                    match compare(old, &new) {
+                        Comparison::Same => return Appended::Duplicate(old.offset),
+                        Comparison::OtherBody => return Appended::Conflict(old.offset),
+                        Comparison::OtherIdentity => {}
+                    }
+                }
+            }
+        }
+        let end = &mut self.end[partition as usize];
+        let offset = *end;
+        *end += 1;
+        self.records.push(Record {
+            partition,
+            offset,
+            append_time_ms: now_ms,
+            timestamp_ms: now_ms,
+            key: new.key,
+            value: new.value,
+            headers: new.headers,
+        });
+        Appended::Stored(offset)
+    }
+
+    fn read(&self, read: &Read) -> Result<Page> {
+        let gone = |code| Error::new(ErrorKind::Gone, code, "gone");
+        if read.epoch != self.epoch {
+            return Err(gone("epoch_changed"));
+        }
+        for span in &read.spans {
+            let partition = span.partition as usize;
+            if span.from < self.start[partition] {
+                return Err(gone("position_unrecoverable"));
+            }
+            if span.from > self.end[partition] {
+                return Err(Error::invalid("position_from_future", "position", "from the future"));
+            }
+        }
+        let mut order: Vec<&Record> = self.records.iter().collect();
+        if read.reverse {
+            order.reverse();
+        }
+        let end = |span: &Span| span.until.min(self.end[span.partition as usize]);
+        let mut page = Page {
+            next: read.spans.iter().map(|s| if read.reverse { end(s) } else { s.from }).collect(),
+            ..Page::default()
+        };
+        let mut bytes = 0;
+        for record in order {
+            let within =
+                |s: &Span| s.partition == record.partition && (s.from..s.until).contains(&record.offset);
+            let Some(index) = read.spans.iter().position(within) else { continue };
+            if read.filter.matches_record(record) {
+                if page.records.len() >= read.records_max || bytes > read.bytes_max {
+                    return Ok(page);
+                }
+                bytes += record.value.as_ref().map_or(0, |value| value.len());
+                page.records.push(record.clone());
+            }
+            page.next[index] = if read.reverse { record.offset } else { record.offset + 1 };
+        }
+        page.next = read.spans.iter().map(|s| if read.reverse { s.from } else { end(s) }).collect();
+        Ok(page)
+    }
+}
+
+impl Log for TinyLog {
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed>> {
+        async move { self.apply(commit) }.boxed()
+    }
+
+    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
+        async move { self.with(&read.topic.clone(), |topic| topic.read(&read)) }.boxed()
+    }
+
+    fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
+        Ok(self.with(topic, |topic| Bounds {
+            epoch: topic.epoch,
+            earliest: topic.start.clone(),
+            latest: topic.end.clone(),
+        }))
+    }
+
+    fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
+        async move {
+            let mut commits = self.commits.subscribe();
+            let is_past = |topic: &mut Topic| {
+                topic.epoch != epoch || topic.end.iter().zip(ends).any(|(end, seen)| end > seen)
+            };
+            while !self.with(topic, is_past) {
+                let _ = commits.changed().await;
+            }
+        }
+        .boxed()
+    }
+
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+        let found = self.with(topic, |topic| {
+            let first = |partition: usize| {
+                let mut own = topic.records.iter().filter(|r| r.partition as usize == partition);
+                own.find(|r| r.append_time_ms >= time_ms).map_or(topic.end[partition], |r| r.offset)
+            };
+            (0..PARTITIONS).map(first).collect()
+        });
+        async move { Ok(found) }.boxed()
+    }
+}

@@ -6,7 +6,11 @@
 use crate::{Problem, Settings};
 use axum::body::Body;
 use axum::extract::Request;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, VARY};
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN, VARY,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
@@ -44,6 +48,16 @@ pub(crate) fn admit(
         *request.uri_mut() = uri;
     }
     Ok(origin)
+}
+
+/// The answer to a browser that asks what a page of an allowed origin may send.
+pub(crate) fn preflight() -> Response {
+    let headers = [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "content-type, last-event-id"),
+        (ACCESS_CONTROL_MAX_AGE, "300"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 /// Lets pages of `origin` read an answer.

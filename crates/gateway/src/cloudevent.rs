@@ -39,7 +39,7 @@ pub fn decode(text: &Bytes) -> Result<Event, Problem> {
     for field in json::object(text)? {
         match field.name.as_ref() {
             "data" => data = Some(field.value),
-            "data_base64" => base64 = Some(required(&field)?).map(Bytes::from),
+            "data_base64" => base64 = Some(Bytes::from(required(&field)?)),
             "specversion" => given.specversion = Some(required(&field)?),
             "id" => given.event.id = Some(required(&field)?),
             "source" => given.source = Some(required(&field)?),

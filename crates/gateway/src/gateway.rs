@@ -10,7 +10,7 @@ use dualstream_core::bus::Health;
 use dualstream_core::hub::Hub;
 use dualstream_core::publisher::DualPublisher;
 use futures::FutureExt;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -189,7 +189,10 @@ async fn answer(
         Err(problem) => return Ok(app.finish(problem.into_response())),
     };
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let handled = AssertUnwindSafe(router.call(request)).catch_unwind().await;
+    let handled = match origin.is_some() && method == Method::OPTIONS {
+        true => Ok(Ok(admission::preflight())),
+        false => AssertUnwindSafe(router.call(request)).catch_unwind().await,
+    };
     let Ok(response) = handled.unwrap_or_else(|_| {
         let code = "internal";
         let message = "something went wrong inside the server";

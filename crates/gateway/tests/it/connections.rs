@@ -1,9 +1,10 @@
 //! Deadlines, limits and the end of connections.
 
 use crate::server::Server;
-use crate::wire::{JSON, Wire, get, post};
+use crate::wire::{JSON, Wire, event, get, post};
 use dualstream_core::bus::Health;
 use dualstream_gateway::Settings;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -29,6 +30,51 @@ async fn slow_bodies_are_cut_off() {
         assert_eq!((answer.status, answer.code().as_str()), (408, code), "{}", answer.body);
         assert!(wire.is_closed().await);
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_nothing_is_cut_off() {
+    let server = Server::with(Settings { write_stall_max: SHORT, ..Settings::default() }).await;
+    let mut wire = Wire::connect(server.address).await;
+    wire.send(get("/openapi.json").repeat(2_000)).await;
+    let mut other = Wire::connect(server.address).await;
+    while !other.ask(get("/metrics")).await.body.contains("dualstream_connections 1\n") {}
+    let mut answers = 0;
+    while wire.answer().await.is_some() {
+        answers += 1;
+    }
+    assert!(answers < 2_000, "{answers}");
+}
+
+#[tokio::test]
+async fn a_panic_is_one_request_s_failure() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(server.address).await;
+    server.parts.panics.store(true, Ordering::Relaxed);
+    let answer = wire.ask(get("/health/ready")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
+    assert!(!answer.body.contains("secret"), "{}", answer.body);
+    assert!(wire.is_closed().await);
+    let mut wire = Wire::connect(server.address).await;
+    assert_eq!(wire.ask(get("/health/live")).await.status, 200);
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_ask() {
+    let settings = Settings { allowed_origins: vec!["https://app.example".into()], ..Settings::default() };
+    let server = Server::with(settings).await;
+    let mut wire = Wire::connect(server.address).await;
+    let origin = "Origin: https://app.example\r\n";
+    let answer = wire.ask(format!("OPTIONS /v1/events HTTP/1.1\r\nHost: x\r\n{origin}\r\n")).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-methods")), (204, Some("GET, POST")));
+    let answer = wire.ask(post("/v1/events", &format!("{JSON}{origin}"), event("a", "1"))).await;
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (201, Some("https://app.example"))
+    );
+    let answer =
+        wire.ask("OPTIONS /v1/events HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, None));
 }
 
 #[tokio::test]

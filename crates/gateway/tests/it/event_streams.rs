@@ -2,6 +2,9 @@
 
 use crate::server::Server;
 use crate::wire::{JSON, Wire, event, get, post};
+use bytes::Bytes;
+use dualstream_core::bus::{Bus, Message};
+use dualstream_core::channel::Channel;
 use dualstream_core::topic::TopicName;
 use dualstream_gateway::Settings;
 use serde_json::Value;
@@ -49,7 +52,8 @@ impl Reader {
         let (raw, rest) = self.text.split_once("\n\n").unwrap();
         let mut block = Block::default();
         for line in raw.lines() {
-            let (name, value) = line.split_once(": ").unwrap();
+            let (name, value) = line.split_once(':').unwrap();
+            let value = value.strip_prefix(' ').unwrap();
             match name {
                 "id" => self.last_id = value.into(),
                 "event" => block.name = value.into(),
@@ -176,6 +180,12 @@ async fn live_streams_carry_announcements_and_bus_only_channels_payloads() {
         wire.ask(post("/v1/channels/ai:stream:1/messages", JSON, "{\"token\": \"a\\nid: 9\"}")).await;
     assert_eq!(answer.status, 202);
     assert_eq!(tokens.event().await.data, r#"{"token":"a\nid: 9"}"#);
+    let foreign = "{\n\"a\":1}\r\n\r\nid: forged\revent: forged";
+    let channel = Channel::new("ai:stream:1").unwrap();
+    server.bus.publish(vec![Message { channel, payload: Bytes::from(foreign) }]);
+    let block = tokens.event().await;
+    assert_eq!((block.data.as_str(), block.name.as_str()), ("{\"a\":1}id: forgedevent: forged", ""));
+    assert!(!tokens.last_id.contains("forged"));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The gateway from outside: raw bytes over TCP against a server in this process, over a log of twelve partitions in
 //! memory.
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod bad_requests;
 mod connections;

@@ -10,6 +10,7 @@ use dualstream_core::testing::{ManualClock, SeededEntropy};
 use dualstream_core::topic::TopicName;
 use dualstream_gateway::{Gateway, LogReading, LogStats, Metrics, Settings, Status};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,10 +30,13 @@ pub struct Server {
 pub struct Parts {
     pub log: Mutex<Health>,
     pub bus: Mutex<Health>,
+    /// Asking panics: a bug in a handler.
+    pub panics: AtomicBool,
 }
 
 impl Status for Parts {
     fn log(&self) -> Health {
+        assert!(!self.panics.load(Ordering::Relaxed), "a secret of the inside");
         self.log.lock().unwrap().clone()
     }
 
@@ -73,7 +77,11 @@ impl Server {
             Arc::new(SeededEntropy::new(1)),
         );
         let (hub, runner) = Hub::new(hub::Settings::default(), seams.0, seams.1, namespaces);
-        let parts = Arc::new(Parts { log: Mutex::new(Health::Up), bus: Mutex::new(Health::Up) });
+        let parts = Arc::new(Parts {
+            log: Mutex::new(Health::Up),
+            bus: Mutex::new(Health::Up),
+            panics: AtomicBool::default(),
+        });
         let metrics = Metrics::new(Some(Arc::new(Stats)));
         let gateway = Gateway::new(settings, publisher, hub, parts.clone(), metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

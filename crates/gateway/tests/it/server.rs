@@ -86,10 +86,9 @@ impl Server {
         let gateway = Gateway::new(settings, publisher, hub, parts.clone(), metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let mut hub_stopped = stopped.clone();
-        tokio::spawn(async move { runner.run(async move { drop(hub_stopped.changed().await) }).await });
-        let mut stopped = stopped;
+        let (stop, mut stopped) = watch::channel(false);
+        // The hub outlives the gateway, as it does wherever parts are stopped in order.
+        tokio::spawn(runner.run(std::future::pending()));
         let task = tokio::spawn(gateway.run(listener, async move { drop(stopped.changed().await) }));
         Server { address, log, bus, parts, stop, task }
     }

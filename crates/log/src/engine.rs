@@ -58,8 +58,15 @@ pub(crate) struct Engine {
     /// Files no reader finds any more, to be removed after the next checkpoint.
     pub removals: Vec<String>,
     pub cache: Arc<SidecarCache>,
+    /// Journal bytes at which the free space is looked at next.
+    pub next_space_check: u64,
+    pub is_disk_full: bool,
+    pub is_disk_warned: bool,
     pub round: Round,
 }
+
+/// The free space is looked at after this many bytes.
+const SPACE_CHECK_BYTES: u64 = 1 << 20;
 
 /// The round being built.
 #[derive(Default)]
@@ -100,6 +107,10 @@ impl Engine {
             waiting.into_iter().for_each(|p| drop(p.answer.send(Err(error.clone()))));
             return Ok(());
         }
+        if let Some(error) = self.check_space() {
+            waiting.into_iter().for_each(|p| drop(p.answer.send(Err(error.clone()))));
+            return Ok(());
+        }
         self.append_time_ms = self.append_time_ms.max(self.clock.now_ms());
         let mut admitted = Vec::with_capacity(waiting.len());
         for pending in waiting {
@@ -137,6 +148,38 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    /// Refuses commits while the disk is nearly full, so that checkpoints and other programs still have room. Looks
+    /// again after every MiB written, and at every commit while it is full.
+    fn check_space(&mut self) -> Option<Error> {
+        let written = self.shared.counters.journal_bytes.load(Relaxed);
+        if written < self.next_space_check && !self.is_disk_full {
+            return None;
+        }
+        self.next_space_check = written + SPACE_CHECK_BYTES;
+        let (free, total) = self.storage.free_bytes().ok()?;
+        let was_full = std::mem::replace(&mut self.is_disk_full, free < self.settings.free_bytes_min);
+        if self.is_disk_full && !was_full {
+            tracing::error!(
+                free,
+                total,
+                "the disk is nearly full; publishing stops until there is space again"
+            );
+        } else if was_full && !self.is_disk_full {
+            tracing::info!(free, total, "the disk has space again; publishing goes on");
+        } else if free < total / 5 && !std::mem::replace(&mut self.is_disk_warned, true) {
+            tracing::warn!(free, total, "the disk is more than 80 % full");
+        }
+        self.is_disk_full.then(|| {
+            let limit = self.settings.free_bytes_min;
+            Error::new(
+                ErrorKind::Full,
+                "storage_full",
+                format!("{free} bytes are free on the log's disk, {limit} are kept free; nothing was stored"),
+            )
+            .with_limit(limit)
+        })
     }
 
     /// Nothing is written any more; what waits has an unknown outcome.

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! sync sealed segments, write and sync their sidecars ─▶ sync active segments ─▶ sync directories
-//!      ─▶ replace the checkpoint ─▶ remove what retention gave up
+//!      ─▶ replace the checkpoint ─▶ remove what retention gave up ─▶ compact tables
 //! ```
 //! The steps are data, so that a thread runs them in production and a simulation one at a time.
 
 use crate::checkpoint::Checkpoint;
+use crate::compaction;
 use crate::segment::{Segment, sidecar_path};
 use crate::sidecar_cache;
 use crate::storage::Storage;
@@ -34,6 +35,8 @@ pub(crate) enum Step {
     Checkpoint(Checkpoint),
     /// Removes a file, if it is there.
     Remove(String),
+    /// Compacts the segments of a table topic before that number; the time is now, in ms since 1970.
+    Compact(Arc<TopicView>, u64, i64),
 }
 
 /// What a job amounts to.
@@ -94,6 +97,11 @@ impl Job {
             Step::Checkpoint(checkpoint) => {
                 checkpoint.store(&*self.storage)?;
                 self.outcome.checkpoint = Some(checkpoint);
+                Ok(())
+            }
+            Step::Compact(view, through, now_ms) => {
+                let done = compaction::compact(&*self.storage, &view, through, now_ms)?;
+                tracing::info!(topic = %view.name, done.bytes_before, done.bytes_after, "compacted");
                 Ok(())
             }
             Step::Remove(path) => match self.storage.remove(&path) {

@@ -22,6 +22,7 @@ mod backup;
 mod batch;
 mod catalog;
 mod checkpoint;
+mod compaction;
 mod counters;
 mod embedded;
 mod engine;

@@ -95,6 +95,9 @@ pub(crate) fn recover(
         failed: None,
         removals: Vec::new(),
         cache,
+        next_space_check: 0,
+        is_disk_full: false,
+        is_disk_warned: false,
         catalog,
         round: Round::default(),
     };

@@ -9,7 +9,7 @@ use crate::storage::{Mode, Storage};
 use crate::topic::{TopicView, dir};
 use crate::window::Window;
 use bytes::Bytes;
-use dualstream_core::topic::TopicSpec;
+use dualstream_core::topic::{Cleanup, TopicSpec};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct Store {
     pub holes_below: Vec<u64>,
     /// The segment the last completed checkpoint found active: older ones may be deleted or rewritten.
     pub checkpointed_segment: u64,
+    /// Segments before this number were compacted.
+    compacted_below: u64,
     /// One per partition: records of the round being built.
     pub builders: Vec<Builder>,
     storage: Arc<dyn Storage>,
@@ -61,6 +63,7 @@ impl Store {
             next: mark.next,
             holes_below: mark.holes_below,
             checkpointed_segment: mark.segment,
+            compacted_below: 0,
             storage,
             active,
             position: mark.byte,
@@ -185,6 +188,33 @@ impl Store {
     pub fn mark_dirty(&mut self) {
         self.dirty = true;
         self.directory_dirty = true;
+    }
+
+    /// Decides whether a table topic is to be compacted: the number of the first segment to leave alone. From now on
+    /// holes are expected before it. Segments are compacted once as many bytes are new as were compacted before.
+    pub fn begin_compaction(&mut self) -> Option<u64> {
+        if self.spec.cleanup != Cleanup::Compact {
+            return None;
+        }
+        let state = self.view.state();
+        let covered: Vec<_> =
+            state.segments.iter().filter(|s| s.number < self.checkpointed_segment).collect();
+        let bytes = |compacted: bool| -> u64 {
+            let same = covered.iter().filter(|s| (s.number < self.compacted_below) == compacted);
+            same.map(|s| s.file.len().unwrap_or(0)).sum()
+        };
+        let fresh = bytes(false);
+        if fresh == 0 || fresh < bytes(true) {
+            return None;
+        }
+        let through = self.checkpointed_segment;
+        let first_left = state.segments.iter().find(|s| s.number >= through)?;
+        self.compacted_below = through;
+        let raise = |(below, &start): (&mut u64, &u64)| *below = start.max(*below);
+        self.holes_below.iter_mut().zip(&first_left.start).for_each(raise);
+        let holes = self.holes_below.clone();
+        self.view.publish(|state| state.holes_below = holes);
+        Some(through)
     }
 
     /// Whether anything was written since the last checkpoint.

@@ -27,8 +27,10 @@ impl Engine {
     /// A failed sync of the journal (only without sync before the ack).
     pub fn checkpoint_job(&mut self, clean: bool) -> io::Result<Option<Job>> {
         let files = std::mem::take(&mut self.removals);
+        let now = self.append_time_ms.max(self.clock.now_ms());
+        let tables: Vec<Step> = if clean { Vec::new() } else { self.begin_compactions(now) };
         let dirty = self.stores.values().any(Store::is_dirty) || self.journal.sequence() > self.checkpointed;
-        if !dirty && !clean && files.is_empty() {
+        if !dirty && !clean && files.is_empty() && tables.is_empty() {
             return Ok(None);
         }
         if self.unsynced {
@@ -52,7 +54,15 @@ impl Engine {
         steps.extend(directories);
         steps.push_back(Step::Checkpoint(self.checkpoint(clean)));
         steps.extend(files.into_iter().map(Step::Remove));
+        steps.extend(tables);
         Ok(Some(Job::new(self.storage.clone(), steps)))
+    }
+
+    fn begin_compactions(&mut self, now_ms: i64) -> Vec<Step> {
+        let begin = |store: &mut Store| {
+            store.begin_compaction().map(|through| Step::Compact(store.view.clone(), through, now_ms))
+        };
+        self.stores.values_mut().filter_map(begin).collect()
     }
 
     /// Where everything stands now.

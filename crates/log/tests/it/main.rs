@@ -1,5 +1,6 @@
 //! Tests of the embedded log through its public interface.
 
+mod compaction;
 mod crash;
 mod disk;
 mod rig;

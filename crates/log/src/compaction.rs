@@ -1,0 +1,170 @@
+//! Compaction of table topics: of every key only the latest record stays (Apache Kafka's log compaction).
+//!
+//! ```text
+//! read all segments        key ─▶ its latest offset
+//! each sealed segment      N.segment ─▶ N.segment.new (synced) ─▶ rename over N.segment
+//! ```
+//! Offsets keep their records; holes appear between them. Before the first rename a checkpoint says below which
+//! offsets holes are expected, so a hole is never taken for damage, nor damage above it for a hole. A tombstone stays
+//! for a day, so that whoever reads the table learns of it.
+
+use crate::batch::{Builder, Compression, Head, Records, Stamp};
+use crate::reader::next_batch;
+use crate::segment::{Header, Segment, segment_path, sidecar_path};
+use crate::storage::{Mode, Storage};
+use crate::topic::TopicView;
+use bytes::Bytes;
+use dualstream_core::topic::TimestampKind;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+/// A tombstone older than this may go.
+const TOMBSTONE_MS: i64 = 24 * 3600 * 1000;
+/// Most keys one compaction looks at: bounds its memory to about 200 MiB. Further keys keep their older records.
+const KEYS_MAX: usize = 4 << 20;
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Compacted {
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+}
+
+/// Offset of the latest record of each key; a key by 128 bits of hash.
+type Latest = HashMap<(u32, u64, u64), u64>;
+
+/// Compacts the segments before number `through`.
+pub(crate) fn compact(
+    storage: &dyn Storage,
+    view: &TopicView,
+    through: u64,
+    now_ms: i64,
+) -> io::Result<Compacted> {
+    let state = view.state();
+    let mut latest = Latest::new();
+    for (s, segment) in state.segments.iter().enumerate() {
+        let end = if s + 1 == state.segments.len() { state.end_byte } else { u64::MAX };
+        note_latest(&mut latest, view.id, segment, end)?;
+    }
+    let own_time = state.spec.timestamp == TimestampKind::Create;
+    let mut done = Compacted::default();
+    for segment in state.segments.iter().filter(|s| s.number < through) {
+        let keep =
+            |partition: u32, key: Option<&[u8]>, offset: u64, is_tombstone: bool, append_time_ms: i64| {
+                let Some(key) = key else { return true };
+                let is_latest = latest.get(&slot(partition, key)).is_none_or(|&last| last == offset);
+                is_latest && !(is_tombstone && append_time_ms < now_ms - TOMBSTONE_MS)
+            };
+        let rewritten = rewrite(view.id, segment, own_time, keep)?;
+        let before = segment.file.len()?;
+        done.bytes_before += before;
+        done.bytes_after += rewritten.len() as u64;
+        if (rewritten.len() as u64) < before {
+            replace(storage, view, segment, &rewritten)?;
+        }
+    }
+    Ok(done)
+}
+
+fn slot(partition: u32, key: &[u8]) -> (u32, u64, u64) {
+    (
+        partition,
+        dualstream_core::identity::hash(b"a", key, b""),
+        dualstream_core::identity::hash(b"b", b"", key),
+    )
+}
+
+/// Calls `visit` with every whole batch of a segment.
+fn each_batch(id: u32, segment: &Segment, end: u64, mut visit: impl FnMut(&Head, &Bytes)) -> io::Result<()> {
+    let mut bytes = crate::journal::read_all(&*segment.file)?;
+    bytes.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+    let bytes = Bytes::from(bytes);
+    let mut at = segment.header_bytes as usize;
+    while let Some(head) = next_batch(&bytes, &mut at, id, segment.start.len()) {
+        visit(&head, &bytes.slice(at..at + head.bytes));
+        at += head.bytes;
+    }
+    Ok(())
+}
+
+fn note_latest(latest: &mut Latest, id: u32, segment: &Segment, end: u64) -> io::Result<()> {
+    each_batch(id, segment, end, |head, batch| {
+        let Some(mut records) = Records::open(*head, batch) else { return };
+        while let Some(raw) = records.next_raw() {
+            let Some(key) = raw.key else { continue };
+            let slot = slot(head.partition, records.slice(key));
+            if latest.len() < KEYS_MAX || latest.contains_key(&slot) {
+                latest.insert(slot, raw.offset);
+            }
+        }
+    })
+}
+
+/// The bytes of a segment with only the records to keep.
+fn rewrite(
+    id: u32,
+    segment: &Segment,
+    own_time: bool,
+    keep: impl Fn(u32, Option<&[u8]>, u64, bool, i64) -> bool,
+) -> io::Result<Vec<u8>> {
+    let header = Header { topic_id: id, number: segment.number, sequence: 0, start: segment.start.clone() };
+    let mut out = header.encode();
+    let mut builder = Builder::default();
+    each_batch(id, segment, u64::MAX, |head, batch| {
+        let Some(mut records) = Records::open(*head, batch) else { return };
+        while let Some(raw) = records.next_raw() {
+            let key = raw.key.map(|range| records.slice(range));
+            if keep(head.partition, key, raw.offset, raw.value.is_none(), head.append_time_ms) {
+                builder.push_at(head.base_offset, &records.record(&raw), own_time);
+            }
+        }
+        match builder.count() {
+            0 => {}
+            count if count == head.count => {
+                builder.clear();
+                out.extend_from_slice(batch);
+            }
+            _ => {
+                let stamp = Stamp {
+                    topic_id: id,
+                    partition: head.partition,
+                    base_offset: head.base_offset,
+                    sequence: head.sequence,
+                    append_time_ms: head.append_time_ms,
+                };
+                builder.finish(&mut out, stamp, Some(head.next_offset), Compression::None);
+            }
+        }
+    })?;
+    Ok(out)
+}
+
+/// Puts a rewritten segment in the place of the old one, on the disk and for readers; those who are reading keep the
+/// old one open.
+fn replace(storage: &dyn Storage, view: &TopicView, old: &Arc<Segment>, bytes: &[u8]) -> io::Result<()> {
+    let path = segment_path(&view.dir, old.number);
+    let fresh = format!("{path}.new");
+    let file = storage.open(&fresh, Mode::Write)?;
+    file.truncate(0)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    match storage.remove(&sidecar_path(&view.dir, old.number)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    storage.rename(&fresh, &path)?;
+    storage.sync_dir(&view.dir)?;
+    let header = Header { topic_id: view.id, number: old.number, sequence: 0, start: old.start.clone() };
+    let segment = Arc::new(Segment::sealed(header, file));
+    let freed = old.file.len()?.saturating_sub(bytes.len() as u64);
+    view.publish(|state| {
+        let mut segments = state.segments.to_vec();
+        if let Some(place) = segments.iter_mut().find(|s| s.number == old.number) {
+            *place = segment;
+            state.bytes = state.bytes.saturating_sub(freed);
+        }
+        state.segments = Arc::new(segments);
+    });
+    Ok(())
+}

@@ -49,7 +49,7 @@ pub struct Error {
     kind: ErrorKind,
     code: &'static str,
     message: Cow<'static, str>,
-    field: Option<Cow<'static, str>>,
+    field: Option<Box<str>>,
     limit: Option<u64>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -71,7 +71,7 @@ impl Error {
 
     /// Names the field that is wrong.
     pub fn with_field(mut self, field: impl Into<Cow<'static, str>>) -> Error {
-        self.field = Some(field.into());
+        self.field = Some(field.into().into());
         self
     }
 

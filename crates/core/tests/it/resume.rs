@@ -1,0 +1,297 @@
+//! Where subscriptions begin and resume, and what cannot be had.
+
+use crate::world::*;
+use dualstream_core::channel::Target;
+use dualstream_core::hub::*;
+use dualstream_core::log::Log;
+use dualstream_core::position::{Cursor, Next, Resume};
+
+#[tokio::test(start_paused = true)]
+async fn every_token_gives_exactly_the_rest() {
+    let world = World::new();
+    world.publish(0, 120).await;
+    for (name, target) in [("events", "events:*"), ("events", "events:repo:k7"), ("chat", "chat:*")] {
+        let mut subscription = world.subscribe(&[target], Start::Earliest).await;
+        // Half of them caught up, half followed.
+        let mut items = drain(&mut subscription, 600).await;
+        world.publish(1000, 120).await;
+        items.extend(drain(&mut subscription, 600).await);
+        let model = world.model(name, target);
+        assert_eq!(positions(&items), model);
+        for (at, token) in tokens(&items).iter().enumerate() {
+            let mut again = world.subscribe(&[target], resume(token)).await;
+            assert_eq!(positions(&drain(&mut again, 5000).await), model[at + 1..], "{target} after {at}");
+        }
+        let mut end = world.subscribe(&[target], resume(&subscription.resume())).await;
+        assert!(drain(&mut end, 5000).await.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_over_several_topics() {
+    let world = World::new();
+    world.publish(0, 90).await;
+    let targets = ["events:*", "chat:*", "ai:x"];
+    let mut subscription = world.subscribe(&targets, Start::Earliest).await;
+    let mut items = drain(&mut subscription, 700).await;
+    world.publish(500, 90).await;
+    items.extend(drain(&mut subscription, 700).await);
+    let all = positions(&items);
+    for (at, token) in tokens(&items).iter().enumerate() {
+        let mut again = world.subscribe(&targets, resume(token)).await;
+        let mut rest = positions(&drain(&mut again, 5000).await);
+        let mut wanted = all[at + 1..].to_vec();
+        rest.sort();
+        wanted.sort();
+        assert_eq!(rest, wanted, "after {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_so_many() {
+    let world = World::new();
+    for second in 0..30 {
+        world.log.set_time(1_700_000_000_000 + second * 1000);
+        world.publish(second as usize * 10, 10).await;
+    }
+    for target in ["events:*", "events:repo:*", "events:repo:k7"] {
+        let model = world.model("events", target);
+        for count in [0, 1, 3, 50, 5000] {
+            let mut subscription = world.subscribe(&[target], Start::Recent(count)).await;
+            let from = model.len() - count.min(model.len()).min(RECENT_MAX);
+            assert_eq!(positions(&drain(&mut subscription, 900).await), model[from..], "{target} {count}");
+        }
+    }
+    // Over two topics the newest of both.
+    let mut both = world.subscribe(&["events:*", "chat:*"], Start::Recent(20)).await;
+    let items = drain(&mut both, 900).await;
+    assert_eq!(items.len(), 20);
+    let oldest = items.iter().map(|i| match i {
+        Item::Event { entry, .. } => entry.append_time_ms,
+        other => panic!("{other:?}"),
+    });
+    assert!(oldest.min().unwrap() >= 1_700_000_028_000);
+    // From a time.
+    let mut since = world.subscribe(&["events:*"], Start::Time(1_700_000_025_000)).await;
+    let items = drain(&mut since, 900).await;
+    assert!(items.len() >= 33 && positions(&items) == world.model("events", "events:*")[200 - items.len()..]);
+}
+
+fn unrecoverable(items: &[Item]) -> (&'static str, String) {
+    match &items[0] {
+        Item::Unrecoverable { reason, resume, .. } => (reason, resume.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_retention_passed_is_said_once() {
+    for target in ["events:*", "events:repo:k7"] {
+        let world = World::new();
+        world.publish(0, 3000).await;
+        let mut subscription = world.subscribe(&[target], Start::Earliest).await;
+        let first = subscription.next(1).await;
+        let token = tokens(&first)[0].clone();
+        let mut bounds = world.log.bounds(&topic("events")).unwrap();
+        // One partition's start moves exactly to the cursor: nothing is lost yet.
+        let Cursor { next, .. } = token.parse::<Resume>().unwrap().0.remove(0);
+        let below = match next {
+            Next::All(offsets) => offsets,
+            Next::One { partition, offset } => {
+                let mut below = vec![0; 12];
+                below[partition as usize] = offset;
+                below
+            }
+        };
+        world.log.trim_now(&topic("events"), &below);
+        let mut exact = world.subscribe(&[target], resume(&token)).await;
+        assert_eq!(positions(&drain(&mut exact, 1 << 20).await), world.model("events", target)[..]);
+        // Now one record further, everywhere.
+        for latest in &mut bounds.latest {
+            *latest -= 1;
+        }
+        world.log.trim_now(&topic("events"), &bounds.latest);
+        for policy in [OnUnrecoverable::Latest, OnUnrecoverable::Earliest, OnUnrecoverable::Close] {
+            let mut back = world.subscribe_with(&[target], resume(&token), Mode::Reliable, policy).await;
+            let items = drain(&mut back, 1 << 20).await;
+            assert_eq!(unrecoverable(&items).0, "retention");
+            let rest = positions(&items[1..]);
+            match policy {
+                OnUnrecoverable::Earliest => assert_eq!(rest, world.model("events", target)),
+                _ => assert!(rest.is_empty()),
+            }
+            world.publish(0, 1200).await;
+            let later = drain(&mut back, 1 << 20).await;
+            assert_eq!(later.is_empty(), policy == OnUnrecoverable::Close);
+        }
+        // A slow reader that was passed while it lived is told the same.
+        let (items, reason) = (drain(&mut subscription, 1 << 20).await, "retention");
+        assert_eq!(unrecoverable(&items).0, reason);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_partition_below_the_start_is_unrecoverable() {
+    let world = World::new();
+    world.publish(0, 600).await;
+    let bounds = world.log.bounds(&topic("events")).unwrap();
+    let mut offsets = bounds.latest.clone();
+    offsets[5] = 0;
+    let token = Cursor { epoch: bounds.epoch, next: Next::All(offsets.clone()) }.to_string();
+    let mut below = vec![0; 12];
+    world.log.trim_now(&topic("events"), &below);
+    let mut fine = world.subscribe(&["events:*"], resume(&token)).await;
+    assert!(!positions(&drain(&mut fine, 1 << 20).await).is_empty());
+    below[5] = 1;
+    world.log.trim_now(&topic("events"), &below);
+    let mut gone = world.subscribe(&["events:*"], resume(&token)).await;
+    assert_eq!(unrecoverable(&drain(&mut gone, 1 << 20).await).0, "retention");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_channel_does_not_age_out() {
+    for target in ["events:repo:quiet", "events:quiet:*"] {
+        let world = World::new();
+        let mut subscription = world.subscribe(&[target], Start::Latest).await;
+        for round in 0..5 {
+            assert!(drain(&mut subscription, 100).await.is_empty());
+            world.publish(round * 1000, 1000).await;
+            assert!(drain(&mut subscription, 100).await.is_empty());
+            let latest = world.log.bounds(&topic("events")).unwrap().latest;
+            world.log.trim_now(&topic("events"), &latest);
+            let mut again = world.subscribe(&[target], resume(&subscription.resume())).await;
+            assert!(drain(&mut again, 100).await.is_empty(), "nothing was missed");
+        }
+        let mut own = event(0);
+        (own.source_type, own.source_id) = match target {
+            "events:quiet:*" => ("quiet".into(), "x".into()),
+            _ => ("repo".into(), "quiet".into()),
+        };
+        world.publisher.publish(vec![own]).await;
+        assert_eq!(positions(&drain(&mut subscription, 100).await).len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_epoch_and_the_future() {
+    for target in ["events:*", "events:repo:k7"] {
+        let world = World::new();
+        world.publish(0, 300).await;
+        let mut subscription = world.subscribe(&[target], Start::Earliest).await;
+        let token = tokens(&drain(&mut subscription, 1 << 20).await).pop().unwrap();
+        let bounds = world.log.bounds(&topic("events")).unwrap();
+        let future = match token.parse::<Resume>().unwrap().0.remove(0).next {
+            Next::All(offsets) => Next::All(offsets.iter().map(|o| o + 1000).collect()),
+            Next::One { partition, offset } => Next::One { partition, offset: offset + 1000 },
+        };
+        let future = Cursor { epoch: bounds.epoch, next: future }.to_string();
+        let mut ahead = world.subscribe(&[target], resume(&future)).await;
+        assert_eq!(unrecoverable(&drain(&mut ahead, 100).await).0, "future");
+        world.log.recreate(&topic("events"));
+        let mut stale = world.subscribe(&[target], resume(&token)).await;
+        assert_eq!(unrecoverable(&drain(&mut stale, 100).await).0, "epoch");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        // The one that lived through it is told too, and both go on in the new life.
+        world.publish(0, 1500).await;
+        let items = drain(&mut subscription, 1 << 20).await;
+        assert_eq!(unrecoverable(&items).0, "epoch");
+        assert_eq!(positions(&drain(&mut stale, 1 << 20).await), world.model("events", target));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_another_kind_are_refused() {
+    let world = World::new();
+    world.publish(0, 300).await;
+    let single = world.subscribe(&["events:repo:k7"], Start::Earliest).await.resume();
+    let pattern = world.subscribe(&["events:*"], Start::Earliest).await.resume();
+    let both = world.subscribe(&["events:*", "chat:*"], Start::Earliest).await.resume();
+    let refused = [
+        (vec!["events:*"], &single),
+        (vec!["events:repo:k7", "events:repo:k14"], &single),
+        (vec!["events:repo:k9"], &single),
+        (vec!["events:*"], &both),
+        (vec!["events:*", "chat:*"], &pattern),
+    ];
+    for (targets, token) in refused {
+        let request = Subscribe {
+            targets: parse(&targets),
+            mode: Mode::Reliable,
+            start: resume(token),
+            on_unrecoverable: OnUnrecoverable::Latest,
+        };
+        let error = world.hub.subscribe(request).await.err().expect("refused");
+        assert_eq!(error.code(), "cursor_mismatch", "{targets:?}");
+    }
+    // The position of an event is the place after it in its channel; the vector of a pattern has every channel.
+    let at = world.model("events", "events:repo:k7");
+    let mut after = world.subscribe(&["events:repo:k7"], resume(&at[0].to_string())).await;
+    assert_eq!(positions(&drain(&mut after, 1 << 20).await), at[1..]);
+    let mut whole = world.subscribe(&["events:repo:k7"], resume(&pattern)).await;
+    assert_eq!(positions(&drain(&mut whole, 1 << 20).await), at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_is_reported_in_its_place() {
+    for target in ["events:*", "events:repo:k7"] {
+        for followed in [false, true] {
+            let world = World::new();
+            let mut subscription = world.subscribe(&[target], Start::Earliest).await;
+            assert!(drain(&mut subscription, 100).await.is_empty());
+            if !followed {
+                world.publish(0, 1000).await;
+            }
+            let results = world.publisher.publish((0..1000).map(event).collect()).await;
+            let model = world.model("events", target);
+            let lost = model[model.len() / 2];
+            world.log.damage(&topic("events"), lost.partition, lost.offset);
+            // Damage elsewhere concerns a single channel only in its own partition.
+            world.log.damage(&topic("events"), (lost.partition + 1) % 12, 3);
+            drop(results);
+            let items = drain(&mut subscription, 1 << 20).await;
+            let at = items.iter().position(|i| match i {
+                Item::Unrecoverable { reason, resume, .. } => {
+                    let cursor = resume.parse::<Resume>().unwrap().0.remove(0);
+                    let next = match cursor.next {
+                        Next::All(offsets) => offsets[lost.partition as usize],
+                        Next::One { offset, .. } => offset,
+                    };
+                    *reason == "damage" && next == lost.offset + 1
+                }
+                _ => false,
+            });
+            let at = at.expect("the damage is reported");
+            let is_event = |i: &&Item| matches!(i, Item::Event { .. });
+            let events: Vec<Item> = items.iter().filter(is_event).cloned().collect();
+            assert_eq!(items[..at].iter().filter(is_event).count(), {
+                let before = &model[..model.len() / 2];
+                let damaged = |p: &&dualstream_core::position::Position| {
+                    target == "events:*" && p.partition == (lost.partition + 1) % 12 && p.offset == 3
+                };
+                before.len() - before.iter().filter(damaged).count()
+            });
+            let damaged = if target == "events:*" { 2 } else { 1 };
+            assert_eq!(events.len(), model.len() - damaged, "{target} {followed}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_a_request() {
+    let world = World::new();
+    let request = |targets| Subscribe {
+        targets,
+        mode: Mode::Reliable,
+        start: Start::Latest,
+        on_unrecoverable: OnUnrecoverable::Latest,
+    };
+    let many = (0..129).map(|n| Target::parse(&format!("events:repo:k{n}")).unwrap()).collect();
+    for (targets, code) in [
+        (vec![], "too_many_channels"),
+        (many, "too_many_channels"),
+        (parse(&["nope:x"]), "unknown_channel"),
+        (parse(&["events:repo"]), "invalid_channel"),
+    ] {
+        assert_eq!(world.hub.subscribe(request(targets)).await.err().unwrap().code(), code);
+    }
+}

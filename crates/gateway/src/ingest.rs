@@ -5,8 +5,8 @@
 //!                      read while the batch before it is published; published at once when nothing more is ready
 //! ```
 //! One batch is published at a time, so the order of each key is the order of its lines. A line that is no event
-//! fails alone. When the log takes nothing of a whole batch the rest of the body is not read: the answer says before
-//! which line it stopped.
+//! fails alone. When the log takes nothing of a whole batch, the lines after it fail like it without being tried.
+//! Every line is accounted for: stored, duplicates and failed add up to the lines that are not empty.
 
 use crate::app::App;
 use crate::events::no_outcome;
@@ -22,8 +22,8 @@ use dualstream_core::publisher::{DualPublisher, Failure, Receipt};
 use dualstream_core::{Error, ErrorKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -66,12 +66,7 @@ pub(crate) async fn answer(app: Arc<App>, inflow: Inflow, is_streaming: bool) ->
         return Err(counts.into_iter().fold(fault, |fault, (name, count)| fault.with_count(name, count)));
     }
     let status = if summary.failed == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
-    let mut response =
-        (status, [(CONTENT_TYPE, "application/json")], summary.finish(&ingest)).into_response();
-    if ingest.stopped.is_some() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
+    Ok((status, [(CONTENT_TYPE, "application/json")], summary.finish(&ingest)).into_response())
 }
 
 /// What became of one line.
@@ -124,9 +119,6 @@ impl Summary {
             "{{\"stored\":{},\"duplicates\":{},\"failed\":{},\"failures\":[{}]",
             self.stored, self.duplicates, self.failed, self.failures
         );
-        if let Some(line) = ingest.stopped {
-            let _ = write!(out, ",\"stopped_before_line\":{line}");
-        }
         if let Some(fault) = &ingest.fault {
             let _ = write!(out, ",{}", fault.members());
         }
@@ -143,8 +135,8 @@ struct Ingest {
     has_ended: bool,
     /// What went wrong with the body itself.
     fault: Option<Problem>,
-    /// The first line that was not tried because the log takes nothing.
-    stopped: Option<u64>,
+    /// Why the log takes nothing, once it took nothing of a whole batch.
+    away: Option<Error>,
     batch: Batch,
     publishing: Option<BoxFuture<'static, Vec<Outcome>>>,
 }
@@ -166,7 +158,7 @@ impl Ingest {
             lines: Lines::new(app.settings.body_bytes_max),
             has_ended: false,
             fault: None,
-            stopped: None,
+            away: None,
             batch: Batch::default(),
             publishing: None,
         }
@@ -229,27 +221,30 @@ impl Ingest {
     }
 
     fn fill(&mut self) {
-        while self.stopped.is_none()
-            && !self.batch.is_full()
+        while !self.batch.is_full()
             && let Some(line) = self.lines.next()
         {
-            self.batch.push(line);
+            match &self.away {
+                None => self.batch.push(line),
+                Some(error) => self.batch.lines.push((line.number, Some(error.clone()))),
+            }
         }
     }
 
     /// A log that takes nothing of a whole batch takes nothing of the next one either.
     fn published(&mut self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
         self.publishing = None;
-        let is_away = |outcome: &Outcome| {
-            outcome.result.as_ref().is_err_and(|failure| {
-                use ErrorKind::{Closed, Full, Overloaded, Unavailable};
-                matches!(failure.error.kind(), Unavailable | Overloaded | Full | Closed)
-            })
+        let away = |outcome: &Outcome| {
+            use ErrorKind::{Closed, Full, Overloaded, Unavailable};
+            let error = &outcome.result.as_ref().err()?.error;
+            matches!(error.kind(), Unavailable | Overloaded | Full | Closed).then(|| error.clone())
         };
-        if !outcomes.is_empty() && outcomes.iter().all(is_away) {
-            self.has_ended = true;
-            self.stopped = Some(outcomes.last().map_or(1, |outcome| outcome.line + 1));
-            self.batch = Batch::default();
+        if self.away.is_none()
+            && outcomes.iter().all(|outcome| outcome.result.is_err())
+            && let Some(first) = outcomes.iter().find_map(away)
+        {
+            self.batch.refuse(&first);
+            self.away = Some(first);
         }
         outcomes
     }
@@ -278,6 +273,14 @@ impl Batch {
                 self.events.push(event);
             }
             Err(error) => self.lines.push((line.number, Some(error))),
+        }
+    }
+
+    /// Fails every event in it.
+    fn refuse(&mut self, error: &Error) {
+        self.events.clear();
+        for (_, found) in &mut self.lines {
+            found.get_or_insert_with(|| error.clone());
         }
     }
 

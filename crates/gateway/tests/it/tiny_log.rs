@@ -26,6 +26,7 @@ pub struct TinyLog {
 struct State {
     topics: BTreeMap<TopicName, Topic>,
     fault: Option<Error>,
+    refused: u64,
 }
 
 struct Topic {
@@ -43,6 +44,11 @@ impl TinyLog {
     /// From now on commits fail with this; `None` mends it.
     pub fn fail_with(&self, fault: Option<Error>) {
         self.state.lock().unwrap().fault = fault;
+    }
+
+    /// Commits that failed on request.
+    pub fn refused(&self) -> u64 {
+        self.state.lock().unwrap().refused
     }
 
     /// Forgets every record of a topic that is there now.
@@ -66,9 +72,12 @@ impl TinyLog {
     }
 
     fn apply(&self, commit: Commit) -> Result<Committed> {
-        if let Some(fault) = self.state.lock().unwrap().fault.clone() {
+        let mut state = self.state.lock().unwrap();
+        if let Some(fault) = state.fault.clone() {
+            state.refused += 1;
             return Err(fault);
         }
+        drop(state);
         let now_ms = FIRST_MS + *self.commits.borrow() as i64;
         let parts = commit.parts.into_iter().map(|part| {
             self.with(&part.topic, |topic| PartCommitted {

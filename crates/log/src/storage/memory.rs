@@ -138,14 +138,20 @@ enum Survival<'a> {
 }
 
 impl Disk {
-    /// Refuses `more` bytes when they do not fit.
-    fn reserve(&self, more: u64) -> io::Result<()> {
+    /// Bytes that may still be written.
+    fn free(&self) -> u64 {
         match self.capacity {
-            Some(capacity) if more > 0 && self.tree.space().saturating_add(more) > capacity => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full"))
-            }
-            _ => Ok(()),
+            Some(capacity) => capacity.saturating_sub(self.tree.space()),
+            None => u64::MAX,
         }
+    }
+}
+
+/// Refuses `more` bytes when they do not fit.
+fn reserve(free: u64, more: u64) -> io::Result<()> {
+    match more <= free {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full")),
     }
 }
 
@@ -232,18 +238,20 @@ impl MemoryFile {
         }
     }
 
-    /// Counts a step that changes this file; `act` is given what the faults say.
+    /// Counts a step that changes this file; `act` is given the free space and what the faults say.
     fn change(
         &self,
         op: Op,
-        act: impl FnOnce(&Disk, &mut Content, Verdict) -> io::Result<()>,
+        act: impl FnOnce(u64, &mut Content, Verdict) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut disk = self.live()?;
         if self.mode == Mode::Read {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file was opened for reading"));
         }
         let verdict = disk.faults.step(op)?;
-        act(&disk, &mut lock(&self.file), verdict)
+        // Counted first: it locks every file.
+        let free = disk.free();
+        act(free, &mut lock(&self.file), verdict)
     }
 }
 
@@ -254,16 +262,16 @@ impl File for MemoryFile {
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.change(Op::Write, |disk, content, verdict| match verdict {
+        self.change(Op::Write, |free, content, verdict| match verdict {
             Verdict::Fail(error) => Err(error),
             Verdict::Short(n, error) => {
                 let part = &bytes[..bytes.len().min(n)];
-                disk.reserve(content.growth(at + part.len() as u64))?;
+                reserve(free, content.growth(at + part.len() as u64))?;
                 content.write(part, at);
                 Err(error)
             }
             Verdict::Go => {
-                disk.reserve(content.growth(at + bytes.len() as u64))?;
+                reserve(free, content.growth(at + bytes.len() as u64))?;
                 content.write(bytes, at);
                 Ok(())
             }
@@ -289,10 +297,10 @@ impl File for MemoryFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.change(Op::Truncate, |disk, content, verdict| match verdict {
+        self.change(Op::Truncate, |free, content, verdict| match verdict {
             Verdict::Fail(error) | Verdict::Short(_, error) => Err(error),
             Verdict::Go => {
-                disk.reserve(content.growth(len))?;
+                reserve(free, content.growth(len))?;
                 content.truncate(len);
                 Ok(())
             }
@@ -304,11 +312,11 @@ impl File for MemoryFile {
     }
 
     fn allocate(&self, up_to: u64) -> io::Result<()> {
-        self.change(Op::Allocate, |disk, content, verdict| match verdict {
+        self.change(Op::Allocate, |free, content, verdict| match verdict {
             Verdict::Fail(error) | Verdict::Short(_, error) => Err(error),
             Verdict::Crash => Err(Crashed.into()),
             Verdict::Go => {
-                disk.reserve(content.growth(up_to))?;
+                reserve(free, content.growth(up_to))?;
                 content.allocate(up_to);
                 Ok(())
             }

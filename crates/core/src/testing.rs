@@ -1,5 +1,114 @@
 //! What tests of dualstream share: a clock and entropy they own, and one conformance suite per seam.
+//!
+//! A suite is a list of named checks that use nothing but the seam, so the same list runs against memory, files and
+//! real servers:
+//!
+//! ```text
+//! testing::run(testing::LOG, || async { Backend { … } }).await      each check on a backend of its own
+//! ```
+//! A check panics when the contract is broken. It is not for production code.
 
+mod bus;
 mod clock;
+mod log;
+mod reads;
+mod sample;
+mod topics;
+mod transactions;
 
+pub use bus::CHECKS as BUS;
 pub use clock::{ManualClock, SeededEntropy};
+pub use log::CHECKS as LOG;
+pub use reads::CHECKS as READS;
+pub use sample::{commit_all, event_record, part, read_all};
+pub use topics::CHECKS as TOPICS;
+pub use transactions::CHECKS as TRANSACTIONS;
+
+use crate::bus::Bus;
+use crate::log::Log;
+use crate::topic::TopicName;
+use crate::topics::Topics;
+use crate::transaction::Transactions;
+use futures::future::LocalBoxFuture;
+use std::any::Any;
+use std::sync::Arc;
+
+/// One check of a suite over `S`.
+pub struct Check<S> {
+    /// Its name, for reports.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn(S) -> LocalBoxFuture<'static, ()>,
+}
+
+/// A log with its administration and transactions: what the suites [`LOG`], [`READS`], [`TOPICS`] and
+/// [`TRANSACTIONS`] run on.
+pub struct Backend {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Its topics.
+    pub topics: Arc<dyn Topics>,
+    /// Its transactions.
+    pub transactions: Arc<dyn Transactions>,
+    /// What topic and transaction names begin with, so that checks can share a server.
+    pub prefix: String,
+    /// Dropped after the check: directories, tasks.
+    pub keep: Box<dyn Any + Send>,
+}
+
+impl Backend {
+    /// A topic name of this check.
+    pub fn topic(&self, name: &str) -> TopicName {
+        TopicName::new(&format!("{}-{name}", self.prefix)).expect("a legal prefix makes a legal topic name")
+    }
+}
+
+/// What the suite [`BUS`] runs on.
+pub struct BusBackend {
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// What channel names begin with (a legal `source_id`), so that checks can share a server.
+    pub prefix: String,
+    /// Dropped after the check.
+    pub keep: Box<dyn Any + Send>,
+}
+
+/// Runs every check of a suite on a backend of its own.
+pub async fn run<S>(checks: &[Check<S>], make: impl AsyncFn() -> S) {
+    for check in checks {
+        tracing::info!(check = check.name, "conformance");
+        (check.run)(make().await).await;
+    }
+}
+
+/// All suites of a log: [`LOG`] and [`READS`].
+pub async fn log(make: impl AsyncFn() -> Backend) {
+    run(LOG, &make).await;
+    run(READS, &make).await;
+}
+
+/// The suite [`TOPICS`].
+pub async fn topics(make: impl AsyncFn() -> Backend) {
+    run(TOPICS, make).await;
+}
+
+/// The suite [`TRANSACTIONS`].
+pub async fn transactions(make: impl AsyncFn() -> Backend) {
+    run(TRANSACTIONS, make).await;
+}
+
+/// The suite [`BUS`].
+pub async fn bus(make: impl AsyncFn() -> BusBackend) {
+    run(BUS, make).await;
+}
+
+/// A list of checks from `async fn`s, named after them.
+macro_rules! checks {
+    ($state:ty: $($check:ident),* $(,)?) => {
+        &[$($crate::testing::Check::<$state> {
+            name: stringify!($check),
+            run: |state| Box::pin($check(state)),
+        }),*]
+    };
+}
+use checks;

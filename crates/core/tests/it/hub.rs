@@ -45,7 +45,11 @@ async fn nothing_is_lost_or_doubled_while_joining() {
                 let mut items = drain(&mut subscription, bytes_max).await;
                 world.publish(9000, 50).await;
                 items.extend(drain(&mut subscription, bytes_max).await);
-                assert_eq!(positions(&items), wanted(&world, targets), "{targets:?} {interleaved} {bytes_max}");
+                assert_eq!(
+                    positions(&items),
+                    wanted(&world, targets),
+                    "{targets:?} {interleaved} {bytes_max}"
+                );
             }
         }
     }
@@ -237,12 +241,8 @@ async fn history_pages_equal_the_model() {
             }
         }
     }
-    let on_the_bus = History {
-        target: Target::parse("ai:x").unwrap(),
-        since: Since::Earliest,
-        limit: 1,
-        reverse: false,
-    };
+    let on_the_bus =
+        History { target: Target::parse("ai:x").unwrap(), since: Since::Earliest, limit: 1, reverse: false };
     assert_eq!(world.hub.history(on_the_bus).await.unwrap_err().code(), "not_stored");
 }
 
@@ -252,7 +252,8 @@ async fn events_by_position() {
     world.publish(0, 60).await;
     for record in world.log.all(&topic("events")) {
         let epoch = world.epoch("events");
-        let position = dualstream_core::position::Position { epoch, partition: record.partition, offset: record.offset };
+        let position =
+            dualstream_core::position::Position { epoch, partition: record.partition, offset: record.offset };
         let entry = world.hub.event(position).await.unwrap();
         assert_eq!(&*entry.channel, format!("events:{}", source(&record)));
         let past = dualstream_core::position::Position { offset: 1 << 40, ..position };

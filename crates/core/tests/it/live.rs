@@ -2,6 +2,7 @@
 
 use crate::world::*;
 use bytes::Bytes;
+use dualstream_core::Result;
 use dualstream_core::announcement::Announcement;
 use dualstream_core::bus::*;
 use dualstream_core::channel::{Channel, Target};
@@ -10,11 +11,10 @@ use dualstream_core::hub::{self, *};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::position::Position;
 use dualstream_core::testing::SeededEntropy;
-use dualstream_core::Result;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 
 /// Loses, doubles, keeps back and reorders what is published.
 struct BadBus {

@@ -53,7 +53,11 @@ impl Topic {
 impl ModelLog {
     pub fn new(topics: &[&str]) -> ModelLog {
         let log = ModelLog {
-            state: Arc::new(Mutex::new(State { now_ms: 1_700_000_000_000, next_epoch: 100, ..State::default() })),
+            state: Arc::new(Mutex::new(State {
+                now_ms: 1_700_000_000_000,
+                next_epoch: 100,
+                ..State::default()
+            })),
             grown: Arc::default(),
             hook: Arc::default(),
         };
@@ -252,7 +256,8 @@ impl Topic {
                 page.gaps.push(Gap { after: page.records.len(), ..*gap });
             } else if wanted {
                 page.records.push(record.clone());
-                bytes += record.key.as_ref().map_or(0, |k| k.len()) + record.value.as_ref().map_or(0, |v| v.len());
+                bytes +=
+                    record.key.as_ref().map_or(0, |k| k.len()) + record.value.as_ref().map_or(0, |v| v.len());
             }
             next[at] = if read.reverse { record.offset } else { record.offset + 1 };
             full = page.records.len() >= read.records_max || bytes > read.bytes_max;

@@ -90,7 +90,9 @@ async fn only_what_was_newly_stored_is_announced() {
     let audit = Event { source_type: "audit".into(), ..event(0) };
     let results = world.publisher.publish(vec![same.clone(), same, audit]).await;
     let receipt = results[0].as_ref().unwrap();
-    let Some(Some(Delivery::Message(message))) = deliveries.next().now_or_never() else { panic!("announced") };
+    let Some(Some(Delivery::Message(message))) = deliveries.next().now_or_never() else {
+        panic!("announced")
+    };
     assert_eq!(message.channel.as_str(), receipt.channel);
     let announcement = Announcement::parse(&message.payload).unwrap();
     assert_eq!((&*announcement.id, &*announcement.position), ("same", &*receipt.position.to_string()));
@@ -121,15 +123,18 @@ async fn errors_of_the_log_reach_every_event() {
 async fn messages_on_channels() {
     let world = World::new();
     for (channel, stored_on) in [("events:repo:a/b", "events:repo:a/b"), ("chat:room", "chat:room")] {
-        let sent = world.publisher.send(&Channel::new(channel).unwrap(), "[1]".into()).await.unwrap().unwrap();
+        let sent =
+            world.publisher.send(&Channel::new(channel).unwrap(), "[1]".into()).await.unwrap().unwrap();
         assert_eq!(sent.channel, stored_on);
         let entry = world.hub.event(sent.position).await.unwrap();
         let stored = codec::parse(entry.record().value.as_deref().unwrap()).unwrap();
         assert_eq!((&*stored.event_type, stored.data.unwrap().get()), ("message", "[1]"));
     }
-    for (channel, code) in
-        [("nope:x", "unknown_channel"), ("events:repo", "invalid_channel"), ("events:chat:room", "invalid_channel")]
-    {
+    for (channel, code) in [
+        ("nope:x", "unknown_channel"),
+        ("events:repo", "invalid_channel"),
+        ("events:chat:room", "invalid_channel"),
+    ] {
         let failure = world.publisher.send(&Channel::new(channel).unwrap(), "1".into()).await.unwrap_err();
         assert_eq!(failure.error.code(), code, "{channel}");
     }

@@ -86,7 +86,10 @@ impl World {
         mode: Mode,
         on_unrecoverable: OnUnrecoverable,
     ) -> Subscription {
-        self.hub.subscribe(Subscribe { targets: parse(targets), mode, start, on_unrecoverable }).await.unwrap()
+        self.hub
+            .subscribe(Subscribe { targets: parse(targets), mode, start, on_unrecoverable })
+            .await
+            .unwrap()
     }
 
     /// Positions of all records of a topic that a target wants, in the one order.

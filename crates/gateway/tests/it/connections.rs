@@ -118,11 +118,27 @@ async fn readiness_tells_the_truth_about_each_part() {
 
 #[tokio::test]
 async fn shutdown_closes_idle_connections_and_accepts_no_more() {
-    let mut server = Server::start().await;
+    let drain = Duration::from_secs(60);
+    let mut server = Server::with(Settings { drain, ..Settings::default() }).await;
     let mut idle = Wire::connect(server.address).await;
     assert_eq!(idle.ask(get("/health/live")).await.status, 200);
     server.stop();
-    assert!(idle.is_closed().await);
+    assert!(idle.is_closed().await, "at once, not at the end of the drain time");
     (&mut server.task).await.unwrap();
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_lets_a_request_finish() {
+    let server = Server::start().await;
+    let request = post("/v1/events", &format!("{JSON}Expect: 100-continue\r\n"), event("a", "1"));
+    let (first, rest) = request.split_at(request.len() - 5);
+    let mut wire = Wire::connect(server.address).await;
+    wire.send(first).await;
+    assert_eq!(wire.head().await.unwrap().0, 100, "the handler has begun");
+    server.stop();
+    wire.send(rest).await;
+    let answer = wire.answer().await.unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (201, Some("close")));
+    assert!(wire.is_closed().await);
 }

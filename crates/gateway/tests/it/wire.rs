@@ -42,7 +42,12 @@ impl Wire {
 
     /// Writes; a server that closed already is no failure here.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.get_mut().write_all(bytes.as_ref()).await;
+        self.try_send(bytes).await;
+    }
+
+    /// Writes; whether the server took it.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        within(self.stream.get_mut().write_all(bytes.as_ref())).await.is_ok()
     }
 
     pub async fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {

@@ -1,5 +1,7 @@
 //! Publisher, hub and in-memory bus over a model log.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod hub;
 mod live;
 mod model_log;

@@ -4,11 +4,9 @@
 //! A round is what one sync makes durable. Nothing of dualstream's own code runs here: only its pattern of writes.
 
 use std::{
-    fs::File,
-    os::unix::fs::FileExt,
     path::Path,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -18,20 +16,20 @@ use self::{
     frame::Frame,
     fresh::{Fresh, Made},
     recycled::{Layout, Recycled, Sync},
-    rounds::{Measured, Variant, interleave},
     stores::{STEP_BYTES, Stores},
 };
 use crate::{
     Settings,
-    report::{self, Report, Table},
+    report::{Report, Table},
+    rounds::{Variant, interleave, table},
     samples::Samples,
+    warm::warm_memory,
 };
 
 mod copying;
-mod frame;
-mod fresh;
-mod recycled;
-mod rounds;
+pub(crate) mod frame;
+pub(crate) mod fresh;
+pub(crate) mod recycled;
 mod stores;
 
 pub(crate) const MIB: u64 = 1024 * 1024;
@@ -61,7 +59,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
     for ring in ["ring", "ring-direct", "ring-cold"] {
         Recycled::create(&dir.join(ring), JOURNAL_FILES)?;
     }
-    warm_memory(&dir.join("warm"))?;
+    warm_memory(dir)?;
     let time = settings.time_per_table;
     Ok(Report(vec![
         designs(dir, &SMALL, time)?,
@@ -73,19 +71,6 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
         checkpoints(dir, &LARGE, time)?,
         reservations(dir, time)?,
     ]))
-}
-
-/// Takes pages from the kernel and gives them back. A virtual machine's host backs a page when it is first touched, at
-/// several µs each; a machine that has run for a while has been through that, and the page cache only reuses pages.
-fn warm_memory(path: &Path) -> Result<()> {
-    const WARM_MIB: u64 = 2048;
-    let file = File::create(path)?;
-    let chunk = vec![1; MIB as usize];
-    let start = Instant::now();
-    (0..WARM_MIB).try_for_each(|number| file.write_all_at(&chunk, number * MIB))?;
-    let us_per_mib = start.elapsed().as_micros() as u64 / WARM_MIB;
-    report::print(&format!("memory warmed, {us_per_mib} µs/MiB\n"))?;
-    Ok(std::fs::remove_file(path)?)
 }
 
 /// The journal as designed.
@@ -212,27 +197,4 @@ fn reservations(dir: &Path, time: Duration) -> Result<Table> {
 fn measure(title: String, variants: Variants, round: &Round, time: Duration) -> Result<Table> {
     let frame = Arc::new(Frame::with_payload(round.payload_bytes));
     Ok(table(title, &interleave(variants, &frame, round.block_rounds, time)?))
-}
-
-/// Ratios are of medians, to the first row.
-fn table(title: String, measured: &[Measured]) -> Table {
-    let reference = measured.first().map_or(f64::NAN, |first| first.round.median_us());
-    let row = |one: &Measured| {
-        let median = one.round.median_us();
-        vec![
-            one.name.clone(),
-            format!("{median:.1}"),
-            format!("{:.1}", one.round.p99_us()),
-            format!("{:.0}", one.round.max_us()),
-            format!("{:.1}", one.mean_us()),
-            format!("{:.1}", one.cpu_us_per_round()),
-            format!("{:.2}", median / reference),
-            one.round.len().to_string(),
-        ]
-    };
-    Table {
-        title,
-        header: vec!["variant", "median µs", "p99 µs", "max µs", "mean µs", "own CPU µs", "ratio", "rounds"],
-        rows: measured.iter().map(row).collect(),
-    }
 }

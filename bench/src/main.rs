@@ -16,18 +16,27 @@ use clap::Parser;
 use crate::machine::Machine;
 use crate::report::{Report, Results};
 
+mod append;
+mod callers;
 mod compression;
 mod cpu_time;
+mod embedded;
+mod filled;
 mod journal;
 mod machine;
+mod replay;
 mod report;
+mod rounds;
 mod samples;
+mod size;
+mod warm;
+mod workload;
 
 /// Measure one or more parts of dualstream and print the results as tables.
 #[derive(Parser)]
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
-    /// What to measure: `journal`, `compression`. Everything when none is named.
+    /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `size`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -61,7 +70,15 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 2] = [("journal", journal::run), ("compression", compression::run)];
+const BENCHMARKS: [Benchmark; 7] = [
+    ("journal", journal::run),
+    ("compression", compression::run),
+    ("append", append::run),
+    ("topics", append::run_topics),
+    ("callers", callers::run),
+    ("replay", replay::run),
+    ("size", size::run),
+];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();

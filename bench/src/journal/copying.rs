@@ -15,14 +15,14 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::fs::{Advice, fadvise};
 
-use super::{frame::Frame, recycled::Recycled, rounds::Variant, stores::Stores};
-use crate::samples::Samples;
+use super::{frame::Frame, recycled::Recycled, stores::Stores};
+use crate::{rounds::Variant, samples::Samples};
 
 /// Stores without a journal: every one written is synced.
 pub(crate) struct SyncedStores(pub Stores);
 
 impl Variant for SyncedStores {
-    fn prepare(&mut self, bytes: u64) -> Result<()> {
+    fn prepare(&mut self, _rounds: usize, bytes: u64) -> Result<()> {
         self.0.prepare(bytes)
     }
 
@@ -40,7 +40,7 @@ impl Variant for SyncedStores {
 pub(crate) struct UnsyncedStores(pub Stores);
 
 impl Variant for UnsyncedStores {
-    fn prepare(&mut self, bytes: u64) -> Result<()> {
+    fn prepare(&mut self, _rounds: usize, bytes: u64) -> Result<()> {
         self.0.prepare(bytes)
     }
 
@@ -60,7 +60,7 @@ pub(crate) struct Copied {
 }
 
 impl Variant for Copied {
-    fn prepare(&mut self, bytes: u64) -> Result<()> {
+    fn prepare(&mut self, _rounds: usize, bytes: u64) -> Result<()> {
         self.stores.prepare(bytes)
     }
 
@@ -115,7 +115,7 @@ fn locked(stores: &Mutex<Stores>) -> std::sync::MutexGuard<'_, Stores> {
 }
 
 impl Variant for CopiedBehind {
-    fn prepare(&mut self, bytes: u64) -> Result<()> {
+    fn prepare(&mut self, _rounds: usize, bytes: u64) -> Result<()> {
         locked(&self.stores).prepare(bytes)
     }
 
@@ -209,8 +209,8 @@ fn start_write_back(files: &[(Arc<File>, u64)], bytes_per_file: u64) -> Result<(
 }
 
 impl Variant for Checkpointed {
-    fn prepare(&mut self, bytes: u64) -> Result<()> {
-        self.copied.prepare(bytes)
+    fn prepare(&mut self, rounds: usize, bytes: u64) -> Result<()> {
+        self.copied.prepare(rounds, bytes)
     }
 
     fn round(&mut self, frame: &Arc<Frame>) -> Result<()> {

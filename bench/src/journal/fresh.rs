@@ -8,8 +8,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::{
     frame::Frame,
     recycled::{FILE_BYTES, write_noise},
-    rounds::Variant,
 };
+use crate::rounds::Variant;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Made {
@@ -36,7 +36,7 @@ impl Fresh {
 }
 
 impl Variant for Fresh {
-    fn prepare(&mut self, bytes: u64) -> Result<()> {
+    fn prepare(&mut self, _rounds: usize, bytes: u64) -> Result<()> {
         if self.offset + bytes > FILE_BYTES {
             std::fs::remove_file(&self.path)?;
             self.file = create(&self.path, self.made)?;

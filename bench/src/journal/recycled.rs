@@ -17,8 +17,8 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use super::{
     MIB,
     frame::{Frame, PAGE_BYTES},
-    rounds::Variant,
 };
+use crate::rounds::Variant;
 
 pub(crate) const FILE_BYTES: u64 = 64 * MIB;
 
@@ -106,7 +106,7 @@ impl Recycled {
 }
 
 impl Variant for Recycled {
-    fn prepare(&mut self, _bytes: u64) -> Result<()> {
+    fn prepare(&mut self, _rounds: usize, _bytes: u64) -> Result<()> {
         if self.cold {
             self.files.iter().try_for_each(|file| fadvise(file, 0, None, Advice::DontNeed))?;
         }

@@ -8,13 +8,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::frame::Frame;
-use crate::{cpu_time::cpu_time, samples::Samples};
+use crate::{cpu_time::cpu_time, journal::frame::Frame, report::Table, samples::Samples};
 
 /// One way to make a round of commits durable.
 pub(crate) trait Variant {
-    /// Before a block that will write up to `bytes`; not measured.
-    fn prepare(&mut self, _bytes: u64) -> Result<()> {
+    /// Before a block of `rounds` that will write up to `bytes`; not measured.
+    fn prepare(&mut self, _rounds: usize, _bytes: u64) -> Result<()> {
         Ok(())
     }
 
@@ -98,7 +97,7 @@ fn block(
     rounds: usize,
     mut result: Option<&mut Measured>,
 ) -> Result<()> {
-    variant.prepare((rounds * frame.whole_pages().len()) as u64)?;
+    variant.prepare(rounds, (rounds * frame.whole_pages().len()) as u64)?;
     let cpu_before = cpu_time();
     for _ in 0..rounds {
         let start = Instant::now();
@@ -114,4 +113,27 @@ fn block(
         result.cpu += cpu_time() - cpu_before;
     }
     variant.settle()
+}
+
+/// Ratios are of medians, to the first row.
+pub(crate) fn table(title: String, measured: &[Measured]) -> Table {
+    let reference = measured.first().map_or(f64::NAN, |first| first.round.median_us());
+    let row = |one: &Measured| {
+        let median = one.round.median_us();
+        vec![
+            one.name.clone(),
+            format!("{median:.1}"),
+            format!("{:.1}", one.round.p99_us()),
+            format!("{:.0}", one.round.max_us()),
+            format!("{:.1}", one.mean_us()),
+            format!("{:.1}", one.cpu_us_per_round()),
+            format!("{:.2}", median / reference),
+            one.round.len().to_string(),
+        ]
+    };
+    Table {
+        title,
+        header: vec!["variant", "median µs", "p99 µs", "max µs", "mean µs", "own CPU µs", "ratio", "rounds"],
+        rows: measured.iter().map(row).collect(),
+    }
 }

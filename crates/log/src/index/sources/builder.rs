@@ -116,10 +116,13 @@ impl SourcesBuilder {
     /// For the sidecar: the section of [`SealedSources`](super::SealedSources).
     pub fn encode(&self) -> Vec<u8> {
         let mut encoder = sealed::Encoder::default();
+        let mut blocks = Vec::new();
         for (name, lists) in self.sorted(b"") {
-            let mut set = BlockSet::default();
-            lists.iter().for_each(|&last| self.chains.iter(last).for_each(|block| set.insert(block)));
-            encoder.push(&name, &set.list());
+            blocks.clear();
+            lists.iter().for_each(|&last| blocks.extend(self.chains.iter(last)));
+            blocks.sort_unstable();
+            blocks.dedup();
+            encoder.push(&name, &blocks);
         }
         encoder.finish()
     }

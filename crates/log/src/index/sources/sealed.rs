@@ -36,7 +36,7 @@ pub(super) struct Encoder {
 impl Encoder {
     pub(super) fn push(&mut self, name: &[u8], blocks: &[u32]) {
         let mut shared = 0;
-        if self.count % GROUP_ENTRIES == 0 {
+        if self.count.is_multiple_of(GROUP_ENTRIES) {
             self.groups.push(self.entries.len() as u32);
         } else {
             shared = self.name.iter().zip(name).take_while(|(a, b)| a == b).count();
@@ -84,10 +84,10 @@ impl SealedSources {
     /// Walks all entries once: names ascend, groups begin where they should, blocks ascend below the bound.
     fn check(&self) -> Option<()> {
         let entries = self.entries();
-        let (mut at, mut count) = (0, 0);
+        let (mut at, mut count) = (0, 0usize);
         let mut name: Vec<u8> = Vec::new();
         while at < entries.len() {
-            let begins_group = count % GROUP_ENTRIES == 0;
+            let begins_group = count.is_multiple_of(GROUP_ENTRIES);
             if begins_group
                 && (count / GROUP_ENTRIES >= self.groups || self.group(count / GROUP_ENTRIES) != at)
             {

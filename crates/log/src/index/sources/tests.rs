@@ -114,7 +114,7 @@ fn a_record_takes_at_most_three_bytes() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let source = (state >> 33) % 5_000;
         let id = format!("owner-{}/repo-{source}", source % 97);
-        builder.add(if source % 3 == 0 { b"repo" } else { b"user" }, id.as_bytes(), record / 109);
+        builder.add(if source.is_multiple_of(3) { b"repo" } else { b"user" }, id.as_bytes(), record / 109);
     }
     let bytes = builder.encode().len();
     println!("{:.2} bytes a record", bytes as f64 / f64::from(records));

@@ -48,6 +48,8 @@ pub(crate) struct Outcome {
     pub checkpoint: Option<Checkpoint>,
     /// Topic and number of segments whose sidecar is on disk now.
     pub sidecars: Vec<(u32, u64)>,
+    /// After an error: files still to be removed, in order.
+    pub unremoved: Vec<String>,
 }
 
 impl Job {
@@ -62,6 +64,8 @@ impl Job {
             Ok(()) => None,
             Err(error) => {
                 self.outcome.error = Some(error);
+                let removal = |step| if let Step::Remove(path) = step { Some(path) } else { None };
+                self.outcome.unremoved = self.steps.drain(..).filter_map(removal).collect();
                 Some(std::mem::take(&mut self.outcome))
             }
         }

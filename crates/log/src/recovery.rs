@@ -405,7 +405,10 @@ impl Engine {
         for store in self.stores.values_mut() {
             store.mark_dirty();
         }
-        let Some(job) = self.checkpoint_job(false)? else { return Ok(()) };
+        let Some(job) = self.checkpoint_job(false)? else {
+            // A fresh directory: from the first commit on it must say whether acks are synced.
+            return self.checkpoint(false).store(&*self.storage);
+        };
         match self.checkpoint_done_or_error(job.run()) {
             Some(error) => Err(error),
             None => Ok(()),

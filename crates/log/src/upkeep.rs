@@ -94,6 +94,8 @@ impl Engine {
                 }
             }
         }
+        // Oldest first, always: a file that is left while later ones go would come back as a hole.
+        self.removals.splice(..0, outcome.unremoved);
         let error = outcome.error?;
         if error.kind() == io::ErrorKind::StorageFull {
             tracing::warn!(%error, "no space for a checkpoint; trying again later");

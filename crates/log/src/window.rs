@@ -3,13 +3,14 @@
 //! Recent segments keep a map in memory; a segment whose sidecar is written keeps a filter in memory and its sorted
 //! hashes on disk. A hit is always verified against the record, so a collision of hashes costs a read, never an event.
 
-use crate::batch::Records;
+use crate::batch::{Head, Records};
 use crate::index::identities::{Filter, HashBuilder};
 use crate::reader::{next_batch, storage_error};
 use crate::segment::{Segment, Topic};
 use crate::sidecar_cache::load_identities;
 use crate::storage::File;
 use dualstream_core::Result;
+use dualstream_core::identity;
 use dualstream_core::record::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,14 +103,14 @@ impl Window {
         mut take: impl FnMut(&Record) -> Option<T>,
     ) -> Result<Option<T>> {
         if let Some(&ordinal) = self.map.get(&hash)
-            && let Some(record) = record_at(topic, &self.active, ordinal)?
+            && let Some(record) = record_at(topic, &self.active, ordinal, hash)?
             && let Some(found) = take(&record)
         {
             return Ok(Some(found));
         }
         for sealed in self.sealed.iter_mut().rev() {
             for ordinal in sealed.candidates(topic, hash)? {
-                if let Some(record) = record_at(topic, &sealed.segment, ordinal)?
+                if let Some(record) = record_at(topic, &sealed.segment, ordinal, hash)?
                     && let Some(found) = take(&record)
                 {
                     return Ok(Some(found));
@@ -144,8 +145,8 @@ impl Sealed {
     }
 }
 
-/// The record with that ordinal in a segment; `None` where it is damaged.
-fn record_at(topic: &Topic<'_>, segment: &Segment, ordinal: u32) -> Result<Option<Record>> {
+/// The record with that ordinal and identity hash in a segment; `None` where it is damaged.
+fn record_at(topic: &Topic<'_>, segment: &Segment, ordinal: u32, hash: u64) -> Result<Option<Record>> {
     let (range, first) = {
         let index = segment.index(topic).map_err(storage_error)?;
         let blocks = index.blocks();
@@ -156,19 +157,37 @@ fn record_at(topic: &Topic<'_>, segment: &Segment, ordinal: u32) -> Result<Optio
     let filled = segment.file.read_at(&mut bytes, range.start).map_err(storage_error)?;
     bytes.truncate(filled);
     let bytes = bytes::Bytes::from(bytes);
-    let (mut at, mut seen) = (0, first);
+    let (mut at, mut whole_to, mut seen) = (0, 0, first);
     while let Some(head) = next_batch(&bytes, &mut at, topic.id, segment.start.len()) {
+        let batch = bytes.slice(at..at + head.bytes);
         let end = seen + u64::from(head.count);
-        if u64::from(ordinal) < end {
-            let mut records = match Records::open(head, &bytes.slice(at..at + head.bytes)) {
-                Some(records) => records,
-                None => return Ok(None),
-            };
-            let raw = (seen..=u64::from(ordinal)).map_while(|_| records.next_raw()).last();
-            return Ok(raw.map(|raw| records.record(&raw)));
+        if at > whole_to {
+            // Behind damage ordinals cannot be counted: the rest of the block is searched.
+            if let Some(record) = record_of(head, &batch, |_, record| identity::of_record(record) == Some(hash)) {
+                return Ok(Some(record));
+            }
+        } else {
+            if u64::from(ordinal) < end {
+                return Ok(record_of(head, &batch, |nth, _| seen + nth == u64::from(ordinal)));
+            }
+            whole_to = at + head.bytes;
         }
         seen = end;
         at += head.bytes;
     }
     Ok(None)
+}
+
+/// The first record of a batch that `is_it` says is the one, given its number in the batch.
+fn record_of(head: Head, batch: &bytes::Bytes, is_it: impl Fn(u64, &Record) -> bool) -> Option<Record> {
+    let mut records = Records::open(head, batch)?;
+    let mut nth = 0;
+    while let Some(raw) = records.next_raw() {
+        let record = records.record(&raw);
+        if is_it(nth, &record) {
+            return Some(record);
+        }
+        nth += 1;
+    }
+    None
 }

@@ -47,7 +47,11 @@ fn resume_at(shared: &Shared, interests: &[Interest], resume: &Resume) -> Result
     let place = |(interest, cursor): (&Interest, &Cursor)| {
         let bounds = shared.log.bounds(&interest.topic)?;
         let (next, lost) = check(interest, cursor, &bounds)?;
-        Ok(Place { epoch: bounds.epoch, next, lost })
+        Ok(match lost {
+            // Until it is told, its token says where it stood: whoever resumes by it must be told, too.
+            Some("epoch") => Place { epoch: cursor.epoch, next: cursor.next.clone(), lost },
+            _ => Place { epoch: bounds.epoch, next, lost },
+        })
     };
     interests.iter().zip(&resume.0).map(place).collect()
 }

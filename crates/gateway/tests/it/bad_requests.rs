@@ -232,7 +232,10 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
         assert_eq!((answer.status, answer.code().as_str()), (413, "payload_too_large"), "{head}");
         assert_eq!(answer.header("connection"), Some("close"), "{head}");
         for _ in 0..16 {
-            assert!(wire.try_send(vec![b' '; 64 << 10]).await, "a peer that still writes is not reset: {head}");
+            assert!(
+                wire.try_send(vec![b' '; 64 << 10]).await,
+                "a peer that still writes is not reset: {head}"
+            );
         }
         assert!(wire.is_closed().await);
     }

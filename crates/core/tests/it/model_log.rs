@@ -31,6 +31,7 @@ struct State {
     topics: BTreeMap<TopicName, Topic>,
     guards: BTreeMap<Arc<str>, u64>,
     fail_commits: Option<Error>,
+    fail_next: Option<Error>,
     commits: usize,
 }
 
@@ -78,6 +79,10 @@ impl ModelLog {
 
     pub fn fail_commits(&self, error: Option<Error>) {
         self.lock().fail_commits = error;
+    }
+
+    pub fn fail_next(&self, error: Error) {
+        self.lock().fail_next = Some(error);
     }
 
     pub fn commits(&self) -> usize {
@@ -158,6 +163,9 @@ impl State {
 
     fn commit(&mut self, commit: Commit) -> Result<Committed> {
         self.commits += 1;
+        if let Some(error) = self.fail_next.take() {
+            return Err(error);
+        }
         if let Some(error) = &self.fail_commits {
             return Err(error.clone());
         }

@@ -54,6 +54,20 @@ async fn large_batches_are_split_and_stay_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_overtakes_a_part_that_failed() {
+    for (kind, rest) in [(ErrorKind::Unknown, ErrorKind::Unavailable), (ErrorKind::Full, ErrorKind::Full)] {
+        let world = World::new();
+        world.log.fail_next(Error::new(kind, "code", "no"));
+        let large = |n| Event { data: Data::Json(format!("\"{}\"", "x".repeat(50_000)).into()), ..event(n) };
+        let results = world.publisher.publish((0..300).map(large).collect()).await;
+        let kinds: Vec<_> = results.iter().map(|r| r.as_ref().unwrap_err().error.kind()).collect();
+        let tried = kinds.iter().take_while(|k| **k == kind).count();
+        assert!(tried > 50 && kinds[tried..].iter().all(|k| *k == rest), "{kinds:?}");
+        assert_eq!((world.log.commits(), world.log.all(&topic("events")).len()), (1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn refused_events_keep_nobody_back() {
     let world = World::new();
     let mut events: Vec<_> = (0..4).map(event).collect();

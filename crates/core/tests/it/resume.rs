@@ -277,6 +277,53 @@ async fn damage_is_reported_in_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn damage_at_the_very_end() {
+    for policy in [OnUnrecoverable::Latest, OnUnrecoverable::Close] {
+        let world = World::new();
+        world.publish(0, 300).await;
+        let model = world.model("events", "events:repo:*");
+        let last = model[model.len() - 1];
+        world.log.damage(&topic("events"), last.partition, last.offset);
+        let targets = ["events:repo:*"];
+        let mut subscription = world.subscribe_with(&targets, Start::Earliest, Mode::Reliable, policy).await;
+        let mut items = drain(&mut subscription, 1 << 20).await;
+        assert_eq!(unrecoverable(&[items.pop().unwrap()]).0, "damage");
+        assert_eq!(positions(&items), model[..model.len() - 1]);
+        world.publish(300, 300).await;
+        let rest = positions(&drain(&mut subscription, 1 << 20).await);
+        match policy {
+            OnUnrecoverable::Close => assert!(rest.is_empty()),
+            _ => assert_eq!(rest, world.model("events", "events:repo:*")[model.len()..]),
+        }
+    }
+}
+
+/// A cursor need not lie on this node's order of partitions: one of them may be far ahead of the others.
+#[tokio::test(start_paused = true)]
+async fn a_cursor_ahead_of_the_ring_keeps_its_own_tokens() {
+    let world = World::new();
+    let _early = world.subscribe(&["events:*"], Start::Latest).await;
+    world.publish(0, 300).await;
+    let bounds = world.log.bounds(&topic("events")).unwrap();
+    let mut offsets = vec![0; 12];
+    (offsets[5], offsets[8]) = (bounds.latest[5], bounds.latest[8]);
+    let token = Cursor { epoch: bounds.epoch, next: Next::All(offsets) }.to_string();
+    let mut subscription = world.subscribe(&["events:*"], resume(&token)).await;
+    let mut items = drain(&mut subscription, 2000).await;
+    world.publish(300, 100).await;
+    items.extend(drain(&mut subscription, 2000).await);
+    let wanted = |p: &dualstream_core::position::Position| {
+        !matches!(p.partition, 5 | 8) || p.offset >= bounds.latest[p.partition as usize]
+    };
+    let model: Vec<_> = world.model("events", "events:*").into_iter().filter(wanted).collect();
+    assert_eq!(positions(&items), model);
+    for (at, token) in tokens(&items).iter().enumerate() {
+        let mut again = world.subscribe(&["events:*"], resume(token)).await;
+        assert_eq!(positions(&drain(&mut again, 1 << 20).await), model[at + 1..], "after {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn limits_of_a_request() {
     let world = World::new();
     let request = |targets| Subscribe {

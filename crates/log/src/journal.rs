@@ -135,6 +135,8 @@ impl Journal {
         let mut files = Vec::new();
         for i in 0..FILES {
             let file = storage.open(&path(i), Mode::Write)?;
+            // What is replayed from it now may have been written, but not synced, by a process that died.
+            file.sync()?;
             let capacity = file.len()?;
             files.push(JournalFile { file, capacity, last_sequence: 0 });
         }

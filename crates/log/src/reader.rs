@@ -217,9 +217,22 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
+            self.note_lost_end(s)?;
             block = 0;
         }
         Ok(self.finish_at_end(false))
+    }
+
+    /// Notes what a segment lost at its end: the next one begins further on than its batches go.
+    fn note_lost_end(&mut self, s: usize) -> Result<()> {
+        let (segments, ends) = (&self.snapshot.segments, &self.snapshot.ends);
+        let next = segments.get(s + 1).map_or(ends, |next| &next.start);
+        let end = segments[s].index(&self.snapshot.topic()).map_err(storage_error)?;
+        let end = end.blocks().end_vector().to_vec();
+        for (partition, (&at, &next)) in end.iter().zip(next).enumerate() {
+            self.note_gap(partition, at, next);
+        }
+        Ok(())
     }
 
     fn wanted(&self, s: usize) -> Result<Option<Vec<u32>>> {

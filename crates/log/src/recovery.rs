@@ -3,9 +3,10 @@
 //! ```text
 //! catalog ─▶ checkpoint ─▶ stores, cut ─▶ journal frames after it, in order ─▶ stores ─▶ new checkpoint
 //! ```
-//! A frame that is not whole is a torn tail and ends the replay, unless some frame knows it was synced: then it is
-//! damage; what is whole of it is replayed, the rest is looked for in the stores before they are cut, and what is
-//! found nowhere is reported.
+//! A frame that is not whole is a torn tail and ends the replay, unless some frame knows it was synced, or a store has
+//! something of it or of a later one (it got there only after the sync): then it is damage; what is whole of it is
+//! replayed, the rest is looked for in the stores before they are cut, and what is found nowhere is reported. Offsets of
+//! what is lost may be given out again, so every topic begins a new epoch then.
 
 use crate::batch::{HEADER_BYTES, Head};
 use crate::catalog::{Catalog, Entry};
@@ -102,7 +103,10 @@ pub(crate) fn recover(
         round: Round::default(),
     };
     let rescued = engine.open_stores(&checkpoint, &replay.damaged).map_err(failed)?;
-    engine.replay(replay, rescued).map_err(failed)?;
+    let is_lost = engine.replay(replay, rescued).map_err(failed)?;
+    if is_lost {
+        engine.begin_epochs()?;
+    }
     engine.restore_guards()?;
     engine.first_checkpoint().map_err(failed)?;
     Ok(engine)
@@ -159,7 +163,26 @@ fn plan(storage: &dyn Storage, catalog: &Catalog, checkpoint: &Checkpoint) -> Re
         .retain(|(f, _)| f.head.generation >= checkpoint.generation && f.head.sequence > checkpoint.sequence);
     found.sort_by_key(|(f, _)| (f.head.sequence, f.head.generation));
     let durable = found.iter().map(|(f, _)| f.head.durable).max().unwrap_or(0);
-    Ok(chain(found, checkpoint.sequence, durable, generation))
+    let stored =
+        stored(storage, catalog, checkpoint).map_err(|e| crate::error::storage("read the stores", e))?;
+    Ok(chain(found, checkpoint.sequence, durable.max(stored), generation))
+}
+
+/// Highest sequence the stores know synced: with sync before the ack a batch is copied into its store only after that.
+fn stored(storage: &dyn Storage, catalog: &Catalog, checkpoint: &Checkpoint) -> std::io::Result<u64> {
+    let mut highest = 0;
+    if checkpoint.fsync_always {
+        for (&id, entry) in &catalog.topics {
+            let mark = mark_of(checkpoint, id, entry);
+            each_behind(storage, &mark, |head, _| highest = head.sequence.max(highest))?;
+        }
+    }
+    Ok(highest)
+}
+
+fn mark_of(checkpoint: &Checkpoint, id: u32, entry: &Entry) -> StoreMark {
+    let mark = checkpoint.stores.iter().find(|s| s.topic_id == id).cloned();
+    mark.unwrap_or_else(|| first_mark(id, entry))
 }
 
 /// The frames that follow each other from `sequence` on, up to the torn tail.
@@ -176,12 +199,7 @@ fn chain(found: Vec<(Frame, Bytes)>, mut sequence: u64, durable: u64, generation
         }
         for missing in next..frame.head.sequence {
             damaged.insert(missing);
-            frames.push(Replayed {
-                sequence: missing,
-                bytes: Bytes::new(),
-                batches: Vec::new(),
-                expected: None,
-            });
+            frames.push(Replayed::missing(missing));
         }
         sequence = frame.head.sequence;
         append_time_ms = append_time_ms.max(frame.head.append_time_ms);
@@ -191,17 +209,32 @@ fn chain(found: Vec<(Frame, Bytes)>, mut sequence: u64, durable: u64, generation
         let expected = Some(frame.head.batches as usize);
         frames.push(Replayed { sequence, bytes, batches: frame.batches, expected });
     }
+    for missing in sequence + 1..=durable {
+        damaged.insert(missing);
+        frames.push(Replayed::missing(missing));
+        sequence = missing;
+    }
     Replay { frames, sequence, generation, append_time_ms, damaged }
+}
+
+impl Replayed {
+    /// A frame of which nothing is left in the journal.
+    fn missing(sequence: u64) -> Replayed {
+        Replayed { sequence, bytes: Bytes::new(), batches: Vec::new(), expected: None }
+    }
 }
 
 impl Engine {
     fn open_stores(&mut self, checkpoint: &Checkpoint, damaged: &BTreeSet<u64>) -> std::io::Result<Rescued> {
         let mut rescued = Rescued::new();
         for (id, entry) in self.catalog.topics.clone() {
-            let mark = checkpoint.stores.iter().find(|s| s.topic_id == id).cloned();
-            let mark = mark.unwrap_or_else(|| first_mark(id, &entry));
+            let mark = mark_of(checkpoint, id, &entry);
             if !damaged.is_empty() {
-                rescue(&*self.storage, &mark, damaged, &mut rescued)?;
+                each_behind(&*self.storage, &mark, |head, batch| {
+                    if damaged.contains(&head.sequence) {
+                        rescued.entry(head.sequence).or_default().push((head, batch));
+                    }
+                })?;
             }
             let mut store = self.open_store(id, &entry, mark)?;
             // Partitions were added after the checkpoint: their records need a segment that knows them.
@@ -216,7 +249,7 @@ impl Engine {
         mark.next.resize(entry.spec.partitions as usize, 0);
         mark.holes_below.resize(entry.spec.partitions as usize, 0);
         let mut segments = self.open_sealed(&mark)?;
-        let active = self.open_active(&mut mark)?;
+        let active = self.open_active(&mut mark, segments.last())?;
         let window = Window::new(&segments, active.clone());
         let sealed_bytes = segments.iter().map(|s| s.file.len()).sum::<std::io::Result<u64>>()?;
         segments.push(active.clone());
@@ -257,9 +290,7 @@ impl Engine {
                 let header = header.unwrap_or_else(|| {
                     self.shared
                         .report_damage(format!("{}: the header is damaged", segment_path(&dir, number)));
-                    let start =
-                        sealed.last().map_or(vec![0; mark.next.len()], |s| self.end_of(mark.topic_id, s));
-                    Header { topic_id: mark.topic_id, number, sequence: 0, start }
+                    self.header_after(mark, sealed.last(), number)
                 });
                 sealed.push(Arc::new(Segment::sealed(header, file)));
             }
@@ -267,17 +298,28 @@ impl Engine {
         Ok(sealed)
     }
 
-    fn end_of(&self, topic_id: u32, segment: &Segment) -> Vec<u64> {
+    /// The header of a segment that lost its own: it begins where the one before it ends.
+    fn header_after(&self, mark: &StoreMark, before: Option<&Arc<Segment>>, number: u64) -> Header {
+        let topic_id = mark.topic_id;
         let dir = dir(topic_id);
         let topic =
             crate::segment::Topic { storage: &*self.storage, dir: &dir, id: topic_id, cache: &self.cache };
-        segment
-            .index(&topic)
-            .map_or_else(|_| segment.start.clone(), |index| index.blocks().end_vector().to_vec())
+        let start = before.map(|segment| {
+            segment
+                .index(&topic)
+                .map_or_else(|_| segment.start.clone(), |index| index.blocks().end_vector().to_vec())
+        });
+        let mut start = start.unwrap_or_default();
+        start.resize(mark.next.len(), 0);
+        Header { topic_id, number, sequence: 0, start }
     }
 
     /// Opens the checkpoint's active segment, cut to where the checkpoint says, and indexes it.
-    fn open_active(&self, mark: &mut StoreMark) -> std::io::Result<Arc<Segment>> {
+    fn open_active(
+        &self,
+        mark: &mut StoreMark,
+        before: Option<&Arc<Segment>>,
+    ) -> std::io::Result<Arc<Segment>> {
         let dir = dir(mark.topic_id);
         let path = segment_path(&dir, mark.segment);
         let file = self.storage.open(&path, Mode::Write)?;
@@ -288,12 +330,7 @@ impl Engine {
             Some(header) => header,
             None => {
                 self.shared.report_damage(format!("{path}: the header is damaged or the file is missing"));
-                let header = Header {
-                    topic_id: mark.topic_id,
-                    number: mark.segment,
-                    sequence: 0,
-                    start: mark.next.clone(),
-                };
+                let header = self.header_after(mark, before, mark.segment);
                 if mark.byte <= expected || file.len()? < expected {
                     file.write_at(&header.encode(), 0)?;
                 }
@@ -328,13 +365,16 @@ impl Engine {
         }
     }
 
-    fn replay(&mut self, replay: Replay, mut rescued: Rescued) -> std::io::Result<()> {
+    /// Replays the journal into the stores; whether something of it is lost.
+    fn replay(&mut self, replay: Replay, mut rescued: Rescued) -> std::io::Result<bool> {
         let segment_bytes = self.settings.segment_bytes;
+        let mut is_lost = false;
         for frame in replay.frames {
             let mut batches: Vec<(Head, Bytes)> =
                 frame.batches.iter().map(|(head, range)| (*head, frame.bytes.slice(range.clone()))).collect();
             if replay.damaged.contains(&frame.sequence) {
-                self.mend(&mut batches, rescued.remove(&frame.sequence).unwrap_or_default(), &frame);
+                let rescued = rescued.remove(&frame.sequence).unwrap_or_default();
+                is_lost |= !self.mend(&mut batches, rescued, &frame);
             }
             for (head, bytes) in batches {
                 // A topic that was deleted since has no store any more.
@@ -348,11 +388,24 @@ impl Engine {
                 store.publish();
             }
         }
+        Ok(is_lost)
+    }
+
+    /// Offsets of what was lost may be given out again: no position of before may be taken for one of now.
+    fn begin_epochs(&mut self) -> Result<()> {
+        tracing::warn!("records are lost: every topic begins a new epoch");
+        let mut catalog = self.catalog.clone();
+        catalog.topics.values_mut().for_each(|entry| entry.epoch = Epoch(self.entropy.next_u64()));
+        catalog.store(&*self.storage)?;
+        for (id, entry) in &catalog.topics {
+            self.stores[id].view.publish(|state| state.epoch = entry.epoch);
+        }
+        self.catalog = catalog;
         Ok(())
     }
 
-    /// Completes a damaged frame with what the stores still had of it.
-    fn mend(&self, batches: &mut Vec<(Head, Bytes)>, rescued: Vec<(Head, Bytes)>, frame: &Replayed) {
+    /// Completes a damaged frame with what the stores still had of it; whether nothing of it is lost.
+    fn mend(&self, batches: &mut Vec<(Head, Bytes)>, rescued: Vec<(Head, Bytes)>, frame: &Replayed) -> bool {
         for (head, bytes) in rescued {
             let known = |(b, _): &(Head, Bytes)| (b.topic_id, b.partition, b.base_offset);
             if !batches.iter().any(|b| known(b) == (head.topic_id, head.partition, head.base_offset)) {
@@ -374,6 +427,7 @@ impl Engine {
                 "journal: frame {sequence} is damaged; {found} batches of it were found in the stores"
             ),
         });
+        whole
     }
 
     fn restore_guards(&mut self) -> Result<()> {
@@ -449,12 +503,11 @@ fn remove_if_there(storage: &dyn Storage, path: &str) -> std::io::Result<()> {
     }
 }
 
-/// Looks behind the checkpoint's place in a store for batches of damaged frames.
-fn rescue(
+/// Calls `visit` with every whole batch behind the checkpoint's place in a store.
+fn each_behind(
     storage: &dyn Storage,
     mark: &StoreMark,
-    damaged: &BTreeSet<u64>,
-    rescued: &mut Rescued,
+    mut visit: impl FnMut(Head, Bytes),
 ) -> std::io::Result<()> {
     let dir = dir(mark.topic_id);
     for number in segment_numbers(storage, &dir)?.into_iter().filter(|&n| n >= mark.segment) {
@@ -464,10 +517,7 @@ fn rescue(
             if number == mark.segment { mark.byte as usize } else { Header::bytes(mark.next.len()) as usize };
         while at + HEADER_BYTES <= bytes.len() {
             let Some(head) = next_batch(&bytes, &mut at, mark.topic_id, mark.next.len()) else { break };
-            if damaged.contains(&head.sequence) {
-                let batch = bytes.slice(at..at + head.bytes);
-                rescued.entry(head.sequence).or_default().push((head, batch));
-            }
+            visit(head, bytes.slice(at..at + head.bytes));
             at += head.bytes;
         }
     }

@@ -3,4 +3,7 @@
 mod compaction;
 mod crash;
 mod disk;
+mod flips;
+mod image;
 mod rig;
+mod torn;

@@ -13,6 +13,7 @@ use dualstream_core::{Error, Result};
 use dualstream_log::{EmbeddedLog, MemoryStorage, Settings, open};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 pub const PARTITIONS: u32 = 12;
@@ -107,6 +108,30 @@ impl Rig {
         self.writer.abort();
         self.storage.crash(&*self.entropy);
         Rig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
+    }
+
+    /// The process dies; the disk stays as it is.
+    pub fn kill(&self) {
+        self.writer.abort();
+    }
+
+    /// Ends in order.
+    pub async fn end(self) -> Result<()> {
+        self.log.close();
+        self.writer.await.unwrap()
+    }
+
+    /// Waits for the writer to end by itself.
+    pub async fn writer_ended(&mut self) -> Result<()> {
+        (&mut self.writer).await.unwrap()
+    }
+
+    /// Lets the time of a checkpoint pass, and the writer take it.
+    pub async fn checkpoint(&self) {
+        tokio::time::advance(self.settings.checkpoint_interval + Duration::from_secs(1)).await;
+        for _ in 0..300 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Opens again as the files are, without a crash.

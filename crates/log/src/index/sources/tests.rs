@@ -85,6 +85,18 @@ proptest! {
 }
 
 #[test]
+fn what_is_one_name_is_one_source_however_it_is_split() {
+    let added =
+        [("a", "b:c", 1), ("a:b", "c", 5), ("a:b", "", 6)].map(|(t, id, b)| (t.to_owned(), id.to_owned(), b));
+    for filter in
+        [Filter::source("a:b:c"), Filter::prefix("a:"), Filter::prefix("a:b:"), Filter::source("a:b:")]
+    {
+        check(&added, &filter);
+    }
+    assert_eq!(build(&added).1.blocks(&Filter::source("a:b:c")), [1, 5]);
+}
+
+#[test]
 fn blocks_past_the_bound_are_refused() {
     let with_block = |block: u32| {
         let mut encoder = sealed::Encoder::default();

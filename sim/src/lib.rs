@@ -1,1 +1,37 @@
-//! TODO
+//! The simulator: real publisher, hub and log in one deterministic world with faults.
+//!
+//! ```text
+//!            seed ──▶ Plan: sizes, settings, faults
+//!                       │
+//!  publishers ──▶ DualPublisher ──▶ EmbeddedLog ──▶ MemoryStorage   crash at any step, torn writes, failed syncs
+//!       │               └─────────▶ SimBus                          lost, late, doubled, reordered, cut, out
+//!       │                              ▼
+//!       │        subscribers ◀─────── Hub
+//!       ▼               ▼
+//!     Checker ◀── what was answered, announced, delivered, read back
+//! ```
+//! One seed is one run: one thread, paused time, every choice from the seed. The same seed writes the same
+//! [history](history::History), so a failure is replayed by its number.
+//!
+//! What it does not do: no network, no real disk, no threads. Races between threads are left to other tests.
+#![forbid(unsafe_code)]
+
+mod body;
+pub mod checker;
+pub mod clock;
+pub mod dice;
+pub mod history;
+pub mod node;
+pub mod plan;
+pub mod run;
+pub mod world;
+
+mod bus;
+mod gremlin;
+mod listener;
+mod panics;
+mod publisher;
+mod seam;
+mod subscriber;
+
+pub use run::{Report, run};

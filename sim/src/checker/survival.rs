@@ -1,0 +1,237 @@
+//! What a log that was opened again must still hold.
+
+use super::{Checker, Fact, Order, Place, Stored, Verdict};
+use crate::history::Broken;
+use dualstream_core::log::{Bounds, Gap};
+use dualstream_core::record::Record;
+use dualstream_core::topic::Epoch;
+use std::collections::BTreeSet;
+
+/// A topic read from its start to its end.
+pub struct FullRead {
+    /// Index of the topic.
+    pub topic: usize,
+    /// Start and end when it was read.
+    pub bounds: Bounds,
+    /// All records in log order.
+    pub records: Vec<Record>,
+    /// Damage that was reported.
+    pub gaps: Vec<Gap>,
+}
+
+impl Checker {
+    /// Checks logs that were just read whole, all topics at once. `clean` says that they were closed in order before.
+    pub fn reopened(&mut self, reads: &[FullRead], clean: bool) -> Verdict {
+        let mut lost = Vec::new();
+        for read in reads {
+            let epoch = read.bounds.epoch;
+            self.trimmed(read.topic, &read.bounds.earliest);
+            self.topic_of.insert(epoch, read.topic);
+            match self.topics[read.topic].epoch {
+                Some(old) if old != epoch => lost.extend(self.new_epoch(read, old, clean)?),
+                _ => {
+                    self.topics[read.topic].epoch = Some(epoch);
+                    self.same_epoch(read)?;
+                }
+            }
+        }
+        self.check_atomic()?;
+        self.check_suffix(&lost)?;
+        // Nobody holds the log to them any more; their publisher may send them again.
+        lost.iter().for_each(|&n| self.facts[n as usize].acked = None);
+        Ok(())
+    }
+
+    fn same_epoch(&mut self, read: &FullRead) -> Verdict {
+        let (topic, epoch) = (read.topic, read.bounds.epoch);
+        let mut order = self.topics[topic].orders.remove(&epoch).unwrap_or_default();
+        let (mut last, mut present) = (None, vec![false; order.records().len()]);
+        let mut fresh = Vec::new();
+        for record in &read.records {
+            let n = self.saw(topic, epoch, record)?;
+            let at = order.index(record.partition, record.offset);
+            if at.is_none() {
+                fresh.push(stored(record, n));
+                continue;
+            }
+            if at <= last || !fresh.is_empty() {
+                let what = format!("#{n} at [{}]@{} comes elsewhere in the log than before", record.partition, record.offset);
+                return Err(Broken::new("one order", what, vec![format!("#{n}")]));
+            }
+            last = at;
+            at.into_iter().for_each(|at| present[at] = true);
+        }
+        let missing: Vec<Stored> = order
+            .kept(&read.bounds.earliest)
+            .filter(|r| order.index(r.partition, r.offset).is_some_and(|at| !present[at]))
+            .copied()
+            .collect();
+        self.note_damage(&mut order, &missing, &read.gaps)?;
+        for stored in fresh {
+            self.note_gaps(&mut order, &read.gaps);
+            order.push(stored, &self.topics[topic].passed, topic)?;
+        }
+        self.topics[topic].orders.insert(epoch, order);
+        self.check_kept(topic, epoch)
+    }
+
+    /// Records that were there and are not: only next to damage done on purpose, in the same batch, and reported.
+    fn note_damage(&mut self, order: &mut Order, missing: &[Stored], gaps: &[Gap]) -> Verdict {
+        for lost in missing {
+            let (partition, offset) = (lost.partition, lost.offset);
+            let about = vec![format!("#{}", lost.n), format!("[{partition}]@{offset}")];
+            let reported = gaps.iter().any(|g| g.partition == partition && (g.from..g.until).contains(&offset));
+            if !self.is_collateral(order, lost) {
+                let what = format!("#{} at [{partition}]@{offset} is gone", lost.n);
+                return Err(Broken::new("nothing durable is lost", what, about));
+            }
+            if !reported {
+                let what = format!("#{} at [{partition}]@{offset} is damaged, and that is not said", lost.n);
+                return Err(Broken::new("damage is reported", what, about));
+            }
+            order.gone.insert((partition, offset));
+            self.damaged.insert(lost.n);
+        }
+        if let Some(gap) = gaps.first().filter(|_| self.damaged.is_empty()) {
+            let what = format!("damage is reported where none was done: {gap:?}");
+            return Err(Broken::new("nothing durable is lost", what, vec![format!("[{}]@{}", gap.partition, gap.from)]));
+        }
+        Ok(())
+    }
+
+    /// Whether a record stands in one batch with one that was damaged on purpose.
+    fn is_collateral(&self, order: &Order, lost: &Stored) -> bool {
+        let stored = |&n: &u64| order.place_of(n).and_then(|(p, o)| order.index(p, o)).map(|at| order.records()[at]);
+        let mut victims = self.damaged.iter().filter_map(stored);
+        victims.any(|v| v.partition == lost.partition && v.append_time_ms == lost.append_time_ms)
+    }
+
+    /// Damage to records nobody had read before.
+    fn note_gaps(&self, order: &mut Order, gaps: &[Gap]) {
+        if !self.damaged.is_empty() {
+            let places = gaps.iter().flat_map(|g| (g.from..g.until).map(|o| (g.partition, o)));
+            order.gone.extend(places);
+        }
+    }
+
+    /// Everything known to stand in this epoch was read, or is trimmed or damaged.
+    fn check_kept(&self, topic: usize, epoch: Epoch) -> Verdict {
+        let Some(order) = self.order(topic) else { return Ok(()) };
+        let is_kept = |place: &Place| {
+            let at = (place.partition, place.offset);
+            order.index(at.0, at.1).is_some() || order.gone.contains(&at) || self.is_trimmed(place)
+        };
+        for (n, fact) in self.facts.iter().enumerate() {
+            let Some(place) = fact.place.filter(|p| p.topic == topic && p.epoch == epoch) else { continue };
+            if !is_kept(&place) && !self.damaged.contains(&(n as u64)) {
+                let what = format!("#{n} was acknowledged or delivered at {place} and is gone");
+                return Err(Broken::new("nothing durable is lost", what, vec![format!("#{n}"), place.to_string()]));
+            }
+        }
+        let announced = self.topics[topic].announced.iter().filter(|p| p.epoch == epoch);
+        match announced.into_iter().find(|place| !is_kept(place)) {
+            Some(place) => {
+                let what = format!("what was announced at {place} is gone");
+                Err(Broken::new("nothing durable is lost", what, vec![place.to_string()]))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A new epoch says that something may be lost: a suffix if acks are not synced, what was damaged otherwise. Returns
+    /// which events were lost as a suffix.
+    fn new_epoch(&mut self, read: &FullRead, old: Epoch, clean: bool) -> Verdict<Vec<u64>> {
+        let topic = read.topic;
+        if (self.fsync_always || clean) && self.damaged.is_empty() {
+            let why = if clean { "the log was closed in order" } else { "acks are synced" };
+            let what = format!("{} got a new epoch although {why}", super::TOPICS[topic]);
+            return Err(Broken::new("epochs", what, Vec::new()));
+        }
+        let before = self.topics[topic].orders.get(&old).cloned().unwrap_or_default();
+        let lost = self.lose(read);
+        let order = self.begin_order(read, &before)?;
+        if self.fsync_always {
+            self.check_only_damage(&before, &order, &lost)?;
+        }
+        let survivors = before.kept(&read.bounds.earliest).filter(|s| !self.fsync_always || !self.damaged.contains(&s.n));
+        check_prefix(survivors, &order)?;
+        self.topics[topic].epoch = Some(read.bounds.epoch);
+        self.topics[topic].orders.insert(read.bounds.epoch, order);
+        Ok(if self.fsync_always { Vec::new() } else { lost })
+    }
+
+    /// Marks the events that are gone.
+    fn lose(&mut self, read: &FullRead) -> Vec<u64> {
+        let kept: BTreeSet<(u32, u64)> = read.records.iter().map(|r| (r.partition, r.offset)).collect();
+        let mut lost = Vec::new();
+        for (n, fact) in self.facts.iter_mut().enumerate() {
+            let Some(place) = fact.place.filter(|p| p.topic == read.topic) else { continue };
+            // Places of the new epoch become known by reading it.
+            fact.place = None;
+            fact.passed |= read.bounds.earliest[place.partition as usize] > place.offset;
+            if !kept.contains(&(place.partition, place.offset)) && !fact.passed {
+                fact.lost = true;
+                lost.push(n as u64);
+            }
+        }
+        lost
+    }
+
+    fn begin_order(&mut self, read: &FullRead, before: &Order) -> Verdict<Order> {
+        let (topic, epoch) = (read.topic, read.bounds.epoch);
+        let mut order = Order::default();
+        order.gone = before.gone.clone();
+        self.note_gaps(&mut order, &read.gaps);
+        for record in &read.records {
+            let n = self.saw(topic, epoch, record)?;
+            self.facts[n as usize].lost = false;
+            order.push(stored(record, n), &self.topics[topic].passed, topic)?;
+        }
+        Ok(order)
+    }
+
+    /// Where acks are synced, nothing but what was damaged on purpose may be gone.
+    fn check_only_damage(&mut self, before: &Order, order: &Order, lost: &[u64]) -> Verdict {
+        for &n in lost {
+            let stored = before.place_of(n).and_then(|(p, o)| before.index(p, o)).map(|at| before.records()[at]);
+            if order.place_of(n).is_none() && !stored.is_some_and(|s| self.is_collateral(before, &s)) {
+                let what = format!("#{n} is gone");
+                return Err(Broken::new("nothing durable is lost", what, vec![format!("#{n}")]));
+            }
+            self.facts[n as usize].acked = None;
+        }
+        self.damaged.extend(lost);
+        Ok(())
+    }
+
+    /// Whatever survived an unclean start was not sent after the ack of something that did not.
+    fn check_suffix(&self, lost: &[u64]) -> Verdict {
+        let acked = lost.iter().filter_map(|&n| Some((self.facts[n as usize].acked?, n)));
+        let Some((acked, n)) = acked.min() else { return Ok(()) };
+        let survivor = |f: &Fact| f.place.is_some() && !f.lost && f.first_sent.is_some_and(|sent| sent > acked);
+        match self.facts.iter().position(survivor) {
+            None => Ok(()),
+            Some(m) => {
+                let what = format!("#{m} survived and #{n}, acknowledged before it was sent, did not");
+                Err(Broken::new("a suffix of the one order", what, vec![format!("#{n}"), format!("#{m}")]))
+            }
+        }
+    }
+}
+
+/// The records that stood there, in their order, as far as the new order goes.
+fn check_prefix<'a>(before: impl Iterator<Item = &'a Stored>, now: &Order) -> Verdict {
+    let place = |s: &Stored| (s.partition, s.offset, s.n);
+    match before.map(place).zip(now.records().iter().map(place)).find(|(old, new)| old != new) {
+        None => Ok(()),
+        Some((old, new)) => {
+            let what = format!("after an unclean start #{} stands where #{} did: not a suffix was lost", new.2, old.2);
+            Err(Broken::new("a suffix of the one order", what, vec![format!("#{}", new.2), format!("#{}", old.2)]))
+        }
+    }
+}
+
+fn stored(record: &Record, n: u64) -> Stored {
+    let Record { partition, offset, append_time_ms, .. } = record;
+    Stored { partition: *partition, offset: *offset, n, append_time_ms: *append_time_ms }
+}

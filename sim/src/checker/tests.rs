@@ -1,0 +1,1 @@
+//! Each check is seen to fail.

@@ -1,0 +1,155 @@
+//! Starting a node: open the log, read all of it, compare, then let everybody in.
+
+use super::{Node, Running, follow, has_crashed, is_explained, lose_power, shown};
+use crate::checker::{FullRead, PARTITIONS};
+use crate::dice::Dice;
+use crate::history::Broken;
+use crate::seam::Seam;
+use crate::world::{World, namespaces, topic};
+use dualstream_core::filter::Filter;
+use dualstream_core::hub::Hub;
+use dualstream_core::log::{Log, Read, Span};
+use dualstream_core::publisher::DualPublisher;
+use dualstream_core::topic::TopicSpec;
+use dualstream_core::topics::Topics;
+use dualstream_core::{Error, ErrorKind, Result};
+use dualstream_log::{EmbeddedLog, Writer};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_local};
+
+/// Starts until it works; `None` when it cannot be explained that it does not, or a promise was broken.
+pub(super) async fn start(world: &Arc<World>, dice: &Dice, number: u64, mut clean: bool) -> Option<Running> {
+    if number > 1 && dice.once_in(5) && world.plan.faults.crashes > 0 && !*world.draining.borrow() {
+        world.storage.crash_at_step(world.storage.steps() + dice.between(1, 40));
+    }
+    loop {
+        let attempt = attempt(world, dice).await;
+        let error = match attempt {
+            Ok((log, writer, reads)) => {
+                if !world.check(|checker| checker.reopened(&reads, clean)) {
+                    return None;
+                }
+                return Some(admit(world, dice, number, log, writer, &reads));
+            }
+            Err(error) => error,
+        };
+        world.history.note(format!("node {number} does not start: {}", shown(&error)));
+        if !has_crashed(&world.storage) && !is_explained(&error) && error.kind() != ErrorKind::Full {
+            let what = format!("the log does not open: {}", shown(&error));
+            world.history.broken(Broken::new("opens again", what, Vec::new()));
+            return None;
+        }
+        clean = false;
+        world.storage.set_capacity(None);
+        lose_power(world, dice);
+        tokio::time::sleep(Duration::from_millis(dice.between(1, 50))).await;
+    }
+}
+
+type Opened = (EmbeddedLog, JoinHandle<Result<()>>, Vec<FullRead>);
+
+async fn attempt(world: &World, dice: &Dice) -> Result<Opened> {
+    let (log, writer) = dualstream_log::open(
+        world.plan.log.clone(),
+        Arc::new(world.storage.clone()),
+        world.clock.clone(),
+        dice.fork().entropy(),
+    )?;
+    let writer = spawn_local(Writer::drive(writer));
+    match prepare(world, dice, &log).await {
+        Ok(reads) => Ok((log, writer, reads)),
+        Err(error) => {
+            writer.abort();
+            let _aborted = writer.await;
+            Err(error)
+        }
+    }
+}
+
+async fn prepare(world: &World, dice: &Dice, log: &EmbeddedLog) -> Result<Vec<FullRead>> {
+    let known = log.list().await?;
+    let mut reads = Vec::new();
+    for index in 0..2 {
+        let name = topic(index);
+        if !known.iter().any(|info| info.spec.name == name) {
+            let (retention_ms, retention_bytes) = world.plan.retention;
+            let spec =
+                TopicSpec { partitions: PARTITIONS, retention_ms, retention_bytes, ..TopicSpec::events(name) };
+            log.create(spec).await?;
+        }
+        reads.push(read_all(log, index, dice).await?);
+    }
+    Ok(reads)
+}
+
+/// Reads a topic from its start to its end.
+async fn read_all(log: &EmbeddedLog, index: usize, dice: &Dice) -> Result<FullRead> {
+    loop {
+        let bounds = log.bounds(&topic(index))?;
+        let mut full = FullRead { topic: index, bounds, records: Vec::new(), gaps: Vec::new() };
+        let mut spans = Span::all(&full.bounds.earliest, &full.bounds.latest);
+        let mut moved = true;
+        while moved && spans.iter().any(|s| s.from < s.until) {
+            let read = Read {
+                topic: topic(index),
+                epoch: full.bounds.epoch,
+                spans: spans.clone(),
+                filter: Filter::All,
+                records_max: dice.between(1, 500) as usize,
+                bytes_max: dice.size(1, 1 << 20) as usize,
+                reverse: false,
+            };
+            let page = match log.read(read).await {
+                // Retention came in between: from the start again.
+                Err(error) if error.kind() == ErrorKind::Gone => break,
+                page => page?,
+            };
+            moved = spans.iter().zip(&page.next).any(|(span, &next)| span.from < next);
+            spans.iter_mut().zip(&page.next).for_each(|(span, &next)| span.from = next);
+            full.records.extend(page.records);
+            full.gaps.extend(page.gaps);
+        }
+        if spans.iter().all(|s| s.from >= s.until) {
+            return Ok(full);
+        }
+        if !moved {
+            let what = "a read stays where it is although it did not reach the end";
+            return Err(Error::new(ErrorKind::Internal, "read_stuck", what));
+        }
+    }
+}
+
+/// Lets publishers and subscribers in.
+fn admit(
+    world: &Arc<World>,
+    dice: &Dice,
+    number: u64,
+    log: EmbeddedLog,
+    writer: JoinHandle<Result<()>>,
+    reads: &[FullRead],
+) -> Running {
+    let seam = Seam::new(log.clone(), world.history.clone(), dice.fork(), world.plan.delay_ms_max);
+    let seam: Arc<dyn Log> = Arc::new(seam);
+    let bus = Arc::new(world.bus.clone());
+    let (hub, runner) = Hub::new(world.plan.hub.clone(), seam.clone(), bus.clone(), namespaces());
+    let publisher = DualPublisher::new(
+        world.plan.publisher.clone(),
+        seam,
+        bus,
+        namespaces(),
+        world.clock.clone(),
+        dice.fork().entropy(),
+    );
+    let (shutdown, stopped) = oneshot::channel::<()>();
+    let runner = spawn_local(runner.run(async move {
+        let _dropped_or_told = stopped.await;
+    }));
+    let followers = reads
+        .iter()
+        .map(|read| spawn_local(follow::run(world.clone(), log.clone(), read.topic, read.bounds.clone())))
+        .collect();
+    let node = Arc::new(Node { number, log, publisher, hub, storage: world.storage.clone() });
+    Running { node, writer, runner, shutdown, followers }
+}

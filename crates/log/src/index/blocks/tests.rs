@@ -134,7 +134,7 @@ proptest! {
 #[test]
 fn offsets_at_the_edges_of_blocks_are_found_exactly() {
     let (blocks, _) = build(&[(3, 2, 0, 40_000, 0), (3, 2, 1, 40_000, 0), (5, 1, 0, 40_000, 0)]);
-    let past = |offset| blocks.first_block_past(3, 3_000 + offset);
+    let past = |offset: u64| blocks.first_block_past(3, 3_000 + offset);
     assert_eq!([0, 1, 2, 3, 4, 5].map(past), [0, 0, 1, 1, 1, 3]);
     assert_eq!((blocks.first_block_past(5, 5_000), blocks.first_block_past(5, 5_001)), (2, 3));
 }

@@ -8,10 +8,12 @@
 //! code (clippy).
 
 mod adrs;
+mod codes;
 mod crates;
 mod links;
 mod names;
 mod planted;
+mod proofs;
 mod roots;
 mod sizes;
 mod spaces;
@@ -39,6 +41,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         links::check(&tree),
         adrs::check(&tree),
         planted::check(&tree),
+        proofs::check(&tree),
+        codes::check(&tree),
     ]
     .concat();
     for finding in &findings {

@@ -56,7 +56,7 @@ fn fault(tree: &Tree, page: &str, target: &str) -> Option<String> {
 }
 
 /// The path of `link` as seen from `page`; a link out of the project is taken as it is, and so is not found.
-fn resolve(page: &str, link: &str) -> String {
+pub(super) fn resolve(page: &str, link: &str) -> String {
     let mut parts: Vec<&str> = page.split('/').collect();
     parts.pop();
     for part in link.split('/') {

@@ -100,6 +100,12 @@ impl ModelLog {
         state.topics.get_mut(topic).unwrap().damage.push(gap);
     }
 
+    /// Leaves a hole in the offsets, as compaction and control records do.
+    pub fn skip(&self, topic: &TopicName, partition: u32, offsets: u64) {
+        self.lock().topics.get_mut(topic).unwrap().latest[partition as usize] += offsets;
+        self.grown.notify_waiters();
+    }
+
     pub fn trim_now(&self, topic: &TopicName, below: &[u64]) {
         let mut state = self.lock();
         let topic = state.topics.get_mut(topic).unwrap();

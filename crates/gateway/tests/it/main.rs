@@ -6,6 +6,7 @@ mod bad_requests;
 mod connections;
 mod documents;
 mod event_streams;
+mod pages;
 mod publishing;
 mod reading;
 mod server;

@@ -2,6 +2,7 @@
 
 use crate::tiny_log::{FIRST_MS, TinyLog};
 use dualstream_core::bus::{Bus, Health};
+use dualstream_core::histogram::Histogram;
 use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
@@ -53,6 +54,7 @@ impl LogStats for Stats {
             fsyncs: 7,
             records: 21,
             records_per_fsync: vec![(1, 3), (8, 4)],
+            fsync_latency: Some(Histogram::default().snapshot()),
             ..LogReading::default()
         }
     }

@@ -5,6 +5,7 @@
 mod hub;
 mod live;
 mod model_log;
+mod pages;
 mod publisher;
 mod resume;
 mod suites;

@@ -121,6 +121,16 @@ pub(crate) enum AppendError {
     Unknown(io::Error),
 }
 
+impl AppendError {
+    /// What the storage said.
+    fn cause(self) -> io::Error {
+        match self {
+            AppendError::NoFreeFile => io::ErrorKind::StorageFull.into(),
+            AppendError::NotWritten(error) | AppendError::Unknown(error) => error,
+        }
+    }
+}
+
 impl Journal {
     /// Opens the journal for writing after recovery: a new generation begins in a file that is free.
     pub fn create(
@@ -151,7 +161,7 @@ impl Journal {
             file_bytes_max,
             log_id,
         };
-        journal.grow(0, FILE_BYTES_MIN)?;
+        journal.grow(0, FILE_BYTES_MIN.min(file_bytes_max)).map_err(AppendError::cause)?;
         journal.storage.sync_dir(DIR)?;
         Ok(journal)
     }
@@ -179,13 +189,13 @@ impl Journal {
             return Ok(());
         }
         if end <= self.file_bytes_max {
-            return self.grow(self.current, end).map_err(AppendError::NotWritten);
+            return self.grow(self.current, end);
         }
         let next = (self.current + 1) % FILES;
         if self.files[next].last_sequence > checkpoint {
             return Err(AppendError::NoFreeFile);
         }
-        self.grow(next, frame_bytes(body) as u64).map_err(AppendError::NotWritten)?;
+        self.grow(next, frame_bytes(body) as u64)?;
         self.current = next;
         self.position = 0;
         self.generation += 1;
@@ -194,21 +204,23 @@ impl Journal {
 
     /// Doubles a file's size until it has room for `bytes`. New room is filled with zeroes, so that later writes change
     /// no metadata: a sync of a file that was written before takes about half as long.
-    fn grow(&mut self, index: usize, bytes: u64) -> io::Result<()> {
+    fn grow(&mut self, index: usize, bytes: u64) -> Result<(), AppendError> {
         let file = &mut self.files[index];
         let mut capacity = file.capacity.max(FILE_BYTES_MIN.min(self.file_bytes_max));
         while capacity < bytes {
             capacity = (capacity * 2).min(self.file_bytes_max.max(bytes));
         }
         if capacity > file.capacity {
-            file.file.allocate(capacity)?;
+            file.file.allocate(capacity).map_err(AppendError::NotWritten)?;
             let zeroes = vec![0; FILE_BYTES_MIN as usize];
             while file.capacity < capacity {
                 let count = (capacity - file.capacity).min(FILE_BYTES_MIN);
-                file.file.write_at(&zeroes[..count as usize], file.capacity)?;
+                let zeroes = &zeroes[..count as usize];
+                file.file.write_at(zeroes, file.capacity).map_err(AppendError::NotWritten)?;
                 file.capacity += count;
             }
-            file.file.sync()?;
+            // Frames without a sync may stand in the file already: its failure is as final as any other's.
+            file.file.sync().map_err(AppendError::Unknown)?;
         }
         Ok(())
     }
@@ -234,8 +246,9 @@ impl Journal {
         head.put(&mut frame[..FRAME_HEADER_BYTES]);
         let file = &self.files[self.current].file;
         if let Err(error) = file.write_at(frame, self.position) {
-            // Cut the frame back, so that what was refused cannot be found by a recovery.
-            return Err(match file.write_at(&[0; FRAME_HEADER_BYTES], self.position) {
+            // Cut the frame back, so that what was refused cannot be found by a recovery, not even after a power loss.
+            let cut = file.write_at(&[0; FRAME_HEADER_BYTES], self.position).and_then(|()| file.sync());
+            return Err(match cut {
                 Ok(()) => AppendError::NotWritten(error),
                 Err(_) => AppendError::Unknown(error),
             });

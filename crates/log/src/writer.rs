@@ -13,6 +13,9 @@ use tokio::time::Instant;
 /// A round waits this long at most for callers that were answered a moment ago to come back.
 const GATHER_MAX: Duration = Duration::from_micros(200);
 
+/// After a checkpoint that found no space another one is tried this much later, unless a commit waits for it.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Owns the data directory. It must be driven, by [`run`](Writer::run) on a thread of its own or by
 /// [`drive`](Writer::drive) as a task; without it no commit is answered.
 pub struct Writer {
@@ -23,6 +26,7 @@ pub struct Writer {
     job: Option<Job>,
     next_tick: Instant,
     next_sync: Instant,
+    next_try: Instant,
     /// Commits in the last round: so many callers may come back at once.
     last_round: usize,
     /// Waiting for a journal file to become free.
@@ -41,6 +45,7 @@ impl Writer {
             job: None,
             next_tick,
             next_sync: now,
+            next_try: now,
             last_round: 0,
             held: Vec::new(),
             _closer,
@@ -153,6 +158,7 @@ impl Writer {
                 Op::Done(outcome) => {
                     self.busy = false;
                     if let Some(error) = self.engine.checkpoint_done(outcome) {
+                        self.next_try = Instant::now() + RETRY;
                         commits.drain(..).for_each(|p| drop(p.answer.send(Err(error.clone()))));
                     }
                 }
@@ -188,7 +194,7 @@ impl Writer {
             self.next_tick = now + self.engine.settings.checkpoint_interval;
             self.engine.retain();
         }
-        if due || self.engine.wants_checkpoint() {
+        if due || (now >= self.next_try && self.engine.wants_checkpoint()) {
             self.begin_checkpoint();
         }
     }

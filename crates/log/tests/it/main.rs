@@ -3,6 +3,7 @@
 mod compaction;
 mod crash;
 mod disk;
+mod faults;
 mod flips;
 mod image;
 mod rig;

@@ -35,6 +35,8 @@ pub struct Fact {
     pub passed: bool,
     /// Retention passed it, and it was stored once more.
     pub again: bool,
+    /// Another body stands under its id.
+    pub beaten: bool,
 }
 
 impl Fact {
@@ -45,7 +47,7 @@ impl Fact {
 
     /// Whether nobody knows yet if it is stored.
     pub fn is_open(&self) -> bool {
-        self.acked.is_none()
+        self.acked.is_none() && !self.beaten
     }
 
     /// Whether an attempt is under way.
@@ -88,6 +90,7 @@ impl Checker {
             lost: false,
             passed: false,
             again: false,
+            beaten: false,
         });
         self.facts.len() as u64 - 1
     }
@@ -153,12 +156,13 @@ impl Checker {
     }
 
     /// A conflict is right when another body may stand under the identity.
-    fn conflicted(&self, n: u64) -> Verdict {
+    fn conflicted(&mut self, n: u64) -> Verdict {
         let same = |m: usize, other: &Fact| {
             m as u64 != n && other.source == self.facts[n as usize].source && other.id == self.facts[n as usize].id
         };
         let excused = self.facts.iter().enumerate().any(|(m, other)| same(m, other) && other.first_sent.is_some());
         if excused {
+            self.facts[n as usize].beaten = true;
             return Ok(());
         }
         let what = format!("#{n} was refused as a conflict, but nothing else was ever sent under its id");

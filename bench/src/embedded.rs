@@ -36,10 +36,13 @@ impl Embedded {
         Ok(Embedded { log, writer: Some(writer) })
     }
 
-    /// Creates topics of events, named `bench-0` and so on.
+    /// Creates topics of events; the first is named `events`, as a server names its own.
     pub fn create_topics(&self, runtime: &Runtime, count: usize) -> Result<Vec<TopicName>> {
         let create = |number| {
-            let name = TopicName::new(&format!("bench-{number}"))?;
+            let name = match number {
+                0 => TopicName::new("events")?,
+                _ => TopicName::new(&format!("events-{number}"))?,
+            };
             let spec = TopicSpec { partitions: PARTITIONS, ..TopicSpec::events(name.clone()) };
             runtime.block_on(self.log.create(spec))?;
             Ok(name)

@@ -22,12 +22,16 @@ mod compression;
 mod cpu_time;
 mod embedded;
 mod filled;
+mod http;
 mod journal;
 mod machine;
+mod needle;
+mod publish;
 mod replay;
 mod report;
 mod rounds;
 mod samples;
+mod server;
 mod size;
 mod warm;
 mod workload;
@@ -36,7 +40,8 @@ mod workload;
 #[derive(Parser)]
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
-    /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `size`. Everything when none is named.
+    /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
+    /// `needle`, `size`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -55,6 +60,22 @@ struct Arguments {
     )]
     events: PathBuf,
 
+    /// The released program, for what is measured from outside.
+    #[arg(
+        long,
+        default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/dualstream"),
+        hide_default_value = true
+    )]
+    server: PathBuf,
+
+    /// Events in the log of `needle`.
+    #[arg(long, default_value_t = 10_000_000)]
+    needle_events: u64,
+
+    /// Keep the log of `needle`, and use it again if it is there.
+    #[arg(long)]
+    keep: bool,
+
     /// Put the results into `bench/RESULTS.md`, keeping the sections of other benchmarks.
     #[arg(long)]
     write: bool,
@@ -65,18 +86,23 @@ pub(crate) struct Settings {
     pub dir: PathBuf,
     pub time_per_table: Duration,
     pub events: PathBuf,
+    pub server: PathBuf,
+    pub needle_events: u64,
+    pub keep: bool,
 }
 
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 9] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
     ("topics", append::run_topics),
     ("callers", callers::run),
     ("replay", replay::run),
+    ("publish", publish::run),
+    ("needle", needle::run),
     ("size", size::run),
 ];
 
@@ -89,6 +115,9 @@ fn main() -> Result<()> {
         time_per_table: Duration::try_from_secs_f64(arguments.seconds).context("--seconds")?,
         dir: arguments.dir,
         events: arguments.events,
+        server: arguments.server,
+        needle_events: arguments.needle_events,
+        keep: arguments.keep,
     };
     let machine = Machine::describe(&settings.dir)?;
     report::print(&format!("{machine}\n"))?;

@@ -20,9 +20,11 @@ use crate::{
     Settings,
     cpu_time::cpu_time,
     embedded::Embedded,
-    filled::fill,
+    filled::{Filled, fill},
+    http::{Connection, get},
     report::{Report, Table},
     samples::Samples,
+    server::Server,
     warm::warm_memory,
     workload::Workload,
 };
@@ -35,11 +37,14 @@ const COMMITS: [usize; 2] = [100, 1_000];
 const PAGE_BYTES: usize = 1 << 20;
 
 pub(crate) fn run(settings: &Settings) -> Result<Report> {
-    let tables = COMMITS.map(|batch| replay(settings, batch));
-    Ok(Report(tables.into_iter().collect::<Result<_>>()?))
+    let mut tables = Vec::new();
+    for batch in COMMITS {
+        tables.extend(replay(settings, batch)?);
+    }
+    Ok(Report(tables))
 }
 
-fn replay(settings: &Settings, batch: usize) -> Result<Table> {
+fn replay(settings: &Settings, batch: usize) -> Result<[Table; 2]> {
     let dir = tempfile::tempdir_in(&settings.dir)?;
     warm_memory(dir.path())?;
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -58,14 +63,65 @@ fn replay(settings: &Settings, batch: usize) -> Result<Table> {
         }
     }
     let limit = rows[0].passes.median_us();
-    Ok(Table {
+    embedded.close()?;
+    let table = Table {
         title: format!(
             "Replay of {} x {EVENT_BYTES} B over 12 partitions, committed {batch} at a time, pages of 1 MiB, files in the page cache",
             filled.events
         ),
         header: vec!["variant", "records/s, median", "MB/s", "CPU µs/record", "of the first", "passes"],
         rows: rows.iter().map(|row| row.cells(limit, filled.value_bytes)).collect(),
+    };
+    Ok([table, over_http(settings, &log_dir, &filled)?])
+}
+
+/// One client of event streams reads the same log from its beginning.
+fn over_http(settings: &Settings, log_dir: &Path, filled: &Filled) -> Result<Table> {
+    let server = Server::start(&settings.server, log_dir)?;
+    let mut passes = Samples::default();
+    let mut server_cpu = Duration::ZERO;
+    let mut bytes = 0;
+    let begun = Instant::now();
+    while passes.len() == 0 || begun.elapsed() < settings.time_per_table {
+        let (cpu, start) = (server.cpu_time()?, Instant::now());
+        bytes = read_stream(&server, filled.events)?;
+        passes.push(start.elapsed());
+        server_cpu += server.cpu_time()? - cpu;
+    }
+    server.stop()?;
+    let read = passes.len() as f64 * filled.events as f64;
+    Ok(Table {
+        title: format!("The same {} events as Server-Sent Events over HTTP, one client", filled.events),
+        header: vec!["events/s, median", "MB/s on the wire", "server CPU µs/event", "passes"],
+        rows: vec![vec![
+            format!("{:.0}", filled.events as f64 * 1e6 / passes.median_us()),
+            format!("{:.0}", bytes as f64 / passes.median_us()),
+            format!("{:.2}", server_cpu.as_secs_f64() * 1e6 / read),
+            passes.len().to_string(),
+        ]],
     })
+}
+
+/// Reads until so many events have come; bytes read.
+fn read_stream(server: &Server, events: u64) -> Result<u64> {
+    const DATA: &[u8] = b"\ndata: ";
+    let finder = memchr::memmem::Finder::new(DATA);
+    let mut connection = Connection::open(server.address)?;
+    connection.send(&get("/v1/channels/events:*/stream?since=earliest"))?;
+    let (mut bytes, mut seen) = (0, 0);
+    // The end of what was read may be the beginning of the mark.
+    let mut carry = Vec::new();
+    while seen < events {
+        let read = connection.more()?;
+        bytes += read.len() as u64;
+        let head = read.len().min(DATA.len() - 1);
+        carry.extend_from_slice(&read[..head]);
+        seen += u64::from(finder.find(&carry).is_some()) + finder.find_iter(read).count() as u64;
+        carry.extend_from_slice(&read[head..][read.len().saturating_sub(2 * head)..]);
+        carry.drain(..carry.len().saturating_sub(DATA.len() - 1));
+    }
+    anyhow::ensure!(seen == events, "{seen} events instead of {events}");
+    Ok(bytes)
 }
 
 struct Row {

@@ -8,19 +8,21 @@ use tokio::runtime;
 use crate::{
     Settings,
     filled::fill,
+    http::{Connection, get},
     replay::files,
     report::{Report, Table},
+    server::Server,
     workload::Workload,
 };
 
-const SOURCES: [u64; 2] = [1_000, 100_000];
+const SOURCES: [u64; 3] = [1_000, 5_000, 100_000];
 const EVENT_BYTES: usize = 300;
 const EVENTS: u64 = 1_000_000;
 const BATCH: usize = 100;
 
 pub(crate) fn run(settings: &Settings) -> Result<Report> {
     let rows = SOURCES.into_iter().map(|sources| store(settings, sources)).collect::<Result<_>>()?;
-    Ok(Report(vec![Table {
+    Ok(Report(vec![idle(settings)?, Table {
         title: format!(
             "Events of {EVENT_BYTES} B over 12 partitions, {BATCH} a commit; sealed segments only; ratio to the encoded events"
         ),
@@ -35,6 +37,25 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
         ],
         rows,
     }]))
+}
+
+/// A server that nobody has used yet.
+fn idle(settings: &Settings) -> Result<Table> {
+    let dir = tempfile::tempdir_in(&settings.dir)?;
+    let server = Server::start(&settings.server, &dir.path().join("data"))?;
+    Connection::open(server.address)?.send(&get("/health/ready"))?;
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let (all, own) = server.memory()?;
+    let cpu = server.cpu_time()?;
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let idle_cpu = server.cpu_time()? - cpu;
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / (1 << 20) as f64);
+    let program = std::fs::metadata(&settings.server)?.len();
+    Ok(Table {
+        title: "A fresh server that does nothing".into(),
+        header: vec!["RSS MiB", "of it not files", "program MiB", "CPU ms in 5 s"],
+        rows: vec![vec![mib(all), mib(own), mib(program), idle_cpu.as_millis().to_string()]],
+    })
 }
 
 fn store(settings: &Settings, sources: u64) -> Result<Vec<String>> {

@@ -1,1 +1,86 @@
-fn main() {}
+//! The program `dualstream`: its command line. The work is in the library and in one file per subcommand.
+#![forbid(unsafe_code)]
+
+mod client;
+mod commands;
+mod exit;
+mod output;
+mod progress;
+mod shown;
+
+use clap::{Args, Parser, Subcommand};
+use client::Server;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    exit::code(match command {
+        Command::Serve(args) => commands::serve::run(args, &global),
+        Command::Publish(args) => commands::publish::run(args, &global),
+        Command::Subscribe(args) => commands::subscribe::run(args, &global),
+        Command::Replay(args) => commands::replay::run(args, &global),
+        Command::Log { command } => commands::log::run(command, &global),
+        Command::Config { command } => commands::config::run(command, &global),
+        Command::Completions { shell } => commands::completions::run(shell),
+    })
+}
+
+/// A durable log and an instant bus in one program: events are stored first, then announced.
+#[derive(Parser)]
+#[command(name = "dualstream", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Example:
+  dualstream serve &
+  dualstream publish --type greeting --source-type user --source-id octocat --data '{\"text\":\"hi\"}'
+  dualstream replay 'events:user:*'")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every subcommand.
+#[derive(Args)]
+struct Global {
+    /// The server to talk to
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "DUALSTREAM_SERVER",
+        default_value = "http://127.0.0.1:8000"
+    )]
+    server: Server,
+    /// Output for people or for programs
+    #[arg(long, global = true, value_enum, env = "DUALSTREAM_OUTPUT", default_value = "human")]
+    output: output::Format,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server
+    Serve(commands::serve::Arguments),
+    /// Publishes one event, or a file of them
+    Publish(commands::publish::Arguments),
+    /// Follows channels
+    Subscribe(commands::subscribe::Arguments),
+    /// Prints what is stored in a channel
+    Replay(commands::replay::Arguments),
+    /// Looks after the files of a log that is not being served
+    Log {
+        #[command(subcommand)]
+        command: commands::log::Command,
+    },
+    /// Shows and checks settings
+    Config {
+        #[command(subcommand)]
+        command: commands::config::Command,
+    },
+    /// Prints a script that completes command lines
+    #[command(after_help = "Example:
+  dualstream completions bash > /etc/bash_completion.d/dualstream")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}

@@ -2,6 +2,7 @@
 
 use dualstream_core::histogram::Histogram;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Counters since the log was opened.
 #[derive(Debug, Default)]
@@ -26,4 +27,17 @@ pub struct Counters {
     pub store_bytes: AtomicU64,
     /// Time a journal sync took.
     pub fsync_latency: Histogram,
+    /// Rounds by the records in them: bucket *i* counts rounds of at most 2^*i* records (and more than 2^(*i*−1)).
+    pub records_per_round: [AtomicU64; ROUND_BUCKETS],
+}
+
+/// Buckets of [`Counters::records_per_round`]; the last one takes everything larger.
+pub const ROUND_BUCKETS: usize = 20;
+
+impl Counters {
+    /// Notes a round of so many records.
+    pub(crate) fn note_round(&self, records: u64) {
+        let bucket = (records.max(1).next_power_of_two().trailing_zeros() as usize).min(ROUND_BUCKETS - 1);
+        self.records_per_round[bucket].fetch_add(1, Relaxed);
+    }
 }

@@ -128,6 +128,9 @@ impl Engine {
                 let counters = &self.shared.counters;
                 counters.commits.fetch_add(admitted.len() as u64, Relaxed);
                 counters.records.fetch_add(records, Relaxed);
+                if records > 0 {
+                    counters.note_round(records);
+                }
                 counters.duplicates.fetch_add(duplicates, Relaxed);
                 admitted
                     .into_iter()

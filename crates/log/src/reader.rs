@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
         let mut lane_of = vec![None; snapshot.ends.len()];
         let mut lanes = Vec::with_capacity(read.spans.len());
         for span in &read.spans {
-            let lane = check_span(snapshot, span, read.reverse)?;
+            let lane = check_span(snapshot, span)?;
             lane_of[lane.partition] = Some(lanes.len() as u32);
             lanes.push(lane);
         }
@@ -369,12 +369,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn check_span(snapshot: &Snapshot, span: &Span, reverse: bool) -> Result<Lane> {
+fn check_span(snapshot: &Snapshot, span: &Span) -> Result<Lane> {
     let partition = span.partition as usize;
     let Some((&start, &end)) = snapshot.start.get(partition).zip(snapshot.ends.get(partition)) else {
         return Err(Error::invalid("unknown_partition", "partition", "the topic has no such partition"));
     };
-    if span.from < start && !reverse {
+    if span.from < start {
         return Err(Error::new(
             ErrorKind::Gone,
             "position_unrecoverable",

@@ -1,0 +1,17 @@
+//! A client of the HTTP API, for the client commands.
+//!
+//! It speaks plain HTTP/1.1 to one server, keeps one connection, and leaves to its callers when to try again
+//! ([`backoff`]). Everything it reads is bounded.
+
+pub mod backoff;
+mod connection;
+mod error;
+pub mod events;
+pub mod line_id;
+pub mod lines;
+mod server;
+pub mod sse;
+
+pub use connection::{Connection, Request};
+pub use error::{Error, Refusal};
+pub use server::Server;

@@ -1,0 +1,87 @@
+//! What the API says about events: answers to publishes, pages of history, and the events themselves.
+
+use super::{Connection, Error, Request};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Answer to lines that were published.
+#[derive(Debug, Default, Deserialize)]
+pub struct Summary {
+    /// Lines stored.
+    pub stored: u64,
+    /// Lines that were stored before.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Lines that were not, or perhaps not, stored.
+    #[serde(default)]
+    pub failures: Vec<LineFailure>,
+}
+
+/// A line that was not, or perhaps not, stored.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LineFailure {
+    /// Its number in the request, from 1.
+    pub line: usize,
+    /// Stable word.
+    #[serde(default)]
+    pub code: String,
+    /// One sentence.
+    #[serde(default)]
+    pub message: String,
+}
+
+impl LineFailure {
+    /// Whether the same line may be stored later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.code.as_str(), "overloaded" | "log_unavailable" | "outcome_unknown" | "storage_full")
+    }
+}
+
+/// A page of history.
+#[derive(Debug, Deserialize)]
+pub struct HistoryPage<'a> {
+    /// The events as they came.
+    #[serde(borrow)]
+    pub events: Vec<&'a RawValue>,
+    /// Where to go on; none at the end.
+    pub next: Option<String>,
+    /// The end of the channel when the page was read.
+    pub latest: String,
+}
+
+/// An event or an announcement, as far as it is shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Shown<'a> {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    /// Kind of its source.
+    pub source_type: Option<String>,
+    /// Name of its source.
+    pub source_id: Option<String>,
+    /// When it happened.
+    pub time: Option<String>,
+    /// Where it stands.
+    pub position: Option<String>,
+    /// What it says.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
+}
+
+/// Publishes lines.
+pub async fn publish_lines(connection: &mut Connection, body: Bytes) -> Result<Summary, Error> {
+    let request = Request::post("/v1/events", "application/x-ndjson", body);
+    let answer = connection.fetch(&request).await?;
+    serde_json::from_slice(&answer).map_err(|error| connection.strange(error.to_string()))
+}
+
+/// `name=value&…` with everything escaped that needs it.
+pub fn query(pairs: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs);
+    query.finish()
+}

@@ -1,0 +1,240 @@
+//! The server: opens the log, wires bus, publisher, hub and gateway to it, and takes everything down in order.
+//!
+//! ```text
+//! FileStorage ─▶ log (its writer on a thread) ─▶ DualPublisher ◀── Gateway ──▶ Hub (its runner a task) ◀─ log, bus
+//! ```
+//! Shutdown is the one list in [`Server::stop`]: accept no more and drain connections, stop the hub, close the log.
+
+mod parts;
+
+use crate::settings::{Fsync, Settings};
+use crate::system::{SystemClock, SystemEntropy};
+use anyhow::Context;
+use dualstream_core::Error;
+use dualstream_core::clock::{Clock, Entropy};
+use dualstream_core::hub::{self, Hub};
+use dualstream_core::memory::bus::MemoryBus;
+use dualstream_core::publisher::{self, DualPublisher};
+use dualstream_core::topic::TopicSpec;
+use dualstream_core::topics::Topics;
+use dualstream_gateway::{Gateway, Metrics};
+use dualstream_log::{EmbeddedLog, FileStorage, Writer};
+use parts::{LogCounters, Parts};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// How long reads go on after the log failed to sync, before the server ends.
+const READ_ONLY_DRAIN: Duration = Duration::from_secs(30);
+
+/// The log could not be synced: nothing more was stored, and the next start recovers from the disk.
+#[derive(Debug, thiserror::Error)]
+#[error("the log could not be synced; start again to recover from the disk")]
+pub struct SyncFailed(#[source] Error);
+
+/// A server that is open and not yet serving.
+pub struct Server {
+    settings: Settings,
+    listener: TcpListener,
+    gateway: Gateway,
+    log: EmbeddedLog,
+    /// What ended the writer of the log, if something did.
+    failed: watch::Receiver<Option<Error>>,
+    writer: std::thread::JoinHandle<()>,
+    hub: JoinHandle<()>,
+    stop_hub: oneshot::Sender<()>,
+}
+
+impl Server {
+    /// Opens everything and binds the address.
+    ///
+    /// # Errors
+    /// What cannot be opened, with the setting that names it.
+    pub async fn open(settings: Settings) -> anyhow::Result<Server> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        let storage = FileStorage::open(&settings.data_dir)?;
+        let in_dir = || format!("cannot open the log in {} (--data-dir)", settings.data_dir.display());
+        let (log, writer) =
+            dualstream_log::open(log_settings(&settings), Arc::new(storage), clock.clone(), entropy.clone())
+                .with_context(in_dir)?;
+        let (failed, writer) = start_writer(writer)?;
+        create_topics(&settings, &log).await?;
+        let bus = Arc::new(MemoryBus::default());
+        let publisher = DualPublisher::new(
+            publisher_settings(&settings),
+            Arc::new(log.clone()),
+            bus.clone(),
+            settings.namespaces(),
+            clock.clone(),
+            entropy,
+        );
+        let (hub, runner) =
+            Hub::new(hub_settings(&settings), Arc::new(log.clone()), bus.clone(), settings.namespaces());
+        let (stop_hub, stopped) = oneshot::channel::<()>();
+        let runner = tokio::spawn(runner.run(async {
+            // The sender going away is the same as its word.
+            let _ = stopped.await;
+        }));
+        let parts = Parts::new(failed.clone(), bus, clock);
+        let metrics = Metrics::new(Some(Arc::new(LogCounters(log.clone()))));
+        let gateway = Gateway::new(gateway_settings(&settings), publisher, hub, Arc::new(parts), metrics);
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
+        Ok(Server { settings, listener, gateway, log, failed, writer, hub: runner, stop_hub })
+    }
+
+    /// The address that is served.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown` resolves, then stops in order. When the log fails to sync, reads go on for half a
+    /// minute first.
+    ///
+    /// # Errors
+    /// [`SyncFailed`], and whatever went wrong while stopping.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Server { settings, listener, gateway, log, mut failed, writer, hub, stop_hub } = self;
+        let mut seen = failed.clone();
+        let read_only = async move {
+            // The writer only ends by itself when it failed.
+            if seen.wait_for(Option::is_some).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(READ_ONLY_DRAIN).await;
+        };
+        let until = async {
+            tokio::select! {
+                biased;
+                () = shutdown => tracing::info!("stopping: no new connections, open ones are drained"),
+                () = read_only => tracing::error!("stopping: the log takes nothing any more"),
+            }
+        };
+        gateway.run(listener, until).await;
+        drop(stop_hub);
+        let stop = async {
+            // A panic in the hub was logged; there is nothing left to do for it.
+            let _ = hub.await;
+            log.close();
+            tokio::task::spawn_blocking(move || writer.join()).await
+        };
+        let joined = tokio::time::timeout(settings.shutdown_max.as_duration(), stop).await;
+        if let Some(error) = failed.borrow_and_update().clone() {
+            return Err(SyncFailed(error).into());
+        }
+        match joined {
+            Ok(Ok(Ok(()))) => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            Ok(_) => anyhow::bail!("the writer of the log panicked"),
+            Err(_) => anyhow::bail!("the log was not closed within {} (shutdown_max)", settings.shutdown_max),
+        }
+    }
+}
+
+/// Runs the log's writer on a thread of its own; tells when and why it failed.
+fn start_writer(
+    writer: Writer,
+) -> anyhow::Result<(watch::Receiver<Option<Error>>, std::thread::JoinHandle<()>)> {
+    let (failed, seen) = watch::channel(None);
+    let run = move || {
+        if let Err(error) = writer.run() {
+            failed.send_replace(Some(error));
+        }
+    };
+    let thread = std::thread::Builder::new().name("log-writer".into()).spawn(run);
+    Ok((seen, thread.context("cannot start a thread for the log")?))
+}
+
+/// Creates the topics of all durable namespaces that are not there.
+async fn create_topics(settings: &Settings, log: &EmbeddedLog) -> anyhow::Result<()> {
+    for namespace in settings.namespaces().iter().filter(|n| n.is_durable()) {
+        let spec = TopicSpec {
+            partitions: u32::try_from(settings.log.partitions).context("log.partitions is too large")?,
+            retention_ms: settings.log.retention.map(|p| p.as_millis()),
+            retention_bytes: settings.log.retention_bytes.map(|s| s.as_bytes()),
+            ..TopicSpec::events(namespace.topic.clone())
+        };
+        match log.create(spec).await {
+            Ok(topic) => {
+                tracing::info!(topic = %topic.spec.name, partitions = topic.spec.partitions, "created topic")
+            }
+            Err(error) if error.code() == "topic_exists" => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot create topic '{}'", namespace.topic));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn log_settings(settings: &Settings) -> dualstream_log::Settings {
+    let log = &settings.log;
+    dualstream_log::Settings {
+        fsync: match log.fsync {
+            Fsync::Always => dualstream_log::Fsync::Always,
+            Fsync::Every(period) => dualstream_log::Fsync::Every(period.as_duration()),
+        },
+        segment_bytes: log.segment_bytes.as_bytes(),
+        journal_file_bytes: log.journal_file_bytes.as_bytes(),
+        dedup_window_ms: log.dedup_window.as_millis(),
+        dedup_ids_max: log.dedup_ids_max,
+        checkpoint_bytes: log.checkpoint_bytes.as_bytes(),
+        checkpoint_interval: log.checkpoint_interval.as_duration(),
+        compression: log.compression,
+        wait_max: settings.limits.publish_wait_max.as_duration(),
+        queue_bytes_max: log.queue_bytes_max.as_len(),
+        free_bytes_min: log.free_bytes_min.as_bytes(),
+        sidecar_cache_bytes_max: log.sidecar_cache_bytes_max.as_len(),
+    }
+}
+
+fn publisher_settings(settings: &Settings) -> publisher::Settings {
+    publisher::Settings {
+        waiting_bytes_max: settings.limits.publish_waiting_bytes_max.as_len(),
+        wait_max: settings.limits.publish_wait_max.as_duration(),
+        outcome_max: settings.limits.publish_outcome_max.as_duration(),
+    }
+}
+
+fn hub_settings(settings: &Settings) -> hub::Settings {
+    let limits = &settings.limits;
+    hub::Settings {
+        ring_bytes_max: limits.ring_bytes_max.as_len(),
+        page_bytes_max: limits.page_bytes_max.as_len(),
+        linger: limits.linger.as_duration(),
+        targets_max: limits.targets_max as usize,
+    }
+}
+
+fn gateway_settings(settings: &Settings) -> dualstream_gateway::Settings {
+    let http = &settings.http;
+    dualstream_gateway::Settings {
+        body_bytes_max: http.body_bytes_max.as_len(),
+        bodies_bytes_max: http.bodies_bytes_max.as_len(),
+        header_bytes_max: http.header_bytes_max.as_len(),
+        uri_bytes_max: http.uri_bytes_max.as_len(),
+        connections_max: http.connections_max as usize,
+        header_deadline: http.header_max.as_duration(),
+        body_grace: http.body_grace.as_duration(),
+        body_rate_min: http.body_rate_min.as_bytes(),
+        write_stall_max: http.write_stall_max.as_duration(),
+        peer_silence_max: http.peer_silence_max.as_duration(),
+        heartbeat: http.heartbeat.as_duration(),
+        retry: http.retry.as_duration(),
+        write_bytes_max: http.write_bytes_max.as_len(),
+        // Connections get a third of the time: they are cut at twice their drain, and the log comes after them.
+        drain: settings.shutdown_max.as_duration() / 3,
+        allowed_origins: http.allowed_origins.clone(),
+    }
+}

@@ -1,0 +1,99 @@
+//! What no single setting can know: addresses that need authentication, and settings that exclude each other.
+
+use super::problem::{Origin, Problem};
+use super::{Namespace, Settings};
+use dualstream_core::channel::check_source_type;
+use dualstream_core::namespace::Stream;
+use std::collections::BTreeMap;
+
+/// Checks the name of a namespace.
+pub fn namespace_name(name: &str) -> Result<(), String> {
+    check_source_type(name)
+        .map_err(|_| format!("the namespace `{}` is not 1 to 64 of [a-z0-9_-]", name.escape_debug()))
+}
+
+/// Checks settings whose single values are all legal.
+pub fn check(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<Problem> {
+    let rules = Rules { settings, origins };
+    let mut problems = Vec::new();
+    problems.extend(rules.loopback());
+    problems.extend(rules.default_namespace());
+    problems.extend(rules.retention());
+    for (name, namespace) in &settings.namespaces {
+        problems.extend(rules.namespace(name, namespace));
+    }
+    problems
+}
+
+struct Rules<'a> {
+    settings: &'a Settings,
+    origins: &'a BTreeMap<String, Origin>,
+}
+
+impl Rules<'_> {
+    fn loopback(&self) -> Option<Problem> {
+        let listen = self.settings.listen;
+        (!listen.ip().is_loopback()).then(|| {
+            self.problem(
+                "listen",
+                format!(
+                    "`listen` is {listen}, which other machines can reach, and no authentication is configured: \
+                     use a loopback address like 127.0.0.1:{}",
+                    listen.port()
+                ),
+            )
+        })
+    }
+
+    fn default_namespace(&self) -> Option<Problem> {
+        let name = self.settings.default_namespace.as_deref()?;
+        (!self.settings.namespaces.contains_key(name)).then(|| {
+            self.problem(
+                "default_namespace",
+                format!("`default_namespace` names \"{name}\", but there is no `[namespaces.{name}]`"),
+            )
+        })
+    }
+
+    fn retention(&self) -> Option<Problem> {
+        let (segment, retention) = (self.settings.log.segment_bytes, self.settings.log.retention_bytes?);
+        let message = |_| {
+            format!(
+                "`log.retention_bytes` ({retention}) is less than `log.segment_bytes` ({segment}): \
+                 only whole segments are removed"
+            )
+        };
+        (retention < segment).then_some(()).map(message).map(|text| self.problem("log.retention_bytes", text))
+    }
+
+    fn namespace(&self, name: &str, namespace: &Namespace) -> Option<Problem> {
+        let path = |key: &str| format!("namespaces.{name}.{key}");
+        let conflict = |key: &str, stream: &str, why: &str| {
+            let text = format!(
+                "`{}` and `{} = \"{stream}\"` contradict each other: {why}",
+                path(key),
+                path("stream")
+            );
+            self.problem(&path(key), text)
+        };
+        match namespace.stream {
+            Stream::Bus if namespace.topic.is_some() => {
+                Some(conflict("topic", "bus", "nothing of a bus-only namespace is stored"))
+            }
+            Stream::Bus if name == "events" => Some(self.problem(
+                &path("stream"),
+                "`namespaces.events.stream` wants \"dual\" or \"log\": events are stored".into(),
+            )),
+            Stream::Log if !namespace.live_feed => Some(conflict(
+                "live_feed",
+                "log",
+                "without bus and without feed no live subscriber gets anything",
+            )),
+            _ => None,
+        }
+    }
+
+    fn problem(&self, path: &str, message: String) -> Problem {
+        Problem::new(self.origins.get(path).cloned().unwrap_or(Origin::Default), message)
+    }
+}

@@ -196,6 +196,10 @@ impl Journal {
             return Err(AppendError::NoFreeFile);
         }
         self.grow(next, frame_bytes(body) as u64)?;
+        if self.durable < self.sequence {
+            // Only the current file is synced from here on.
+            self.sync().map_err(AppendError::Unknown)?;
+        }
         self.current = next;
         self.position = 0;
         self.generation += 1;

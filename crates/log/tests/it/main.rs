@@ -6,5 +6,7 @@ mod disk;
 mod faults;
 mod flips;
 mod image;
+mod retention;
 mod rig;
+mod sidecars;
 mod torn;

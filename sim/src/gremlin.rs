@@ -97,7 +97,7 @@ async fn fill_disk(world: &World, dice: &Dice) {
 }
 
 async fn trim(world: &World, dice: &Dice) {
-    let Some(node) = world.node.borrow().clone() else { return };
+    let Some(node) = world.node() else { return };
     let index = dice.below(2) as usize;
     let Ok(bounds) = node.log.bounds(&topic(index)) else { return };
     let below: Vec<u64> = bounds.latest.iter().map(|&end| dice.below(end + 1)).collect();

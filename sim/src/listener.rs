@@ -59,7 +59,7 @@ impl Listener {
         loop {
             let bytes_max = self.dice.size(1, 8 << 10) as usize;
             let Ok(items) = tokio::time::timeout(Duration::from_secs(20), subscription.next(bytes_max)).await else {
-                if *self.world.draining.borrow() {
+                if self.world.is_draining() {
                     return true;
                 }
                 continue;

@@ -77,7 +77,7 @@ pub async fn run(world: Arc<World>, dice: Dice, mut orders: mpsc::Receiver<Order
     loop {
         number += 1;
         let Some(running) = boot::start(&world, &dice, number, clean).await else { return };
-        world.node.send_replace(Some(running.node.clone()));
+        world.set_node(Some(running.node.clone()));
         world.history.note(format!("node {number} up"));
         let mut running = running;
         let down = tokio::select! {
@@ -212,7 +212,7 @@ async fn close(world: &World, running: &mut Running) -> bool {
 
 /// Ends every task of a node.
 async fn take_down(world: &World, running: Running) {
-    world.node.send_replace(None);
+    world.set_node(None);
     let Running { node, writer, runner, shutdown, followers } = running;
     drop(shutdown);
     for task in followers.into_iter().chain([runner]) {

@@ -119,7 +119,7 @@ async fn stages(world: &Arc<World>, dice: &Dice) {
         join(publisher).await;
     }
     world.history.note("everything is published");
-    world.draining.send_replace(true);
+    world.drain();
     for subscriber in subscribers {
         join(subscriber).await;
     }
@@ -154,7 +154,7 @@ fn witness(world: &Arc<World>, dice: Dice) -> impl Fn(&[Message]) + Send + Sync 
     let crashes = std::sync::atomic::AtomicU64::new(0);
     move |messages| {
         let Some(world) = world.upgrade() else { return };
-        let now = world.node.borrow().as_ref().and_then(|node| bounds(&node.log));
+        let now = world.node().and_then(|node| bounds(&node.log));
         for message in messages {
             let Some(announced) = Announcement::parse(&message.payload) else { continue };
             let Ok(position) = announced.position.parse::<Position>() else { continue };

@@ -116,7 +116,7 @@ impl Subscriber {
             let Ok(items) = tokio::time::timeout(POLL, subscription.next(self.bytes_max)).await else {
                 quiet += POLL;
                 self.token = Some(subscription.resume());
-                if quiet >= QUIET_MAX && *self.world.draining.borrow() {
+                if quiet >= QUIET_MAX && self.world.is_draining() {
                     self.note("has everything");
                     return Left::Done;
                 }

@@ -11,7 +11,8 @@ use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
 use dualstream_core::topic::TopicName;
 use dualstream_log::MemoryStorage;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::sync::Notify;
 
 /// One run's world.
 pub struct World {
@@ -25,10 +26,9 @@ pub struct World {
     pub bus: SimBus,
     /// The machine's clock.
     pub clock: Arc<SimClock>,
-    /// The node that is up.
-    pub node: watch::Sender<Option<Arc<Node>>>,
-    /// Whether subscribers shall end once nothing comes any more.
-    pub draining: watch::Sender<bool>,
+    node: Mutex<Option<Arc<Node>>>,
+    node_changed: Notify,
+    draining: AtomicBool,
     checker: Mutex<Checker>,
 }
 
@@ -41,8 +41,9 @@ impl World {
             storage: MemoryStorage::new(),
             bus,
             clock: Arc::new(SimClock::start()),
-            node: watch::Sender::new(None),
-            draining: watch::Sender::new(false),
+            node: Mutex::new(None),
+            node_changed: Notify::new(),
+            draining: AtomicBool::new(false),
             checker: Mutex::new(checker),
         }
     }
@@ -58,18 +59,47 @@ impl World {
         self.history.expect(verdict)
     }
 
+    /// The node that is up.
+    pub fn node(&self) -> Option<Arc<Node>> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A node came up, or went down.
+    pub fn set_node(&self, node: Option<Arc<Node>>) {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+        self.node_changed.notify_waiters();
+    }
+
     /// The node, as soon as one is up.
     pub async fn up(&self) -> Arc<Node> {
-        let mut node = self.node.subscribe();
-        let up = node.wait_for(Option::is_some).await;
-        up.ok().and_then(|node| node.clone()).expect("the world holds the sender, and waited for a node")
+        loop {
+            let changed = self.node_changed.notified();
+            match self.node() {
+                Some(node) => return node,
+                None => changed.await,
+            }
+        }
     }
 
     /// Resolves when this node is no longer up.
     pub async fn gone(&self, node: &Node) {
-        let mut now = self.node.subscribe();
-        let other = |up: &Option<Arc<Node>>| up.as_ref().is_none_or(|up| up.number != node.number);
-        let _ended_with_the_world = now.wait_for(other).await;
+        loop {
+            let changed = self.node_changed.notified();
+            if self.node().is_none_or(|up| up.number != node.number) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether subscribers shall end once nothing comes any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Everything is published.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::storage::Storage;
 use dualstream_core::log::Bounds;
 use dualstream_core::topic::{Epoch, TopicInfo, TopicName, TopicSpec};
 use std::sync::{Arc, RwLock};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Directory of all topic stores.
 pub(crate) const DIR: &str = "topics";
@@ -25,7 +25,8 @@ pub(crate) struct TopicView {
     cache: Arc<SidecarCache>,
     state: RwLock<State>,
     /// Changes whenever the state did.
-    changed: watch::Sender<()>,
+    /// (A `watch` would wake in random order, and a simulation must replay.)
+    changed: Notify,
 }
 
 /// What readers may see.
@@ -90,7 +91,7 @@ impl TopicView {
             storage,
             cache,
             state: RwLock::new(state),
-            changed: watch::Sender::new(()),
+            changed: Notify::new(),
         }
     }
 
@@ -130,13 +131,14 @@ impl TopicView {
     /// Changes what readers see and wakes those who wait.
     pub fn publish(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().expect("no holder of this lock panics"));
-        self.changed.send_replace(());
+        self.changed.notify_waiters();
     }
 
     /// Resolves when an end is past `ends` or the epoch is another.
     pub async fn wait(&self, epoch: Epoch, ends: &[u64]) {
-        let mut changed = self.changed.subscribe();
         loop {
+            // Made before the look at the state: a change after it is not missed.
+            let changed = self.changed.notified();
             {
                 let state = self.state.read().expect("no holder of this lock panics");
                 let past = state.ends.iter().zip(ends).any(|(now, then)| now > then);
@@ -144,9 +146,7 @@ impl TopicView {
                     return;
                 }
             }
-            if changed.changed().await.is_err() {
-                return;
-            }
+            changed.await;
         }
     }
 }

@@ -150,7 +150,8 @@ impl Checker {
         }
         let fact = &mut self.facts[n as usize];
         fact.id = Some(id);
-        fact.acked = fact.acked.or(Some(now));
+        // Stored anew, after retention took it: only now it is acknowledged where it stands.
+        fact.acked = fact.acked.filter(|_| duplicate).or(Some(now));
         fact.lost = false;
         self.stands(n, place)
     }

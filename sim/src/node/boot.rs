@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 /// Starts until it works; `None` when it cannot be explained that it does not, or a promise was broken.
 pub(super) async fn start(world: &Arc<World>, dice: &Dice, number: u64, mut clean: bool) -> Option<Running> {
-    if number > 1 && dice.once_in(5) && world.plan.faults.crashes > 0 && !*world.draining.borrow() {
+    if number > 1 && dice.once_in(5) && world.plan.faults.crashes > 0 && !world.is_draining() {
         world.storage.crash_at_step(world.storage.steps() + dice.between(1, 40));
     }
     loop {

@@ -65,7 +65,8 @@ pub struct Faults {
 impl Faults {
     /// Whether publishes may fail at all.
     pub fn touch_storage(&self) -> bool {
-        let Faults { crashes, kills, restarts, failing_syncs, failing_writes, full_disks, damages, .. } = self;
+        let Faults { crashes, kills, restarts, failing_syncs, failing_writes, full_disks, damages, .. } =
+            self;
         crashes + kills + restarts + failing_syncs + failing_writes + full_disks + damages > 0
     }
 
@@ -103,6 +104,7 @@ impl Plan {
                 page_bytes_max: dice.size(256, 32 << 10) as usize,
                 linger: Duration::from_millis(dice.size(1, 5000)),
                 targets_max: 128,
+                inboxes_bytes_max: 512 << 20,
             },
             publisher: publisher::Settings::default(),
             retention,

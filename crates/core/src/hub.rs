@@ -64,6 +64,9 @@ pub struct Settings {
     pub linger: Duration,
     /// Most channels and patterns of one subscription.
     pub targets_max: usize,
+    /// Most bytes of live and bus-only items that wait for all subscribers together; past it the largest queue is
+    /// dropped first, and its subscriber told.
+    pub inboxes_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -73,6 +76,7 @@ impl Default for Settings {
             page_bytes_max: 256 << 10,
             linger: Duration::from_secs(5),
             targets_max: 128,
+            inboxes_bytes_max: 512 << 20,
         }
     }
 }

@@ -41,6 +41,24 @@ impl<T> LossyQueue<T> {
         true
     }
 
+    /// Bytes that wait in it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Drops everything; one gap stands for all of it.
+    pub(crate) fn shed(&mut self) {
+        let lost = self.items.drain(..).map(|(item, _)| match item {
+            Queued::Item(_) => 1,
+            Queued::Lost(count) => count,
+        });
+        let lost = lost.sum();
+        self.bytes = 0;
+        if lost > 0 {
+            self.items.push_back((Queued::Lost(lost), 0));
+        }
+    }
+
     /// The oldest item or gap.
     pub(crate) fn pop(&mut self) -> Option<Queued<T>> {
         let (item, weight) = self.items.pop_front()?;
@@ -62,5 +80,17 @@ mod tests {
         assert!(queue.push('d', 4) && queue.push('e', 6) && !queue.push('f', 1));
         let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(rest, [Queued::Lost(2), Queued::Item('d'), Queued::Item('e'), Queued::Lost(1)]);
+    }
+
+    #[test]
+    fn what_is_shed_is_one_gap() {
+        let mut queue = LossyQueue::new(2);
+        for item in ['a', 'b', 'c', 'd'] {
+            queue.push(item, 1);
+        }
+        queue.shed();
+        assert_eq!((queue.bytes(), queue.pop(), queue.pop()), (0, Some(Queued::Lost(4)), None));
+        queue.shed();
+        assert_eq!(queue.pop(), None);
     }
 }

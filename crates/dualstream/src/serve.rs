@@ -214,6 +214,7 @@ fn hub_settings(settings: &Settings) -> hub::Settings {
         page_bytes_max: limits.page_bytes_max.as_len(),
         linger: limits.linger.as_duration(),
         targets_max: limits.targets_max as usize,
+        ..hub::Settings::default()
     }
 }
 

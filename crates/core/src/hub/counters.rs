@@ -16,6 +16,8 @@ pub struct Counters {
     pub bus_subscriptions: AtomicI64,
     /// Bytes in all rings now (gauge).
     pub ring_bytes: AtomicUsize,
+    /// Bytes of live and bus-only items that wait for their subscribers now (gauge).
+    pub inbox_bytes: AtomicUsize,
     /// Times a subscription was overrun by its ring and went back to the log.
     pub ring_overruns: AtomicU64,
     /// Pages read by subscriptions that were behind.

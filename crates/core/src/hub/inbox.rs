@@ -1,9 +1,11 @@
 //! What came from the bus for one subscription and was not fetched yet: bounded in bytes, and only for hints.
 
+use super::counters::Counters;
 use crate::position::Position;
 use crate::queue::{LossyQueue, Queued};
 use crate::topic::TopicName;
 use bytes::Bytes;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -29,24 +31,51 @@ pub(super) type Received = (usize, Arc<BusItem>);
 pub(super) struct Inbox {
     queue: Mutex<LossyQueue<Received>>,
     waker: Arc<Notify>,
+    /// Its bytes count towards those of all inboxes.
+    counters: Arc<Counters>,
 }
 
 impl Inbox {
-    pub(super) fn new(waker: Arc<Notify>) -> Inbox {
-        Inbox { queue: Mutex::new(LossyQueue::new(INBOX_BYTES_MAX)), waker }
+    pub(super) fn new(waker: Arc<Notify>, counters: Arc<Counters>) -> Inbox {
+        Inbox { queue: Mutex::new(LossyQueue::new(INBOX_BYTES_MAX)), waker, counters }
     }
 
     /// Takes an item; false when it was dropped because the subscriber is slow.
     pub(super) fn push(&self, target: usize, item: &Arc<BusItem>) -> bool {
         let weight = item.payload.len() + ITEM_BYTES;
-        let taken = self.queue().push((target, item.clone()), weight);
+        let mut queue = self.queue();
+        let taken = queue.push((target, item.clone()), weight);
+        if taken {
+            self.counters.inbox_bytes.fetch_add(weight, Relaxed);
+        }
+        drop(queue);
         self.waker.notify_one();
         taken
     }
 
     /// The oldest item or gap.
     pub(super) fn pop(&self) -> Option<Queued<Received>> {
-        self.queue().pop()
+        let mut queue = self.queue();
+        let before = queue.bytes();
+        let oldest = queue.pop();
+        self.counters.inbox_bytes.fetch_sub(before - queue.bytes(), Relaxed);
+        oldest
+    }
+
+    /// Bytes that wait in it.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue().bytes()
+    }
+
+    /// Drops all that waits and leaves a gap; false if nothing waits.
+    pub(super) fn shed(&self) -> bool {
+        let mut queue = self.queue();
+        let bytes = queue.bytes();
+        queue.shed();
+        self.counters.inbox_bytes.fetch_sub(bytes, Relaxed);
+        drop(queue);
+        self.waker.notify_one();
+        bytes > 0
     }
 
     /// Lets the subscription look again.
@@ -56,5 +85,11 @@ impl Inbox {
 
     fn queue(&self) -> MutexGuard<'_, LossyQueue<Received>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.counters.inbox_bytes.fetch_sub(self.bytes(), Relaxed);
     }
 }

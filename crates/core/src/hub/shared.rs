@@ -3,6 +3,7 @@
 use super::counters::Counters;
 use super::entry::Entry;
 use super::feed;
+use super::inbox::Inbox;
 use super::ring::Ring;
 use super::tap::Tap;
 use super::{Settings, closed};
@@ -20,7 +21,6 @@ use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Work for the runner: a feed or a bus subscription. One per topic and per target in use, so never many.
@@ -42,7 +42,7 @@ pub(super) struct Shared {
 struct Used {
     rings: BTreeMap<TopicName, Arc<Ring>>,
     taps: BTreeMap<Target, Arc<Tap>>,
-    subscriptions: BTreeMap<u64, Arc<Notify>>,
+    subscriptions: BTreeMap<u64, Arc<Inbox>>,
 }
 
 impl Shared {
@@ -57,17 +57,17 @@ impl Shared {
         Shared { settings, log, bus, namespaces, counters, jobs, next_id, closed, used }
     }
 
-    /// Registers a subscription; `waker` is woken when the hub is closed.
+    /// Registers a subscription, which is woken when the hub is closed.
     ///
     /// # Errors
     /// `Closed` after shutdown.
-    pub(super) fn enter(&self, waker: &Arc<Notify>) -> Result<u64> {
+    pub(super) fn enter(&self, inbox: &Arc<Inbox>) -> Result<u64> {
         let mut used = self.used();
         if self.is_closed() {
             return Err(closed());
         }
         let id = self.next_id.fetch_add(1, Relaxed);
-        used.subscriptions.insert(id, waker.clone());
+        used.subscriptions.insert(id, inbox.clone());
         self.counters.subscriptions.fetch_add(1, Relaxed);
         Ok(id)
     }
@@ -87,9 +87,9 @@ impl Shared {
     pub(super) fn close(&self) {
         let used = self.used();
         self.closed.store(true, SeqCst);
-        let wakers: Vec<_> = used.subscriptions.values().cloned().collect();
+        let inboxes: Vec<_> = used.subscriptions.values().cloned().collect();
         drop(used);
-        wakers.iter().for_each(|w| w.notify_one());
+        inboxes.iter().for_each(|inbox| inbox.wake());
     }
 
     /// The ring of a topic with one user more. A new one begins at the end of the log.
@@ -145,6 +145,16 @@ impl Shared {
         while self.counters.ring_bytes.load(Relaxed) > self.settings.ring_bytes_max {
             let largest = self.used().rings.values().max_by_key(|r| r.bytes()).cloned();
             if !largest.is_some_and(|ring| ring.evict()) {
+                return;
+            }
+        }
+    }
+
+    /// Drops the largest inboxes until all together are within their bound.
+    pub(super) fn keep_inboxes(&self) {
+        while self.counters.inbox_bytes.load(Relaxed) > self.settings.inboxes_bytes_max {
+            let largest = self.used().subscriptions.values().max_by_key(|inbox| inbox.bytes()).cloned();
+            if !largest.is_some_and(|inbox| inbox.shed()) {
                 return;
             }
         }

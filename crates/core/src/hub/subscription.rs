@@ -46,8 +46,8 @@ pub struct Subscription {
 impl Subscription {
     pub(super) fn new(shared: &Arc<Shared>, targets: Vec<Target>, mode: Mode) -> Result<Subscription> {
         let waker = Arc::new(Notify::new());
-        let id = shared.enter(&waker)?;
-        let inbox = Arc::new(Inbox::new(waker.clone()));
+        let inbox = Arc::new(Inbox::new(waker.clone(), shared.counters.clone()));
+        let id = shared.enter(&inbox)?;
         let (shared, readers, taps, seen) = (shared.clone(), Vec::new(), Vec::new(), BTreeMap::new());
         Ok(Subscription {
             shared,
@@ -95,10 +95,7 @@ impl Subscription {
                 return Vec::new();
             }
             match self.collect(bytes_max).await {
-                Collected::Items(items) => {
-                    self.shared.counters.delivered.fetch_add(items.len() as u64, Relaxed);
-                    return items;
-                }
+                Collected::Items(items) => return self.counted(items),
                 Collected::Again => feed::yield_now().await,
                 Collected::Nothing(None) => self.waker.notified().await,
                 Collected::Nothing(Some(at)) => {
@@ -106,6 +103,24 @@ impl Subscription {
                 }
             }
         }
+    }
+
+    /// What there is already, as [`next`](Subscription::next) returns it, without waiting for more to come: empty when
+    /// the subscription is level with its channels, has ended, or cannot read on just now. Cancel-safe.
+    pub async fn ready(&mut self, bytes_max: usize) -> Vec<Item> {
+        while !(self.ended || self.shared.is_closed()) {
+            match self.collect(bytes_max).await {
+                Collected::Items(items) => return self.counted(items),
+                Collected::Again => feed::yield_now().await,
+                Collected::Nothing(_) => break,
+            }
+        }
+        Vec::new()
+    }
+
+    fn counted(&self, items: Vec<Item>) -> Vec<Item> {
+        self.shared.counters.delivered.fetch_add(items.len() as u64, Relaxed);
+        items
     }
 
     /// Resume token of where the subscription is now; it also moves past what does not match. Empty if nothing it

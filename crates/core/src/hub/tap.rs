@@ -126,6 +126,7 @@ impl Tap {
         let dropped =
             self.state().inboxes.values().filter(|(inbox, place)| !inbox.push(*place, item)).count();
         shared.counters.slow_dropped.fetch_add(dropped as u64, Relaxed);
+        shared.keep_inboxes();
     }
 
     /// On a durable channel, what it announces and exactly its four fields; else the payload as it came.

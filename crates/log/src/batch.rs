@@ -24,6 +24,9 @@
 use crate::varint;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
+use dualstream_core::event::codec;
+use dualstream_core::filter::source_of;
+use dualstream_core::identity;
 use dualstream_core::record::{Header, Headers, NewRecord, Record};
 
 /// Bytes before the payload.
@@ -71,6 +74,8 @@ pub(crate) struct Builder {
     sets: Vec<Headers>,
     records: Vec<u8>,
     count: u32,
+    /// Identity hash of each record; 0 for one that is no event.
+    hashes: Vec<u64>,
     timestamps: Timestamps,
     /// Offset after the last record of a batch with holes; 0 while offsets are dense.
     next_offset: u64,
@@ -93,8 +98,14 @@ impl Builder {
         self.count == 0
     }
 
+    /// Takes the identity hashes of the records, so that nobody has to parse them again. Before [`Builder::finish`].
+    pub fn take_hashes(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.hashes)
+    }
+
     /// Adds a record at the next offset. `timestamp_ms` only on topics whose records carry their own time.
     pub fn push(&mut self, record: &NewRecord, timestamp_ms: Option<i64>) {
+        self.hashes.push(record.identity.map_or_else(|| hash_of(record), |identity| identity.hash));
         self.push_parts(None, timestamp_ms, &record.headers, record.key.as_deref(), record.value.as_deref());
     }
 
@@ -236,10 +247,20 @@ impl Builder {
     pub fn clear(&mut self) {
         self.sets.clear();
         self.records.clear();
+        self.hashes.clear();
         self.count = 0;
         self.timestamps = Timestamps::default();
         self.next_offset = 0;
     }
+}
+
+/// Identity hash of a record whose writer gave none: as a recovery finds it.
+fn hash_of(record: &NewRecord) -> u64 {
+    let source = source_of(&record.headers, record.key.as_deref());
+    let id = record.value.as_deref().and_then(codec::id_of);
+    source
+        .zip(id)
+        .map_or(0, |((source_type, source_id), id)| identity::hash(source_type, source_id, id.as_bytes()))
 }
 
 fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

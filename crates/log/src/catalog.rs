@@ -118,7 +118,7 @@ fn parse(bytes: &[u8]) -> Result<Catalog> {
         ));
     }
     let (body, crc) = text.rsplit_once("crc ").ok_or_else(damaged)?;
-    if crc.trim_end() != format!("{:08x}", crc32c(body.as_bytes())) {
+    if crc != format!("{:08x}\n", crc32c(body.as_bytes())) {
         return Err(damaged());
     }
     parse_body(body).ok_or_else(damaged)

@@ -8,7 +8,7 @@
 //!   answer
 //! ```
 
-use crate::batch::{Head, Stamp};
+use crate::batch::Stamp;
 use crate::catalog::Catalog;
 use crate::guards::Guards;
 use crate::journal::{AppendError, FRAME_HEADER_BYTES, Journal};
@@ -17,7 +17,7 @@ use crate::settings::{Fsync, Settings};
 use crate::shared::Shared;
 use crate::sidecar_cache::SidecarCache;
 use crate::storage::Storage;
-use crate::store::Store;
+use crate::store::{Placed, Store};
 use bytes::Bytes;
 use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::identity::{Comparison, compare};
@@ -27,7 +27,6 @@ use dualstream_core::topic::{TimestampKind, TopicName};
 use dualstream_core::transaction::COMMIT_BYTES_MAX;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
@@ -84,8 +83,8 @@ struct PendingEvent {
     offset: u64,
 }
 
-/// Batches of one topic: where they stand in the frame.
-type Batches = Vec<(Head, Range<usize>)>;
+/// Batches of one topic.
+type Batches = Vec<Placed>;
 
 /// A frame ready to be written: the batches of each topic stand together.
 struct Frame {
@@ -306,8 +305,8 @@ impl Engine {
         self.journal.reserve(body, self.checkpointed)?;
         let sequence = self.journal.sequence() + 1;
         for (id, batches) in &frame.topics {
-            let bytes: usize = batches.iter().map(|(_, range)| range.len()).sum();
-            let records = batches.iter().map(|(head, _)| u64::from(head.count)).sum();
+            let bytes: usize = batches.iter().map(|batch| batch.range.len()).sum();
+            let records = batches.iter().map(|batch| u64::from(batch.head.count)).sum();
             if let Some(store) = self.stores.get_mut(id) {
                 store
                     .reserve(bytes as u64, records, sequence, self.settings.segment_bytes)
@@ -325,7 +324,7 @@ impl Engine {
         let bytes = Bytes::from(frame.bytes);
         let mut records = 0;
         for (id, batches) in &frame.topics {
-            records += batches.iter().map(|(head, _)| u64::from(head.count)).sum::<u64>();
+            records += batches.iter().map(|batch| u64::from(batch.head.count)).sum::<u64>();
             if let Some(store) = self.stores.get_mut(id) {
                 // Decided and durable, but not readable before the next start: as bad as a failed sync.
                 store.append(&bytes, batches).map_err(AppendError::Unknown)?;
@@ -365,8 +364,9 @@ impl Engine {
                     sequence: self.journal.sequence() + 1,
                     append_time_ms: self.append_time_ms,
                 };
+                let hashes = Some(builder.take_hashes());
                 let head = builder.finish(&mut frame.bytes, stamp, None, self.settings.compression);
-                batches.push((head, start..frame.bytes.len()));
+                batches.push(Placed { head, range: start..frame.bytes.len(), hashes });
             }
             frame.batches += batches.len() as u32;
             frame.topics.push((id, batches));

@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sidecar_cache::SidecarCache;
 use crate::storage::{File, Mode, Storage};
-use crate::store::Store;
+use crate::store::{Placed, Store};
 use crate::topic::{self, State, TopicView, dir};
 use crate::window::Window;
 use bytes::Bytes;
@@ -350,7 +350,7 @@ impl Engine {
             let mut end = at;
             while let Some(head) = next_batch(&bytes, &mut at, mark.topic_id, mark.next.len()) {
                 self.report_hole(&path, end, at);
-                index.push(at as u64, &head, &bytes.slice(at..at + head.bytes));
+                index.push(at as u64, &head, &bytes.slice(at..at + head.bytes), None);
                 at += head.bytes;
                 end = at;
             }
@@ -384,7 +384,7 @@ impl Engine {
                     continue;
                 }
                 store.reserve(head.bytes as u64, u64::from(head.count), frame.sequence, segment_bytes)?;
-                store.append(&bytes, &[(head, 0..head.bytes)])?;
+                store.append(&bytes, &[Placed { head, range: 0..head.bytes, hashes: None }])?;
                 store.publish();
             }
         }

@@ -13,7 +13,7 @@ use crate::index::sources::SourcesBuilder;
 use crate::sidecar_cache::{Sealed, SidecarCache};
 use crate::storage::{File, Storage};
 use bytes::Bytes;
-use dualstream_core::filter::{Filter, source_of};
+use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
 use dualstream_core::identity;
 use std::io;
 use std::ops::Range;
@@ -120,24 +120,38 @@ impl Active {
         }
     }
 
-    /// Indexes a checked batch that stands at byte `at`.
-    pub fn push(&mut self, at: u64, head: &Head, batch: &Bytes) {
+    /// Indexes a checked batch that stands at byte `at`. `hashes` are the identity hashes of its records, if they are
+    /// known; else they are read from the records.
+    pub fn push(&mut self, at: u64, head: &Head, batch: &Bytes, hashes: Option<&[u64]>) {
         self.blocks.push_batch(at, head);
         let block = (self.blocks.len() - 1) as u32;
-        let Some(mut records) = Records::open(*head, batch) else { return };
-        while let Some(raw) = records.next_raw() {
-            let key = raw.key.map(|range| records.slice(range));
-            let source = source_of(&records.sets()[raw.set], key);
-            let mut hash = 0;
-            if let Some((source_type, source_id)) = source {
-                self.sources.add(source_type, source_id, block);
-                let value = raw.value.map(|range| records.slice(range));
-                let id = value.and_then(dualstream_core::event::codec::id_of);
-                hash = id.map_or(0, |id| identity::hash(source_type, source_id, id.as_bytes()));
+        let until = self.hashes.len() + head.count as usize;
+        if let Some(mut records) = Records::open(*head, batch) {
+            let types: Vec<Option<Bytes>> =
+                records.sets().iter().map(|set| set.get(SOURCE_TYPE_HEADER).cloned()).collect();
+            while let Some(raw) = records.next_raw() {
+                let source = types[raw.set].as_deref().zip(raw.key.map(|range| records.slice(range)));
+                if let Some((source_type, source_id)) = source {
+                    self.sources.add(source_type, source_id, block);
+                }
+                if hashes.is_none() {
+                    let value = raw.value.map(|range| records.slice(range));
+                    self.hashes.push(hash_of(source, value));
+                }
             }
-            self.hashes.push(hash);
         }
+        self.hashes.extend_from_slice(hashes.unwrap_or_default());
+        // The ordinals of what follows do not depend on whether this batch could be read.
+        self.hashes.resize(until, 0);
     }
+}
+
+/// Identity hash of an event; 0 for a record that is none.
+fn hash_of(source: Option<(&[u8], &[u8])>, value: Option<&[u8]>) -> u64 {
+    let id = value.and_then(dualstream_core::event::codec::id_of);
+    source
+        .zip(id)
+        .map_or(0, |((source_type, source_id), id)| identity::hash(source_type, source_id, id.as_bytes()))
 }
 
 impl Segment {

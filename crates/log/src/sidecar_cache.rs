@@ -98,7 +98,7 @@ fn open(topic: &Topic<'_>, segment: &Segment) -> io::Result<(Arc<dyn File>, Side
     let mut active = Active::new(segment.start.clone(), segment.header_bytes);
     let mut at = segment.header_bytes as usize;
     while let Some(head) = next_batch(&bytes, &mut at, topic.id, segment.start.len()) {
-        active.push(at as u64, &head, &bytes.slice(at..at + head.bytes));
+        active.push(at as u64, &head, &bytes.slice(at..at + head.bytes), None);
         at += head.bytes;
     }
     store(topic.storage, &path, &encode(segment, &active)?)?;

@@ -17,6 +17,15 @@ use std::sync::Arc;
 /// Space is reserved ahead of the writer in steps of this.
 const RESERVE_STEP: u64 = 8 << 20;
 
+/// A batch to append.
+pub(crate) struct Placed {
+    pub head: Head,
+    /// Where its bytes are.
+    pub range: Range<usize>,
+    /// Identity hashes of its records, if they are known without parsing them.
+    pub hashes: Option<Vec<u64>>,
+}
+
 /// The writer's side of a topic.
 pub(crate) struct Store {
     pub id: u32,
@@ -125,20 +134,18 @@ impl Store {
     }
 
     /// Writes batches that stand one behind the other in `bytes`, and indexes them. Readers do not see them yet.
-    pub fn append(&mut self, bytes: &Bytes, batches: &[(Head, Range<usize>)]) -> io::Result<()> {
-        let Some(first) = batches.first().map(|(_, range)| range.start) else { return Ok(()) };
-        let end = batches.last().map_or(first, |(_, range)| range.end);
+    pub fn append(&mut self, bytes: &Bytes, batches: &[Placed]) -> io::Result<()> {
+        let Some(first) = batches.first().map(|batch| batch.range.start) else { return Ok(()) };
+        let end = batches.last().map_or(first, |batch| batch.range.end);
         self.active.file.write_at(&bytes[first..end], self.position)?;
-        let window = &mut self.window;
         let position = self.position;
         self.active.with_active(|index| {
-            for (head, range) in batches {
-                let before = index.hashes.len();
-                index.push(position + (range.start - first) as u64, head, &bytes.slice(range.clone()));
-                window.extend(&index.hashes, before);
+            for Placed { head, range, hashes } in batches {
+                let at = position + (range.start - first) as u64;
+                index.push(at, head, &bytes.slice(range.clone()), hashes.as_deref());
             }
         });
-        for (head, _) in batches {
+        for Placed { head, .. } in batches {
             let next = &mut self.next[head.partition as usize];
             *next = head.next_offset.max(*next);
         }

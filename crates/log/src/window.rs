@@ -20,21 +20,20 @@ type Map = HashMap<u64, u32, HashBuilder>;
 
 /// The identities of one topic.
 pub(crate) struct Window {
-    active: Arc<Segment>,
-    map: Map,
-    /// Sealed segments inside the window, oldest first.
-    sealed: Vec<Sealed>,
+    /// Segments inside the window, oldest first; the last one is active.
+    segments: Vec<Member>,
 }
 
-struct Sealed {
+struct Member {
     segment: Arc<Segment>,
     identities: Identities,
 }
 
 enum Identities {
-    /// The sidecar is not written yet.
-    Map(Map),
-    /// Not looked at since the start.
+    /// The sidecar is not written yet. The map is made when somebody looks: a topic fed with ids that need no look
+    /// never pays for it. It holds the first `mapped` records.
+    InMemory { map: Map, mapped: usize },
+    /// Not looked at since the start, or since the sidecar was written.
     OnDisk,
     /// Filter in memory, hashes in the sidecar.
     Filtered { filter: Filter, sidecar: Arc<dyn File>, offset: u64, count: u64 },
@@ -43,31 +42,22 @@ enum Identities {
 impl Window {
     /// A window over the sealed segments of a topic, oldest first, and its active one.
     pub fn new(sealed: &[Arc<Segment>], active: Arc<Segment>) -> Window {
-        let on_disk =
-            |segment: &Arc<Segment>| Sealed { segment: segment.clone(), identities: Identities::OnDisk };
-        let sealed = sealed.iter().map(on_disk).collect();
-        let mut window = Window { active: active.clone(), map: Map::default(), sealed };
-        active.with_active(|index| window.extend(&index.hashes, 0));
+        let member =
+            |segment: &Arc<Segment>| Member { segment: segment.clone(), identities: Identities::OnDisk };
+        let mut window = Window { segments: sealed.iter().map(member).collect() };
+        window.roll(active);
         window
-    }
-
-    /// Adds the hashes of the active segment from ordinal `from` on.
-    pub fn extend(&mut self, hashes: &[u64], from: usize) {
-        for (ordinal, &hash) in hashes.iter().enumerate().skip(from).filter(|(_, h)| **h != 0) {
-            self.map.insert(hash, ordinal as u32);
-        }
     }
 
     /// The active segment was sealed; another one grows now.
     pub fn roll(&mut self, active: Arc<Segment>) {
-        let segment = std::mem::replace(&mut self.active, active);
-        let identities = Identities::Map(std::mem::take(&mut self.map));
-        self.sealed.push(Sealed { segment, identities });
+        let identities = Identities::InMemory { map: Map::default(), mapped: 0 };
+        self.segments.push(Member { segment: active, identities });
     }
 
     /// The sidecar of a segment is on disk.
     pub fn sidecar_written(&mut self, number: u64) {
-        if let Some(sealed) = self.sealed.iter_mut().find(|s| s.segment.number == number) {
+        if let Some(sealed) = self.segments.iter_mut().find(|s| s.segment.number == number) {
             sealed.identities = Identities::OnDisk;
         }
     }
@@ -76,8 +66,8 @@ impl Window {
     /// records back.
     pub fn forget(&mut self, topic: &Topic<'_>, oldest: u64, time_ms: i64, records_max: u64) {
         let mut newer = 0;
-        let mut keep = self.sealed.len();
-        for (i, sealed) in self.sealed.iter().enumerate().rev() {
+        let mut keep = self.segments.len();
+        for (i, sealed) in self.segments.iter().enumerate().rev() {
             // A segment whose index cannot be read now is kept: forgetting too late costs memory only.
             let (records, newest_ms) = sealed
                 .segment
@@ -89,7 +79,7 @@ impl Window {
             newer += records;
             keep = i;
         }
-        self.sealed.drain(..keep);
+        self.segments.drain(..keep.min(self.segments.len() - 1));
     }
 
     /// Records whose identity has this hash, newest first, until `take` returns something.
@@ -102,13 +92,7 @@ impl Window {
         hash: u64,
         mut take: impl FnMut(&Record) -> Option<T>,
     ) -> Result<Option<T>> {
-        if let Some(&ordinal) = self.map.get(&hash)
-            && let Some(record) = record_at(topic, &self.active, ordinal, hash)?
-            && let Some(found) = take(&record)
-        {
-            return Ok(Some(found));
-        }
-        for sealed in self.sealed.iter_mut().rev() {
+        for sealed in self.segments.iter_mut().rev() {
             for ordinal in sealed.candidates(topic, hash)? {
                 if let Some(record) = record_at(topic, &sealed.segment, ordinal, hash)?
                     && let Some(found) = take(&record)
@@ -121,8 +105,25 @@ impl Window {
     }
 }
 
-impl Sealed {
+impl Member {
     fn candidates(&mut self, topic: &Topic<'_>, hash: u64) -> Result<Vec<u32>> {
+        if let Identities::InMemory { map, mapped } = &mut self.identities {
+            let found = self.segment.read_active(|index| {
+                map.reserve(index.hashes.len() - *mapped);
+                for (ordinal, &hash) in
+                    index.hashes.iter().enumerate().skip(*mapped).filter(|(_, h)| **h != 0)
+                {
+                    map.insert(hash, ordinal as u32);
+                }
+                *mapped = index.hashes.len();
+                map.get(&hash).copied()
+            });
+            match found {
+                Some(found) => return Ok(found.into_iter().collect()),
+                // Its sidecar was written a moment ago.
+                None => self.identities = Identities::OnDisk,
+            }
+        }
         if let Identities::OnDisk = self.identities {
             let loaded = load_identities(topic, &self.segment).map_err(storage_error)?;
             self.identities = Identities::Filtered {
@@ -133,14 +134,13 @@ impl Sealed {
             };
         }
         match &self.identities {
-            Identities::Map(map) => Ok(map.get(&hash).copied().into_iter().collect()),
             Identities::Filtered { filter, sidecar, offset, count } => match filter.may_contain(hash) {
                 true => {
                     crate::index::identities::search(&**sidecar, *offset, *count, hash).map_err(storage_error)
                 }
                 false => Ok(Vec::new()),
             },
-            Identities::OnDisk => Ok(Vec::new()),
+            Identities::InMemory { .. } | Identities::OnDisk => Ok(Vec::new()),
         }
     }
 }
@@ -163,7 +163,9 @@ fn record_at(topic: &Topic<'_>, segment: &Segment, ordinal: u32, hash: u64) -> R
         let end = seen + u64::from(head.count);
         if at > whole_to {
             // Behind damage ordinals cannot be counted: the rest of the block is searched.
-            if let Some(record) = record_of(head, &batch, |_, record| identity::of_record(record) == Some(hash)) {
+            if let Some(record) =
+                record_of(head, &batch, |_, record| identity::of_record(record) == Some(hash))
+            {
                 return Ok(Some(record));
             }
         } else {

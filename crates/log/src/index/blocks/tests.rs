@@ -1,3 +1,5 @@
+//! Tests of the index of blocks against naive models and damaged bytes.
+
 use super::*;
 use crate::batch::HEADER_BYTES;
 use proptest::prelude::*;

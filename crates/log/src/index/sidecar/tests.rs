@@ -1,3 +1,5 @@
+//! Tests of the index of sidecar against naive models and damaged bytes.
+
 use super::*;
 use crate::storage::{MemoryStorage, Mode, Storage};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of the index of sources against naive models and damaged bytes.
+
 use super::*;
 use dualstream_core::filter::Filter;
 use proptest::prelude::*;

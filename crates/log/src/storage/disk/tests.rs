@@ -1,3 +1,5 @@
+//! Tests of the directory on disk: locks, refusals, and the rules of the seam.
+
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,3 +1,5 @@
+//! Tests of the simulated disk: each thing it forgets, tears or refuses.
+
 use super::*;
 use crate::storage::{File, Mode, Storage};
 use std::collections::BTreeSet;

@@ -96,13 +96,6 @@ impl SimBus {
             state.subscribers.iter().for_each(|(_, to)| drop(to.send(Delivery::Lost(1))));
         }
     }
-
-    /// The bus stops for good: every stream ends.
-    pub fn close(&self) {
-        let mut state = self.0.state();
-        state.weather = Weather::Out;
-        state.subscribers.clear();
-    }
 }
 
 impl Inner {
@@ -115,7 +108,8 @@ impl Inner {
         if state.weather == Weather::Out {
             return;
         }
-        let gone = |to: &mpsc::UnboundedSender<Delivery>| to.send(Delivery::Message(message.clone())).is_err();
+        let gone =
+            |to: &mpsc::UnboundedSender<Delivery>| to.send(Delivery::Message(message.clone())).is_err();
         state.subscribers.retain(|(target, to)| !target.matches(message.channel.as_str()) || !gone(to));
     }
 
@@ -166,7 +160,11 @@ impl Bus for SimBus {
             tokio::time::sleep(Duration::from_millis(self.0.dice.below(5))).await;
             let mut state = self.0.state();
             if state.weather == Weather::Out {
-                return Err(Error::new(ErrorKind::Unavailable, "bus_unavailable", "the simulated bus is out"));
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "bus_unavailable",
+                    "the simulated bus is out",
+                ));
             }
             let (to, from) = mpsc::unbounded_channel();
             state.subscribers.push((target, to));
@@ -178,7 +176,9 @@ impl Bus for SimBus {
 
     fn health(&self) -> Health {
         match self.0.state().weather {
-            Weather::Out | Weather::Cut => Health::Down { since_ms: 0, reason: "the simulated bus is out".into() },
+            Weather::Out | Weather::Cut => {
+                Health::Down { since_ms: 0, reason: "the simulated bus is out".into() }
+            }
             _ => Health::Up,
         }
     }

@@ -160,7 +160,8 @@ impl Checker {
         let event = codec::parse(value).ok_or_else(|| invented(format!("{place} holds no event")))?;
         let data = event.data.map_or("", |d| d.get());
         let n = body::number(data).ok_or_else(|| invented(format!("{place} holds `{data}`")))?;
-        let fact = self.facts.get(n as usize).ok_or_else(|| invented(format!("{place} holds #{n}, never sent")))?;
+        let fact =
+            self.facts.get(n as usize).ok_or_else(|| invented(format!("{place} holds #{n}, never sent")))?;
         let source = source_of(&record.headers, record.key.as_deref());
         let right = source == Some((fact.source.kind().as_bytes(), fact.source.id().as_bytes()))
             && fact.source.topic() == place.topic
@@ -168,7 +169,9 @@ impl Checker {
             && data.as_bytes() == body::body(n, fact.bytes)
             && fact.id.as_deref().is_none_or(|id| id == event.id);
         if !right {
-            return Err(invented(format!("{place} holds #{n} with another source, id or body than was sent")));
+            return Err(invented(format!(
+                "{place} holds #{n} with another source, id or body than was sent"
+            )));
         }
         Ok(n)
     }

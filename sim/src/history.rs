@@ -67,11 +67,6 @@ impl History {
         number
     }
 
-    /// Number of lines: the point in time between what happened and what comes.
-    pub fn now(&self) -> u64 {
-        self.inner().lines.len() as u64
-    }
-
     /// Reports a broken promise. Only the first counts.
     pub fn broken(&self, broken: Broken) {
         let mut inner = self.inner();
@@ -133,9 +128,7 @@ impl History {
 
 /// Whether `word` occurs in `line` with no digit going on after it.
 fn holds(line: &str, word: &str) -> bool {
-    line.match_indices(word).any(|(at, _)| {
-        !line[at + word.len()..].starts_with(|c: char| c.is_ascii_digit())
-    })
+    line.match_indices(word).any(|(at, _)| !line[at + word.len()..].starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// FNV-1a hash, 64 bits.

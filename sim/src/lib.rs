@@ -17,14 +17,14 @@
 #![forbid(unsafe_code)]
 
 mod body;
-pub mod checker;
-pub mod clock;
-pub mod dice;
-pub mod history;
-pub mod node;
-pub mod plan;
-pub mod run;
-pub mod world;
+mod checker;
+mod clock;
+mod dice;
+mod history;
+mod node;
+mod plan;
+mod run;
+mod world;
 
 mod bus;
 mod gremlin;
@@ -34,4 +34,5 @@ mod publisher;
 mod seam;
 mod subscriber;
 
+pub use history::Broken;
 pub use run::{Report, run};

@@ -58,7 +58,8 @@ impl Listener {
         let mut heard = BTreeSet::new();
         loop {
             let bytes_max = self.dice.size(1, 8 << 10) as usize;
-            let Ok(items) = tokio::time::timeout(Duration::from_secs(20), subscription.next(bytes_max)).await else {
+            let Ok(items) = tokio::time::timeout(Duration::from_secs(20), subscription.next(bytes_max)).await
+            else {
                 if self.world.is_draining() {
                     return true;
                 }
@@ -83,15 +84,26 @@ impl Listener {
         }
     }
 
-    fn hear(&self, node: &Node, channel: &str, payload: &[u8], heard: &mut BTreeSet<Place>) -> Result<(), Broken> {
-        let broken = |what: String| Broken::new("live", format!("{} {what}", self.name), vec![format!("{} ", self.name)]);
+    fn hear(
+        &self,
+        node: &Node,
+        channel: &str,
+        payload: &[u8],
+        heard: &mut BTreeSet<Place>,
+    ) -> Result<(), Broken> {
+        let broken = |what: String| {
+            Broken::new("live", format!("{} {what}", self.name), vec![format!("{} ", self.name)])
+        };
         let text = String::from_utf8_lossy(payload).into_owned();
         let announced = Announcement::parse(payload).ok_or_else(|| broken(format!("heard `{text}`")))?;
-        let position: Position =
-            announced.position.parse().map_err(|_| broken(format!("heard the position {}", announced.position)))?;
+        let position: Position = announced
+            .position
+            .parse()
+            .map_err(|_| broken(format!("heard the position {}", announced.position)))?;
         let mut checker = self.world.checker();
-        let topic_index =
-            checker.topic_of(position.epoch).ok_or_else(|| broken(format!("heard of an unknown epoch: {text}")))?;
+        let topic_index = checker
+            .topic_of(position.epoch)
+            .ok_or_else(|| broken(format!("heard of an unknown epoch: {text}")))?;
         let Position { epoch, partition, offset } = position;
         let place = Place { topic: topic_index, epoch, partition, offset };
         self.world.history.note(format!("{} hears {} {place}", self.name, announced.id));
@@ -103,7 +115,10 @@ impl Listener {
         }
         let Ok(bounds) = node.log.bounds(&topic(topic_index)) else { return Ok(()) };
         if bounds.epoch == epoch && bounds.latest[partition as usize] <= offset {
-            return Err(broken(format!("heard {place} of {} before anybody could read it", TOPICS[topic_index])));
+            return Err(broken(format!(
+                "heard {place} of {} before anybody could read it",
+                TOPICS[topic_index]
+            )));
         }
         checker.heard(place, &announced.id, channel);
         Ok(())

@@ -56,7 +56,9 @@ fn main() -> Result<ExitCode> {
     let (reports, received) = mpsc::channel();
     for thread in 0..THREADS {
         let (work, reports) = (work.clone(), reports.clone());
-        std::thread::Builder::new().name(format!("sim-{thread}")).spawn(move || work.run(thread, &reports))?;
+        std::thread::Builder::new()
+            .name(format!("sim-{thread}"))
+            .spawn(move || work.run(thread, &reports))?;
     }
     drop(reports);
     let began = Instant::now();
@@ -127,7 +129,10 @@ fn progress(args: &Args, done: u64, report: &Report) -> Result<()> {
     }
     if args.verbose {
         let Report { seed, events, hash, history, .. } = report;
-        return say(&format!("seed {seed}: {events} events, {} lines, {hash:016x}\n", history.lines().count()));
+        return say(&format!(
+            "seed {seed}: {events} events, {} lines, {hash:016x}\n",
+            history.lines().count()
+        ));
     }
     if std::io::stderr().is_terminal() {
         let mut out = std::io::stderr();

@@ -129,7 +129,12 @@ fn ended_by_itself(ended: std::result::Result<Result<()>, tokio::task::JoinError
 /// nothing was done to it that explains this.
 async fn failed(world: &World, dice: &Dice, running: Running, error: &Error) -> bool {
     let crashed = running.node.is_dead();
-    world.history.note(format!("node {} {}: {}", running.node.number, if crashed { "crashed" } else { "failed" }, shown(error)));
+    world.history.note(format!(
+        "node {} {}: {}",
+        running.node.number,
+        if crashed { "crashed" } else { "failed" },
+        shown(error)
+    ));
     if !crashed {
         if !is_explained(error) {
             let what = format!("the log failed by itself: {}", shown(error));

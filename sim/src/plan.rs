@@ -69,20 +69,6 @@ impl Faults {
             self;
         crashes + kills + restarts + failing_syncs + failing_writes + full_disks + damages > 0
     }
-
-    /// How many things go wrong.
-    pub fn count(&self) -> u64 {
-        self.crashes
-            + self.kills
-            + self.restarts
-            + self.failing_syncs
-            + self.failing_writes
-            + self.full_disks
-            + self.damages
-            + self.trims
-            + self.clock_jumps
-            + self.weathers
-    }
 }
 
 impl Plan {

@@ -224,7 +224,8 @@ impl Publisher {
         if !right {
             return Err(wrong(format!("answered {receipt:?}")));
         }
-        let place = Place { topic, epoch: position.epoch, partition: position.partition, offset: position.offset };
+        let place =
+            Place { topic, epoch: position.epoch, partition: position.partition, offset: position.offset };
         Ok(Outcome::Stored { id: receipt.id, place, duplicate: receipt.duplicate })
     }
 }

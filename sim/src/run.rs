@@ -7,11 +7,11 @@ use crate::gremlin;
 use crate::history::{Broken, History};
 use crate::listener::Listener;
 use crate::node::{self, Order};
+use crate::panics;
 use crate::plan::Plan;
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
 use crate::world::{World, bounds};
-use crate::panics;
 use dualstream_core::announcement::Announcement;
 use dualstream_core::bus::Message;
 use dualstream_core::position::Position;
@@ -160,12 +160,18 @@ fn witness(world: &Arc<World>, dice: Dice) -> impl Fn(&[Message]) + Send + Sync 
             let Ok(position) = announced.position.parse::<Position>() else { continue };
             let Some(now) = &now else { continue };
             world.check(|checker| {
-                let Some(topic) = checker.topic_of(position.epoch).filter(|&t| now[t].epoch == position.epoch) else {
+                let Some(topic) =
+                    checker.topic_of(position.epoch).filter(|&t| now[t].epoch == position.epoch)
+                else {
                     let what = format!("{} was announced in an epoch that is none", announced.id);
                     return Err(Broken::new("ack before announcement", what, Vec::new()));
                 };
                 let Position { epoch, partition, offset } = position;
-                checker.announced(Place { topic, epoch, partition, offset }, &announced.id, &now[topic].latest)
+                checker.announced(
+                    Place { topic, epoch, partition, offset },
+                    &announced.id,
+                    &now[topic].latest,
+                )
             });
         }
         let so_far = crashes.load(std::sync::atomic::Ordering::Relaxed);

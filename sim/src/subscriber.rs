@@ -148,7 +148,10 @@ impl Subscriber {
             Some(token) => hub::Start::Resume(self.parse(token)?),
             None => self.start(),
         };
-        self.note(&format!("subscribes {}", self.token.as_deref().map_or(format!("{start:?}"), String::from)));
+        self.note(&format!(
+            "subscribes {}",
+            self.token.as_deref().map_or(format!("{start:?}"), String::from)
+        ));
         let request = Subscribe {
             targets: self.targets.clone(),
             mode: Mode::Reliable,
@@ -158,7 +161,8 @@ impl Subscriber {
         let subscription = match node.hub.subscribe(request).await {
             Ok(subscription) => subscription,
             Err(error) => {
-                let excused = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unavailable | ErrorKind::Gone);
+                let excused =
+                    matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unavailable | ErrorKind::Gone);
                 if !excused && !node.is_dead() {
                     self.broken("errors", format!("cannot subscribe: {}", shown(&error)));
                 }
@@ -212,7 +216,8 @@ impl Subscriber {
             self.broken("nothing invented", format!("was given {position:?}, of an unknown epoch"));
             return false;
         };
-        let place = Place { topic, epoch: position.epoch, partition: position.partition, offset: position.offset };
+        let place =
+            Place { topic, epoch: position.epoch, partition: position.partition, offset: position.offset };
         let n = match checker.saw(topic, position.epoch, entry.record()) {
             Ok(n) => n,
             Err(found) => {
@@ -241,7 +246,7 @@ impl Subscriber {
         let (Some(to), Some(now)) = (self.parse(&resume), bounds(&node.log)) else { return false };
         let mut checker = self.world.checker();
         let is_true = before.is_none_or(|token| checker.is_unrecoverable(reason, &token, &now));
-        checker.chain_mut(self.chain).steps.push(Step::Moved(reason, to));
+        checker.chain_mut(self.chain).steps.push(Step::Moved(to));
         drop(checker);
         if !is_true {
             self.broken("unrecoverable only if it is so", format!("was told `{reason}`, bounds {now:?}"));
@@ -292,6 +297,8 @@ fn judged(start: &hub::Start, before: [Bounds; 2], after: [Bounds; 2]) -> Start 
             let (before, earliest, after) = (ends(&before), starts(&after), ends(&after));
             Start::Recent { count: *count, before, after, earliest }
         }
-        hub::Start::Latest | hub::Start::Resume(_) => Start::Latest { before: ends(&before), after: ends(&after) },
+        hub::Start::Latest | hub::Start::Resume(_) => {
+            Start::Latest { before: ends(&before), after: ends(&after) }
+        }
     }
 }

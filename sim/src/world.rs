@@ -10,8 +10,8 @@ use dualstream_core::log::{Bounds, Log};
 use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
 use dualstream_core::topic::TopicName;
 use dualstream_log::MemoryStorage;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// One run's world.

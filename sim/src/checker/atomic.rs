@@ -17,7 +17,10 @@ impl Checker {
         distinct.sort_unstable();
         distinct.dedup();
         let fresh = distinct.len() == events.len()
-            && events.iter().map(|&n| &self.facts[n as usize]).all(|f| f.first_sent.is_none() && f.rival_of.is_none());
+            && events
+                .iter()
+                .map(|&n| &self.facts[n as usize])
+                .all(|f| f.first_sent.is_none() && f.rival_of.is_none());
         // Sent once more, an event says nothing about its first publish any more.
         for call in events.iter().filter_map(|n| self.first_call.get(n)) {
             self.calls[*call].over = true;

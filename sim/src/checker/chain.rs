@@ -28,8 +28,8 @@ pub enum Step {
     Began(Start, Resume),
     /// It was given an event.
     Event(Place, u64),
-    /// It was told that what it wanted cannot be had, why, and where it goes on.
-    Moved(&'static str, Resume),
+    /// It was told that what it wanted cannot be had, and where it goes on.
+    Moved(Resume),
 }
 
 /// Where a subscriber asked to begin, with what is needed to judge where it did.
@@ -100,7 +100,7 @@ impl Checker {
                     self.stand(chain, &mut stands, resume, &wanted)?;
                     self.check_start(chain, start, resume, &wanted)?;
                 }
-                Step::Moved(_, resume) => self.stand(chain, &mut stands, resume, &wanted)?,
+                Step::Moved(resume) => self.stand(chain, &mut stands, resume, &wanted)?,
                 Step::Event(place, n) => self.check_event(chain, &mut stands, place, *n)?,
             }
         }
@@ -110,12 +110,21 @@ impl Checker {
         stands.iter().enumerate().try_for_each(|(topic, stand)| self.check_end(chain, topic, stand.as_ref()))
     }
 
-    fn stand(&self, chain: &Chain, stands: &mut [Option<Stand>; 2], resume: &Resume, wanted: &[bool]) -> Verdict {
+    fn stand(
+        &self,
+        chain: &Chain,
+        stands: &mut [Option<Stand>; 2],
+        resume: &Resume,
+        wanted: &[bool],
+    ) -> Verdict {
         for cursor in &resume.0 {
             let Some(topic) = self.topic_of(cursor.epoch) else {
-                return Err(chain.broken("receipts", format!("it stands in the unknown epoch {}", cursor.epoch)));
+                return Err(
+                    chain.broken("receipts", format!("it stands in the unknown epoch {}", cursor.epoch))
+                );
             };
-            let rest = self.matching(topic, cursor.epoch, wanted).filter(|s| is_ahead(cursor, s)).copied().collect();
+            let rest =
+                self.matching(topic, cursor.epoch, wanted).filter(|s| is_ahead(cursor, s)).copied().collect();
             let before = stands[topic].take().filter(|s| s.epoch == cursor.epoch);
             let owed = before.map_or_else(Vec::new, |before| before.owed);
             let owed = owed.into_iter().filter(|s| is_ahead(cursor, s)).collect();
@@ -136,7 +145,9 @@ impl Checker {
 
     fn check_event(&self, chain: &Chain, stands: &mut [Option<Stand>; 2], place: &Place, n: u64) -> Verdict {
         let Some(stand) = stands[place.topic].as_mut().filter(|s| s.epoch == place.epoch) else {
-            return Err(chain.broken("contiguous", format!("was given #{n} at {place}, where it does not stand")));
+            return Err(
+                chain.broken("contiguous", format!("was given #{n} at {place}, where it does not stand"))
+            );
         };
         let is_gone = |s: &Stored| self.is_gone(place.topic, place.epoch, s);
         while let Some(next) = stand.rest.get(stand.at).filter(|s| is_gone(s) && s.n != n) {
@@ -144,7 +155,8 @@ impl Checker {
             stand.at += 1;
         }
         if let Some(owed) = stand.owed.iter().find(|s| s.partition == place.partition) {
-            let what = format!("was given #{n} at {place} and not told that {} is damaged", shown(Some(owed)));
+            let what =
+                format!("was given #{n} at {place} and not told that {} is damaged", shown(Some(owed)));
             return Err(chain.broken("damage is told", what));
         }
         match stand.rest.get(stand.at) {
@@ -172,10 +184,14 @@ impl Checker {
     fn check_end(&self, chain: &Chain, topic: usize, stand: Option<&Stand>) -> Verdict {
         let Some(stand) = stand else { return Ok(()) };
         if self.topics[topic].epoch != Some(stand.epoch) {
-            return Err(chain.broken("caught up", format!("still stands in a past epoch of {}", TOPICS[topic])));
+            return Err(
+                chain.broken("caught up", format!("still stands in a past epoch of {}", TOPICS[topic]))
+            );
         }
         if let Some(owed) = stand.owed.first() {
-            return Err(chain.broken("damage is told", format!("was not told that {} is damaged", shown(Some(owed)))));
+            return Err(
+                chain.broken("damage is told", format!("was not told that {} is damaged", shown(Some(owed))))
+            );
         }
         match stand.rest.get(stand.at) {
             None => Ok(()),
@@ -198,7 +214,10 @@ impl Checker {
             };
             match start {
                 Start::Latest { before, after } if outside(&before[topic], &after[topic]) => {
-                    return wrong(format!("at {cursor:?}, not between the ends {:?} and {:?}", before[topic], after[topic]));
+                    return wrong(format!(
+                        "at {cursor:?}, not between the ends {:?} and {:?}",
+                        before[topic], after[topic]
+                    ));
                 }
                 Start::Earliest { after } if outside(&vec![0; after[topic].len()], &after[topic]) => {
                     return wrong(format!("at {cursor:?}, past the start {:?}", after[topic]));
@@ -210,7 +229,8 @@ impl Checker {
                         was_there && (s.append_time_ms >= *ms) != is_ahead(cursor, s)
                     };
                     if let Some(s) = self.matching(topic, cursor.epoch, wanted).find(skipped) {
-                        let what = format!("asked for {ms}, begins at {cursor:?}: wrong for {}", shown(Some(s)));
+                        let what =
+                            format!("asked for {ms}, begins at {cursor:?}: wrong for {}", shown(Some(s)));
                         return wrong(what);
                     }
                 }

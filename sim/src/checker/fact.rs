@@ -28,6 +28,7 @@ pub struct Fact {
     /// Where it stands.
     pub place: Option<Place>,
     in_flight: u32,
+    attempts: u32,
     unknown: bool,
     /// An unclean start took it although it was acknowledged; only where that is allowed.
     pub lost: bool,
@@ -48,11 +49,6 @@ impl Fact {
     /// Whether nobody knows yet if it is stored.
     pub fn is_open(&self) -> bool {
         self.acked.is_none() && !self.beaten
-    }
-
-    /// Whether an attempt is under way.
-    pub fn is_in_flight(&self) -> bool {
-        self.in_flight > 0
     }
 
     /// Whether it must be in the log.
@@ -86,6 +82,7 @@ impl Checker {
             acked: None,
             place: None,
             in_flight: 0,
+            attempts: 0,
             unknown: false,
             lost: false,
             passed: false,
@@ -99,6 +96,7 @@ impl Checker {
         let fact = &mut self.facts[n as usize];
         fact.first_sent = fact.first_sent.or(Some(now));
         fact.in_flight += 1;
+        fact.attempts += 1;
     }
 
     /// An attempt to publish event `n` ended.
@@ -141,10 +139,12 @@ impl Checker {
             && fact.acked.is_some()
             && (first != place || !(duplicate || fact.again))
         {
-            let what = format!("#{n} was stored at {first}; sent again, it was answered {place}, duplicate: {duplicate}");
+            let what = format!(
+                "#{n} was stored at {first}; sent again, it was answered {place}, duplicate: {duplicate}"
+            );
             return Err(Broken::new("a duplicate is answered with the first position", what, about));
         }
-        if duplicate && fact.acked.is_none() && fact.in_flight == 0 && !fact.unknown && !fact.lost {
+        if duplicate && fact.attempts == 1 {
             let what = format!("#{n} was answered as a duplicate, but was never sent before");
             return Err(Broken::new("receipts", what, about));
         }
@@ -159,9 +159,12 @@ impl Checker {
     /// A conflict is right when another body may stand under the identity.
     fn conflicted(&mut self, n: u64) -> Verdict {
         let same = |m: usize, other: &Fact| {
-            m as u64 != n && other.source == self.facts[n as usize].source && other.id == self.facts[n as usize].id
+            m as u64 != n
+                && other.source == self.facts[n as usize].source
+                && other.id == self.facts[n as usize].id
         };
-        let excused = self.facts.iter().enumerate().any(|(m, other)| same(m, other) && other.first_sent.is_some());
+        let excused =
+            self.facts.iter().enumerate().any(|(m, other)| same(m, other) && other.first_sent.is_some());
         if excused {
             self.facts[n as usize].beaten = true;
             return Ok(());
@@ -174,7 +177,8 @@ impl Checker {
     pub fn holds_identity(&self, n: u64) -> bool {
         let fact = &self.facts[n as usize];
         let stands = fact.place.is_some_and(|place| {
-            !self.was_trimmed(&place) && self.topics[place.topic].epoch.is_none_or(|epoch| epoch == place.epoch)
+            !self.was_trimmed(&place)
+                && self.topics[place.topic].epoch.is_none_or(|epoch| epoch == place.epoch)
         });
         fact.must_be_there() && stands && !self.damaged.contains(&n)
     }

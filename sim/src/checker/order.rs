@@ -1,7 +1,7 @@
 //! The one order of a topic's records in one epoch, as whoever reads it from the start finds it.
 
-use super::place::TOPICS;
 use super::Verdict;
+use super::place::TOPICS;
 use crate::history::Broken;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,11 +43,6 @@ impl Order {
     /// Partition and offset of an event.
     pub fn place_of(&self, n: u64) -> Option<(u32, u64)> {
         self.of.get(&n).copied()
-    }
-
-    /// Next offset of each partition.
-    pub fn ends(&self, partitions: u32) -> Vec<u64> {
-        (0..partitions).map(|p| self.ends.get(&p).map_or(0, |e| e.0)).collect()
     }
 
     /// The records that are neither trimmed nor damaged.

@@ -27,8 +27,14 @@ impl Checker {
                 && let (Some(sent), Some(acked)) = (fact(before).first_sent, fact(n).acked)
                 && acked < sent
             {
-                let what = format!("#{n} was acknowledged before #{before} of its source was sent, but stands after it");
-                return Err(Broken::new("order of a source", what, vec![format!("#{n}"), format!("#{before}")]));
+                let what = format!(
+                    "#{n} was acknowledged before #{before} of its source was sent, but stands after it"
+                );
+                return Err(Broken::new(
+                    "order of a source",
+                    what,
+                    vec![format!("#{n}"), format!("#{before}")],
+                ));
             }
             if latest.is_none_or(|l| fact(l).first_sent < fact(n).first_sent) {
                 latest = Some(n);

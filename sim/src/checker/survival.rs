@@ -42,6 +42,26 @@ impl Checker {
         Ok(())
     }
 
+    /// The start of a topic is about to be seen at `earliest`: nothing appended after `until_ms` may be passed by it.
+    pub fn check_retention(&self, topic: usize, earliest: &[u64], until_ms: i64) -> Verdict {
+        let Some(order) = self.order(topic) else { return Ok(()) };
+        let known = &self.topics[topic].passed;
+        let is_passed = |s: &&Stored| {
+            let p = s.partition as usize;
+            s.offset < earliest[p] && known.get(p).is_none_or(|&known| s.offset >= known)
+        };
+        match order.records().iter().filter(is_passed).find(|s| s.append_time_ms > until_ms) {
+            None => Ok(()),
+            Some(s) => {
+                let what = format!(
+                    "#{} at [{}]@{} was given up too early: appended at {}, allowed until {until_ms}",
+                    s.n, s.partition, s.offset, s.append_time_ms
+                );
+                Err(Broken::new("retention", what, vec![format!("#{}", s.n)]))
+            }
+        }
+    }
+
     fn same_epoch(&mut self, read: &FullRead) -> Verdict {
         let (topic, epoch) = (read.topic, read.bounds.epoch);
         let mut order = self.topics[topic].orders.remove(&epoch).unwrap_or_default();
@@ -55,7 +75,10 @@ impl Checker {
                 continue;
             }
             if at <= last || !fresh.is_empty() {
-                let what = format!("#{n} at [{}]@{} comes elsewhere in the log than before", record.partition, record.offset);
+                let what = format!(
+                    "#{n} at [{}]@{} comes elsewhere in the log than before",
+                    record.partition, record.offset
+                );
                 return Err(Broken::new("one order", what, vec![format!("#{n}")]));
             }
             last = at;
@@ -80,7 +103,8 @@ impl Checker {
         for lost in missing {
             let (partition, offset) = (lost.partition, lost.offset);
             let about = vec![format!("#{}", lost.n), format!("[{partition}]@{offset}")];
-            let reported = gaps.iter().any(|g| g.partition == partition && (g.from..g.until).contains(&offset));
+            let reported =
+                gaps.iter().any(|g| g.partition == partition && (g.from..g.until).contains(&offset));
             if !self.is_collateral(order, lost) {
                 let what = format!("#{} at [{partition}]@{offset} is gone", lost.n);
                 return Err(Broken::new("nothing durable is lost", what, about));
@@ -94,14 +118,19 @@ impl Checker {
         }
         if let Some(gap) = gaps.first().filter(|_| self.damaged.is_empty()) {
             let what = format!("damage is reported where none was done: {gap:?}");
-            return Err(Broken::new("nothing durable is lost", what, vec![format!("[{}]@{}", gap.partition, gap.from)]));
+            return Err(Broken::new(
+                "nothing durable is lost",
+                what,
+                vec![format!("[{}]@{}", gap.partition, gap.from)],
+            ));
         }
         Ok(())
     }
 
     /// Whether a record stands in one batch with one that was damaged on purpose.
     fn is_collateral(&self, order: &Order, lost: &Stored) -> bool {
-        let stored = |&n: &u64| order.place_of(n).and_then(|(p, o)| order.index(p, o)).map(|at| order.records()[at]);
+        let stored =
+            |&n: &u64| order.place_of(n).and_then(|(p, o)| order.index(p, o)).map(|at| order.records()[at]);
         let mut victims = self.damaged.iter().filter_map(stored);
         victims.any(|v| v.partition == lost.partition && v.append_time_ms == lost.append_time_ms)
     }
@@ -125,7 +154,11 @@ impl Checker {
             let Some(place) = fact.place.filter(|p| p.topic == topic && p.epoch == epoch) else { continue };
             if !is_kept(&place) && !self.damaged.contains(&(n as u64)) {
                 let what = format!("#{n} was acknowledged or delivered at {place} and is gone");
-                return Err(Broken::new("nothing durable is lost", what, vec![format!("#{n}"), place.to_string()]));
+                return Err(Broken::new(
+                    "nothing durable is lost",
+                    what,
+                    vec![format!("#{n}"), place.to_string()],
+                ));
             }
         }
         let announced = self.topics[topic].announced.iter().filter(|p| p.epoch == epoch);
@@ -153,7 +186,8 @@ impl Checker {
         if self.fsync_always {
             self.check_only_damage(&before, &order, &lost)?;
         }
-        let survivors = before.kept(&read.bounds.earliest).filter(|s| !self.fsync_always || !self.damaged.contains(&s.n));
+        let survivors =
+            before.kept(&read.bounds.earliest).filter(|s| !self.fsync_always || !self.damaged.contains(&s.n));
         check_prefix(survivors, &order)?;
         self.topics[topic].epoch = Some(read.bounds.epoch);
         self.topics[topic].orders.insert(read.bounds.epoch, order);
@@ -193,7 +227,8 @@ impl Checker {
     /// Where acks are synced, nothing but what was damaged on purpose may be gone.
     fn check_only_damage(&mut self, before: &Order, order: &Order, lost: &[u64]) -> Verdict {
         for &n in lost {
-            let stored = before.place_of(n).and_then(|(p, o)| before.index(p, o)).map(|at| before.records()[at]);
+            let stored =
+                before.place_of(n).and_then(|(p, o)| before.index(p, o)).map(|at| before.records()[at]);
             if order.place_of(n).is_none() && !stored.is_some_and(|s| self.is_collateral(before, &s)) {
                 let what = format!("#{n} is gone");
                 return Err(Broken::new("nothing durable is lost", what, vec![format!("#{n}")]));
@@ -208,7 +243,8 @@ impl Checker {
     fn check_suffix(&self, lost: &[u64]) -> Verdict {
         let acked = lost.iter().filter_map(|&n| Some((self.facts[n as usize].acked?, n)));
         let Some((acked, n)) = acked.min() else { return Ok(()) };
-        let survivor = |f: &Fact| f.place.is_some() && !f.lost && f.first_sent.is_some_and(|sent| sent > acked);
+        let survivor =
+            |f: &Fact| f.place.is_some() && !f.lost && f.first_sent.is_some_and(|sent| sent > acked);
         match self.facts.iter().position(survivor) {
             None => Ok(()),
             Some(m) => {
@@ -225,8 +261,15 @@ fn check_prefix<'a>(before: impl Iterator<Item = &'a Stored>, now: &Order) -> Ve
     match before.map(place).zip(now.records().iter().map(place)).find(|(old, new)| old != new) {
         None => Ok(()),
         Some((old, new)) => {
-            let what = format!("after an unclean start #{} stands where #{} did: not a suffix was lost", new.2, old.2);
-            Err(Broken::new("a suffix of the one order", what, vec![format!("#{}", new.2), format!("#{}", old.2)]))
+            let what = format!(
+                "after an unclean start #{} stands where #{} did: not a suffix was lost",
+                new.2, old.2
+            );
+            Err(Broken::new(
+                "a suffix of the one order",
+                what,
+                vec![format!("#{}", new.2), format!("#{}", old.2)],
+            ))
         }
     }
 }

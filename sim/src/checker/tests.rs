@@ -188,7 +188,9 @@ fn the_order_of_a_source_is_that_of_its_acks() {
         checker.make(Source(0), Some(format!("e{n}")), 40, None);
         checker.sent(&[n], 10 * n);
         let place = place(OLD, 1 - n);
-        checker.ended(n, Outcome::Stored { id: format!("e{n}"), place, duplicate: false }, 10 * n + 1).unwrap();
+        checker
+            .ended(n, Outcome::Stored { id: format!("e{n}"), place, duplicate: false }, 10 * n + 1)
+            .unwrap();
     }
     breaks(checker.check_sources(), "order of a source");
 }
@@ -257,11 +259,11 @@ fn a_subscriber_is_given_everything_once_in_order() {
 fn a_subscriber_that_was_told_goes_on_where_it_was_told() {
     let at = |offset| Resume(vec![Cursor { epoch: OLD, next: Next::All(vec![offset; PARTITIONS as usize]) }]);
     given(|chain| {
-        chain.steps.extend([event(0), Step::Moved("retention", at(3)), event(3), event(4)]);
+        chain.steps.extend([event(0), Step::Moved(at(3)), event(3), event(4)]);
     })
     .unwrap();
     breaks(
-        given(|chain| chain.steps.extend([event(0), Step::Moved("retention", at(3)), event(4)])),
+        given(|chain| chain.steps.extend([event(0), Step::Moved(at(3)), event(4)])),
         "contiguous",
     );
 }

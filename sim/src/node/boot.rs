@@ -75,8 +75,12 @@ async fn prepare(world: &World, dice: &Dice, log: &EmbeddedLog) -> Result<Vec<Fu
         let name = topic(index);
         if !known.iter().any(|info| info.spec.name == name) {
             let (retention_ms, retention_bytes) = world.plan.retention;
-            let spec =
-                TopicSpec { partitions: PARTITIONS, retention_ms, retention_bytes, ..TopicSpec::events(name) };
+            let spec = TopicSpec {
+                partitions: PARTITIONS,
+                retention_ms,
+                retention_bytes,
+                ..TopicSpec::events(name)
+            };
             log.create(spec).await?;
         }
         reads.push(read_all(log, index, dice).await?);

@@ -48,7 +48,8 @@ fn victim(checker: &Checker, dice: &Dice) -> Option<(u64, String)> {
 
 /// A sidecar is a cache: nothing may be lost with it.
 fn damage_index(world: &World, dice: &Dice) {
-    let sidecars: Vec<_> = files(&world.storage).into_iter().filter(|path| path.ends_with(".index")).collect();
+    let sidecars: Vec<_> =
+        files(&world.storage).into_iter().filter(|path| path.ends_with(".index")).collect();
     if sidecars.is_empty() {
         return;
     }

@@ -19,6 +19,10 @@ pub(super) async fn run(world: Arc<World>, log: EmbeddedLog, index: usize, bound
         if now.epoch != bounds.epoch {
             return;
         }
+        let until_ms = may_forget_until(&world);
+        if !world.check(|checker| checker.check_retention(index, &now.earliest, until_ms)) {
+            return;
+        }
         world.checker().trimmed(index, &now.earliest);
         next.iter_mut().zip(&now.earliest).for_each(|(next, &start)| *next = start.max(*next));
         let read = Read {
@@ -47,10 +51,29 @@ pub(super) async fn run(world: Arc<World>, log: EmbeddedLog, index: usize, bound
     }
 }
 
-fn take(checker: &mut crate::checker::Checker, index: usize, now: &Bounds, page: &Page) -> Result<(), Broken> {
+/// What was appended up to this time may go.
+fn may_forget_until(world: &World) -> i64 {
+    match world.plan.retention {
+        _ if world.plan.faults.trims > 0 => i64::MAX,
+        (_, Some(_)) => i64::MAX,
+        (Some(ms), None) => world.clock.latest_ms().saturating_sub_unsigned(ms),
+        (None, None) => i64::MIN,
+    }
+}
+
+fn take(
+    checker: &mut crate::checker::Checker,
+    index: usize,
+    now: &Bounds,
+    page: &Page,
+) -> Result<(), Broken> {
     if let Some(gap) = page.gaps.first() {
         let what = format!("what was just written is damaged: {gap:?}");
-        return Err(Broken::new("nothing durable is lost", what, vec![format!("[{}]@{}", gap.partition, gap.from)]));
+        return Err(Broken::new(
+            "nothing durable is lost",
+            what,
+            vec![format!("[{}]@{}", gap.partition, gap.from)],
+        ));
     }
     page.records.iter().try_for_each(|record| checker.follows(index, now.epoch, record))
 }

@@ -207,7 +207,7 @@ impl Engine {
         for part in &commit.parts {
             let id = self.ids[&part.topic];
             for record in &part.records {
-                known.push(self.known(id, record)?);
+                known.push(self.known(id, part.partition, record)?);
             }
         }
         let mut known = known.into_iter();
@@ -280,15 +280,16 @@ impl Engine {
         Appended::Stored(offset)
     }
 
-    /// Where the same event, or another body under its identity, stands in the log.
-    fn known(&mut self, id: u32, record: &NewRecord) -> Result<Option<Appended>> {
+    /// Where the same event, or another body under its identity, stands in its partition. One of before the partitions
+    /// were raised may stand in another: what it was told then is stale, and its offset would mean another record here.
+    fn known(&mut self, id: u32, partition: u32, record: &NewRecord) -> Result<Option<Appended>> {
         let Some(identity) = record.identity.filter(|i| i.check) else { return Ok(None) };
         let Some(store) = self.stores.get_mut(&id) else { return Ok(None) };
         let oldest_ms = self.append_time_ms.saturating_sub_unsigned(self.settings.dedup_window_ms);
         let view = store.view.clone();
         store.window.find(&view.topic(), identity.hash, |stored| {
             let visible = stored.offset >= view.start_of(stored.partition);
-            if !visible || stored.append_time_ms < oldest_ms {
+            if !visible || stored.partition != partition || stored.append_time_ms < oldest_ms {
                 return None;
             }
             judge(compare(stored, record), stored.offset)

@@ -99,6 +99,13 @@ fn fetch(segment: &Segment, planned: &Planned) -> Result<Bytes> {
     Ok(bytes.into())
 }
 
+/// A vector of a segment that was begun with fewer partitions: the ones added since have nothing before it.
+fn widened(vector: &[u64], snapshot: &Snapshot) -> Vec<u64> {
+    let mut vector = vector.to_vec();
+    vector.resize(snapshot.ends.len(), 0);
+    vector
+}
+
 /// Up to `max` blocks of segment `s`, from block `from` on, that may hold wanted records.
 fn plan(
     snapshot: &Snapshot,
@@ -115,7 +122,7 @@ fn plan(
         (bytes.start < bytes.end).then(|| Planned {
             index: i,
             bytes,
-            start: blocks.start_vector(i as usize).to_vec(),
+            start: widened(blocks.start_vector(i as usize), snapshot),
         })
     };
     Ok(match wanted {
@@ -180,7 +187,8 @@ impl<'a> Walk<'a> {
         for lane in self.lanes.iter().filter(|l| l.from < l.until) {
             let offset = offset_of(lane);
             let segments = &self.snapshot.segments;
-            let after = segments.partition_point(|s| s.start[lane.partition] <= offset);
+            let after = segments
+                .partition_point(|s| s.start.get(lane.partition).is_none_or(|&start| start <= offset));
             let s = after.saturating_sub(1);
             let index = segments[s].index(&self.snapshot.topic()).map_err(storage_error)?;
             let block = index.blocks().first_block_past(lane.partition, offset);
@@ -246,7 +254,7 @@ impl<'a> Walk<'a> {
         let blocks = index.blocks();
         let next = block as usize + 1;
         let end = if next < blocks.len() { blocks.start_vector(next) } else { blocks.end_vector() };
-        Ok(end.iter().zip(&self.snapshot.ends).map(|(&a, &b)| a.min(b)).collect())
+        Ok(widened(end, self.snapshot).iter().zip(&self.snapshot.ends).map(|(&a, &b)| a.min(b)).collect())
     }
 
     /// Notes offsets `from..until` of a partition as damaged, as far as they are wanted and no hole is expected there.

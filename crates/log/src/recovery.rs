@@ -173,16 +173,23 @@ fn stored(storage: &dyn Storage, catalog: &Catalog, checkpoint: &Checkpoint) -> 
     let mut highest = 0;
     if checkpoint.fsync_always {
         for (&id, entry) in &catalog.topics {
-            let mark = mark_of(checkpoint, id, entry);
+            let mark = mark_of(storage, checkpoint, id, entry)?;
             each_behind(storage, &mark, |head, _| highest = head.sequence.max(highest))?;
         }
     }
     Ok(highest)
 }
 
-fn mark_of(checkpoint: &Checkpoint, id: u32, entry: &Entry) -> StoreMark {
-    let mark = checkpoint.stores.iter().find(|s| s.topic_id == id).cloned();
-    mark.unwrap_or_else(|| first_mark(id, entry))
+fn mark_of(
+    storage: &dyn Storage,
+    checkpoint: &Checkpoint,
+    id: u32,
+    entry: &Entry,
+) -> std::io::Result<StoreMark> {
+    match checkpoint.stores.iter().find(|s| s.topic_id == id) {
+        Some(mark) => Ok(mark.clone()),
+        None => first_mark(storage, id, entry),
+    }
 }
 
 /// The frames that follow each other from `sequence` on, up to the torn tail.
@@ -228,7 +235,7 @@ impl Engine {
     fn open_stores(&mut self, checkpoint: &Checkpoint, damaged: &BTreeSet<u64>) -> std::io::Result<Rescued> {
         let mut rescued = Rescued::new();
         for (id, entry) in self.catalog.topics.clone() {
-            let mark = mark_of(checkpoint, id, &entry);
+            let mark = mark_of(&*self.storage, checkpoint, id, &entry)?;
             if !damaged.is_empty() {
                 each_behind(&*self.storage, &mark, |head, batch| {
                     if damaged.contains(&head.sequence) {
@@ -255,7 +262,8 @@ impl Engine {
         segments.push(active.clone());
         let mut start = entry.trimmed.clone();
         start.iter_mut().zip(&segments[0].start).for_each(|(start, &first)| *start = first.max(*start));
-        // Records the trim or a checkpoint spoke of may be lost with a damaged journal; a start is never past an end.
+        // A trim may speak of records that are only replayed now, or lost with a damaged journal; a start is never past
+        // an end.
         start.iter_mut().zip(&mark.next).for_each(|(start, &end)| *start = end.min(*start));
         let state = State {
             epoch: entry.epoch,
@@ -388,7 +396,20 @@ impl Engine {
                 store.publish();
             }
         }
+        self.restore_trims();
         Ok(is_lost)
+    }
+
+    /// Trims again what the replay brought back.
+    fn restore_trims(&self) {
+        for (id, entry) in &self.catalog.topics {
+            let Some(store) = self.stores.get(id) else { continue };
+            store.view.publish(|state| {
+                for ((start, &trimmed), &end) in state.start.iter_mut().zip(&entry.trimmed).zip(&state.ends) {
+                    *start = trimmed.min(end).max(*start);
+                }
+            });
+        }
     }
 
     /// Offsets of what was lost may be given out again: no position of before may be taken for one of now.
@@ -476,15 +497,23 @@ impl Engine {
     }
 }
 
-fn first_mark(id: u32, entry: &Entry) -> StoreMark {
+/// Where a topic stands that was created after the checkpoint: at its beginning.
+fn first_mark(storage: &dyn Storage, id: u32, entry: &Entry) -> std::io::Result<StoreMark> {
     let partitions = entry.spec.partitions as usize;
-    StoreMark {
+    let header = match storage.open(&segment_path(&dir(id), 0), Mode::Read) {
+        Ok(file) => Header::read(&*file)?.filter(|h| h.topic_id == id && h.number == 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    // Its first segment may have begun with fewer partitions than it has now.
+    let begun_with = header.map_or(partitions, |h| h.start.len());
+    Ok(StoreMark {
         topic_id: id,
         segment: 0,
-        byte: Header::bytes(partitions),
+        byte: Header::bytes(begun_with),
         next: vec![0; partitions],
         holes_below: vec![0; partitions],
-    }
+    })
 }
 
 /// Numbers of the segments of a store, ascending.

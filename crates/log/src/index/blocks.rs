@@ -73,9 +73,9 @@ impl Blocks {
     }
 
     /// The first block that may hold an offset of `partition` that is `offset` or higher; [`len`](Blocks::len) when
-    /// none does.
+    /// none does, also for a partition that was added after the segment.
     pub fn first_block_past(&self, partition: usize, offset: u64) -> usize {
-        self.first_where(|block| self.end_vector_of(block)[partition] > offset)
+        self.first_where(|block| self.end_vector_of(block).get(partition).is_some_and(|&end| end > offset))
     }
 
     /// The first block with a batch appended at `ms` or later.

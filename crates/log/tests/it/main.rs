@@ -6,6 +6,7 @@ mod disk;
 mod faults;
 mod flips;
 mod image;
+mod model;
 mod retention;
 mod rig;
 mod sidecars;

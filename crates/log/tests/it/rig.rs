@@ -10,7 +10,7 @@ use dualstream_core::record::{NewRecord, Record};
 use dualstream_core::topic::{TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_core::{Error, Result};
-use dualstream_log::{EmbeddedLog, MemoryStorage, Settings, open};
+use dualstream_log::{EmbeddedLog, MemoryStorage, Settings, Storage, open};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -84,6 +84,11 @@ impl Rig {
         rig
     }
 
+    /// A log without topics.
+    pub fn empty(settings: Settings, seed: u64) -> Rig {
+        Rig::open(settings, MemoryStorage::new(), Arc::default(), Seeded::new(seed)).unwrap()
+    }
+
     pub fn open(
         settings: Settings,
         storage: MemoryStorage,
@@ -107,6 +112,38 @@ impl Rig {
     pub fn crash(self) -> Rig {
         self.writer.abort();
         self.storage.crash(&*self.entropy);
+        Rig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
+    }
+
+    /// Whether a crash that was armed has happened.
+    pub fn storage_is_dead(&self) -> bool {
+        self.storage.list("").is_err()
+    }
+
+    /// The process dies and another opens; if the power fails meanwhile, opens after that.
+    pub fn reopen_or_crash(self) -> Rig {
+        self.writer.abort();
+        let Rig { storage, clock, entropy, settings, .. } = self;
+        match Rig::open(settings.clone(), storage.clone(), clock.clone(), entropy.clone()) {
+            Ok(rig) => rig,
+            Err(error) => {
+                assert!(storage.list("").is_err(), "{error:?}");
+                storage.crash(&*entropy);
+                Rig::open(settings, storage, clock, entropy).unwrap()
+            }
+        }
+    }
+
+    /// Ends in order and opens again; if the power fails meanwhile, opens after that.
+    pub async fn restart_or_crash(self) -> Rig {
+        self.log.close();
+        let ended = self.writer.await.unwrap();
+        if self.storage.list("").is_err() {
+            self.storage.crash(&*self.entropy);
+        } else {
+            ended.unwrap();
+            self.storage.crash_at_step(u64::MAX);
+        }
         Rig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
     }
 

@@ -67,11 +67,15 @@ enum Command {
     /// Prints what is stored in a channel
     Replay(commands::replay::Arguments),
     /// Looks after the files of a log that is not being served
+    #[command(after_help = "Example:
+  dualstream log verify --data-dir dualstream-data")]
     Log {
         #[command(subcommand)]
         command: commands::log::Command,
     },
     /// Shows and checks settings
+    #[command(after_help = "Example:
+  dualstream config check dualstream.toml")]
     Config {
         #[command(subcommand)]
         command: commands::config::Command,

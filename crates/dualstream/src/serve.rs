@@ -5,6 +5,7 @@
 //! ```
 //! Shutdown is the one list in [`Server::stop`]: accept no more and drain connections, stop the hub, close the log.
 
+mod disk;
 mod parts;
 
 use crate::settings::{Fsync, Settings};
@@ -18,7 +19,7 @@ use dualstream_core::publisher::{self, DualPublisher};
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
 use dualstream_gateway::{Gateway, Metrics};
-use dualstream_log::{EmbeddedLog, FileStorage, Writer};
+use dualstream_log::{EmbeddedLog, FileStorage, Storage, Writer};
 use parts::{LogCounters, Parts};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let storage = FileStorage::open(&settings.data_dir)?;
+        disk::tell(&settings.data_dir, storage.free_bytes());
         let in_dir = || format!("cannot open the log in {} (--data-dir)", settings.data_dir.display());
         let (log, writer) =
             dualstream_log::open(log_settings(&settings), Arc::new(storage), clock.clone(), entropy.clone())

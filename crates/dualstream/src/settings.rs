@@ -189,7 +189,7 @@ impl Default for Log {
             partitions: u64::from(PARTITIONS_DEFAULT),
             fsync: Fsync::Always,
             retention: Some(Period::millis(RETENTION_MS_DEFAULT)),
-            retention_bytes: None,
+            retention_bytes: Some(Size::gibibytes(64)),
             segment_bytes: Size::mebibytes(64),
             journal_file_bytes: Size::mebibytes(64),
             dedup_window: Period::days(1),

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(first, ids(&["{\"a\":1}", "{\"a\":2}", "{\"a\":1}"]));
         assert_ne!(first[0], first[2]);
         // Pinned: a change would store every file again that was published before it.
-        assert_eq!(first[0], "PINNED");
+        assert_eq!(first[0], "fb23661560c3fdbd2e89556944c78a52");
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl<R: Read> Batches<R> {
         Batches::new(file, LineIds::of_file(), false)
     }
 
+    /// For a pipe with a name, like `/dev/stdin`: ids by content, sent as it comes.
+    pub fn of_pipe(pipe: R) -> Batches<R> {
+        Batches::new(pipe, LineIds::of_file(), true)
+    }
+
     /// For standard input: fresh ids, sent as it comes.
     pub fn of_stream(stream: R) -> Batches<R> {
         Batches::new(stream, LineIds::fresh(), true)
@@ -213,7 +218,7 @@ mod tests {
             (4, "{\"id\":\"", "\",\"type\":\"t\"}")
         );
         assert_eq!((texts[2].0, &texts[2].1[39..]), (5, "\" }"));
-        assert_eq!(found[0].input_bytes, 44);
+        assert_eq!(found[0].input_bytes, 45);
     }
 
     #[test]

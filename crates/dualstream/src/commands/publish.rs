@@ -4,7 +4,7 @@
 //! file ──thread──> Batches (ids) ──≤ 2 waiting──> POST, again until answered ──> tally
 //! ```
 //! Every line has an id before it is sent, so sending it again is safe: after a lost connection, a server that was
-//! killed, or a run of this command that was.
+//! killed, or a run of this command that was. When it gives up, the lines of a file that were never sent are counted.
 
 use super::block_on;
 use crate::client::backoff::Backoff;
@@ -39,7 +39,8 @@ const TOLD_MAX: u64 = 100;
   tail -f app.ndjson | dualstream publish -
 
 A line without id gets one: from a file a hash of the line (XXH3-128 of its bytes and of how often it came before), so
-that publishing the file again stores nothing twice; from standard input a UUIDv7.")]
+that publishing the file again stores nothing twice; from standard input a UUIDv7. The summary counts every line of a
+file: stored, stored before (duplicates), failed, and not sent when the command gave up before their turn.")]
 pub struct Arguments {
     /// File of events, one JSON object a line, plain or CloudEvents; - for standard input
     #[arg(required_unless_present = "event_type")]
@@ -80,8 +81,8 @@ pub fn run(args: Arguments, global: &Global) -> anyhow::Result<()> {
     match &args.file {
         None => block_on(publish_one(&args, global, &mut sender)),
         Some(path) => {
-            let (batches, bytes) = open(path)?;
-            block_on(publish_all(batches, Progress::of_bytes(bytes), global, &mut sender))
+            let input = open(path)?;
+            block_on(publish_all(input, global, &mut sender))
         }
     }
 }
@@ -113,14 +114,35 @@ fn receipt(answer: &str) -> String {
     format!("{verb}  {}  {}  position {}", text("channel"), text("id"), text("position"))
 }
 
-/// Starts reading; also gives the size, where there is one.
-fn open(path: &Path) -> anyhow::Result<(mpsc::Receiver<io::Result<Batch>>, Option<u64>)> {
+/// What is being read.
+struct Input {
+    batches: mpsc::Receiver<io::Result<Batch>>,
+    /// Its size; none for a pipe, which may have no end.
+    bytes: Option<u64>,
+}
+
+/// Starts reading.
+fn open(path: &Path) -> anyhow::Result<Input> {
     if path.as_os_str() == "-" {
-        return Ok((read_ahead(Batches::of_stream(io::stdin()))?, None));
+        return Ok(Input { batches: read_ahead(Batches::of_stream(io::stdin()))?, bytes: None });
     }
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let bytes = file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len());
-    Ok((read_ahead(Batches::of_file(file))?, bytes))
+    let batches = if bytes.is_some() { Batches::of_file(file) } else { Batches::of_pipe(file) };
+    Ok(Input { batches: read_ahead(batches)?, bytes })
+}
+
+impl Input {
+    /// How many lines were not sent, where that can be known.
+    async fn count_rest(&mut self) -> Option<u64> {
+        self.bytes?;
+        let mut lines = 0;
+        while let Some(batch) = self.batches.recv().await {
+            let Batch { lines: sendable, rejected, .. } = batch.ok()?;
+            lines += (sendable.len() + rejected.len()) as u64;
+        }
+        Some(lines)
+    }
 }
 
 /// Reads on a thread of its own, which ends with the input or with the receiver.
@@ -139,18 +161,15 @@ fn read_ahead<R: Read + Send + 'static>(
     Ok(receiver)
 }
 
-async fn publish_all(
-    mut batches: mpsc::Receiver<io::Result<Batch>>,
-    progress: Progress,
-    global: &Global,
-    sender: &mut Sender,
-) -> anyhow::Result<()> {
-    let mut tally = Tally::default();
+async fn publish_all(mut input: Input, global: &Global, sender: &mut Sender) -> anyhow::Result<()> {
+    let progress = Progress::of_bytes(input.bytes);
+    let mut tally = Tally { unsent: Some(0), ..Tally::default() };
     let mut outcome = Ok(());
-    while let Some(batch) = batches.recv().await {
+    while let Some(batch) = input.batches.recv().await {
         let Batch { lines, rejected, input_bytes } = match batch.context("cannot read the input") {
             Ok(batch) => batch,
             Err(error) => {
+                tally.unsent = None;
                 outcome = Err(error);
                 break;
             }
@@ -159,6 +178,7 @@ async fn publish_all(
         outcome = publish_batch(lines, sender, &mut tally, &progress).await;
         progress.advance(input_bytes, tally.stored + tally.duplicates);
         if outcome.is_err() {
+            tally.unsent = input.count_rest().await;
             break;
         }
     }
@@ -233,6 +253,8 @@ struct Tally {
     stored: u64,
     duplicates: u64,
     failed: u64,
+    /// Lines after the ones above; `None` when nobody knows how many there are.
+    unsent: Option<u64>,
 }
 
 impl Tally {
@@ -263,11 +285,19 @@ impl Tally {
     }
 
     fn report(&self, format: Format) -> Result<(), output::Error> {
-        let Tally { stored, duplicates, failed } = self;
+        let Tally { stored, duplicates, failed, unsent } = self;
         output::line(&match format {
-            Format::Human => format!("stored {stored}, duplicates {duplicates}, failed {failed}"),
+            Format::Human => {
+                let rest = match unsent {
+                    Some(0) => String::new(),
+                    Some(unsent) => format!(", not sent {unsent}"),
+                    None => ", not sent: the rest of the input".to_owned(),
+                };
+                format!("stored {stored}, duplicates {duplicates}, failed {failed}{rest}")
+            }
             Format::Json => {
-                format!("{{\"stored\":{stored},\"duplicates\":{duplicates},\"failed\":{failed}}}")
+                serde_json::json!({ "stored": stored, "duplicates": duplicates, "failed": failed, "unsent": unsent })
+                    .to_string()
             }
         })
     }

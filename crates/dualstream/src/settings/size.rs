@@ -20,6 +20,11 @@ impl Size {
         Size(mebibytes << 20)
     }
 
+    /// So many times 1,073,741,824 bytes.
+    pub const fn gibibytes(gibibytes: u64) -> Size {
+        Size(gibibytes << 30)
+    }
+
     /// In bytes.
     pub const fn as_bytes(self) -> u64 {
         self.0

@@ -4,6 +4,7 @@ mod compaction;
 mod crash;
 mod disk;
 mod faults;
+mod fixtures;
 mod flips;
 mod image;
 mod model;

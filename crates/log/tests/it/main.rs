@@ -1,6 +1,7 @@
 //! Tests of the embedded log through its public interface.
 
 mod compaction;
+mod conformance;
 mod crash;
 mod disk;
 mod faults;

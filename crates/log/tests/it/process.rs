@@ -1,6 +1,6 @@
 //! Real processes on a real directory: killed in the middle of publishing, and two of them at once.
 
-use crate::publisher::{Acked, Publisher, check, open_dir};
+use crate::publisher::{Acked, Publisher, check, open_dir, settings};
 use dualstream_core::ErrorKind;
 use dualstream_log::FileStorage;
 use std::collections::BTreeMap;
@@ -33,7 +33,9 @@ fn second_process_is_refused() {
     let mut acked = Acked::new();
     let mut publisher = Publisher::start(dir.path(), 0);
     publisher.note(&mut acked, 1);
-    for error in [FileStorage::open(dir.path()).unwrap_err(), open_dir(dir.path()).map(drop).unwrap_err()] {
+    for error in
+        [FileStorage::open(dir.path()).unwrap_err(), open_dir(dir.path(), settings()).map(drop).unwrap_err()]
+    {
         assert_eq!(error.code(), "data_dir_locked");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");

@@ -45,10 +45,11 @@ pub fn settings() -> Settings {
 /// Opens a directory, its writer on a thread of its own.
 pub fn open_dir(
     dir: &Path,
+    settings: Settings,
 ) -> dualstream_core::Result<(EmbeddedLog, JoinHandle<dualstream_core::Result<()>>)> {
     let storage = FileStorage::open(dir)?;
     let seed = Seeded::new(u64::from(std::process::id()) << 20 | SystemClock.now_ms() as u64);
-    let (log, writer) = open(settings(), Arc::new(storage), Arc::new(SystemClock), seed)?;
+    let (log, writer) = open(settings, Arc::new(storage), Arc::new(SystemClock), seed)?;
     let thread = std::thread::spawn(move || writer.run());
     Ok((log, thread))
 }
@@ -116,7 +117,7 @@ fn child() {
 
 /// Publishes until something fails: commits of a few events over two topics, several at once.
 async fn publish(dir: &Path, round: &str) {
-    let (log, _writer) = open_dir(dir).unwrap();
+    let (log, _writer) = open_dir(dir, settings()).unwrap();
     for name in TOPICS {
         // It may be there from an earlier round.
         let _ = log.create(TopicSpec::events(topic(name))).await;
@@ -160,7 +161,7 @@ async fn commit(log: &EmbeddedLog, round: &str, caller: u32, number: u32) -> boo
 pub fn check(dir: &Path, acked: &Acked, seen: &mut BTreeMap<(String, u32, u64), String>) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (log, writer) = open_dir(dir).unwrap();
+        let (log, writer) = open_dir(dir, settings()).unwrap();
         assert_eq!(log.damage(), Vec::<String>::new());
         let mut found = Acked::new();
         for name in TOPICS {

@@ -21,6 +21,7 @@ impl Server {
             .args(["--output", "json", "serve", "--listen", "127.0.0.1:0"])
             .current_dir(dir)
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut greeting = String::new();
@@ -41,7 +42,7 @@ impl Server {
             text.replace("http://127.0.0.1:8000", &self.url).replace("cargo run --release --", PROGRAM);
         let mut command = Command::new("sh");
         // A server that says nothing must not keep the tests for ever.
-        std::fs::write(dir.join(".curlrc"), "max-time = 60\n").unwrap();
+        std::fs::write(dir.join(".curlrc"), "max-time = 60\nsilent\n").unwrap();
         command.args(["-ec", &text]).current_dir(dir).stdout(Stdio::piped());
         command.env("CURL_HOME", dir).env("DUALSTREAM_SERVER", &self.url);
         command

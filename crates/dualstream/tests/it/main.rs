@@ -1,8 +1,15 @@
 //! The program from outside: the real binary as a child process, real files, real sockets.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod cli;
+mod config;
 mod event_source;
 mod feed;
+mod help;
+mod log_files;
 mod main_job;
 mod program;
+mod readme;
 mod server;
+mod shutdown;
+mod start;

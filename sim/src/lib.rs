@@ -11,7 +11,7 @@
 //!     Checker ◀── what was answered, announced, delivered, read back
 //! ```
 //! One seed is one run: one thread, paused time, every choice from the seed. The same seed writes the same
-//! [history](history::History), so a failure is replayed by its number.
+//! history, so a failure is replayed by its number.
 //!
 //! What it does not do: no network, no real disk, no threads. Races between threads are left to other tests.
 #![forbid(unsafe_code)]

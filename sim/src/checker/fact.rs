@@ -137,7 +137,7 @@ impl Checker {
         let known = fact.place.filter(|first| is_whole(first) && first.epoch == place.epoch);
         if let Some(first) = known
             && fact.acked.is_some()
-            && (first != place || !(duplicate || fact.again))
+            && (first != place || !(duplicate || fact.again || fact.passed))
         {
             let what = format!(
                 "#{n} was stored at {first}; sent again, it was answered {place}, duplicate: {duplicate}"

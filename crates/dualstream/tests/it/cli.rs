@@ -75,20 +75,23 @@ fn a_file_again_stores_nothing_twice() {
     assert_eq!(world.human(&["publish", &file]).succeeded(), "stored 0, duplicates 4, failed 0\n");
     let longer = world.file(&[fs::read_to_string(&file).unwrap(), line("a", 1)].concat());
     assert_eq!(world.json(&["publish", &longer]).json_lines()[0], summary(1, 4, 0, 0));
-    let of_a: Vec<Value> =
-        world.json(&["replay", "events:s:a"]).json_lines().iter().map(|event| event["data"].clone()).collect();
+    let of_a: Vec<Value> = world
+        .json(&["replay", "events:s:a"])
+        .json_lines()
+        .iter()
+        .map(|event| event["data"].clone())
+        .collect();
     assert_eq!(of_a, [1, 1, 3, 1]);
 }
 
 #[test]
 fn a_pipe_is_published_as_it_comes() {
     let world = World::start();
-    let subscriber = Subscriber::start(&world, &["events:s:*", "--count", "2"]);
+    let mut subscriber = Subscriber::start(&world, &["events:s:*", "--count", "2"]);
     let mut command = dualstream();
     command.args(["--server", &world.server.url(), "--output", "json", "publish", "-"]);
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();
-    let mut subscriber = subscriber;
     for number in [1, 2] {
         std::io::Write::write_all(&mut pipe, line("a", number).as_bytes()).unwrap();
         subscriber.lines.until(&format!("\"data\":{number}"));
@@ -96,20 +99,51 @@ fn a_pipe_is_published_as_it_comes() {
     drop(pipe);
     assert_eq!(finish(child).json_lines()[0], summary(2, 0, 0, 0));
     assert_eq!(finish(subscriber.child).code, Some(0));
-    let ids: Vec<_> = world.json(&["replay", "events:*"]).json_lines();
-    assert!(ids.iter().all(|event| event["id"].as_str().unwrap().len() == 36), "UUIDs: {ids:?}");
+    let events = world.json(&["replay", "events:*"]).json_lines();
+    assert!(events.iter().all(|event| event["id"].as_str().unwrap().len() == 36), "UUIDs: {events:?}");
 }
 
 #[test]
 fn cloudevents_are_lines_too() {
     let world = World::start();
-    let cloud = r#"{"specversion":"1.0","type":"t","source":"/s/cloud","id":"c1","data":{"a":1},"subject":"x"}"#;
+    let cloud =
+        r#"{"specversion":"1.0","type":"t","source":"/s/cloud","id":"c1","data":{"a":1},"subject":"x"}"#;
     let no_id = r#"{"specversion":"1.0","type":"t","source":"/s/cloud","data":2}"#;
     let file = world.file(&format!("{}{cloud}\n{no_id}\n{}", line("plain", 1), line("plain", 2)));
     assert_eq!(world.json(&["publish", &file]).json_lines()[0], summary(4, 0, 0, 0));
     assert_eq!(world.json(&["publish", &file]).json_lines()[0], summary(0, 4, 0, 0));
     let events = world.json(&["replay", "events:s:cloud"]).json_lines();
-    assert_eq!((&events[0]["id"], &events[0]["data"], &events[1]["data"]), (&"c1".into(), &json!({"a": 1}), &2.into()));
+    assert_eq!(
+        (&events[0]["id"], &events[0]["data"], &events[1]["data"]),
+        (&"c1".into(), &json!({"a": 1}), &2.into())
+    );
+}
+
+#[test]
+fn a_bad_cloudevent_stops_no_other() {
+    let world = World::start();
+    let cloud = |id: &str, source: &str, data: u64| {
+        format!(
+            "{{\"specversion\":\"1.0\",\"type\":\"t\",\"source\":\"{source}\",\"id\":\"{id}\",\"data\":{data}}}\n"
+        )
+    };
+    world.json(&["publish", &world.file(&cloud("1", "/s/cloud", 1))]).succeeded();
+    let lines = [
+        cloud("1", "/s/cloud", 1),
+        cloud("2", "nowhere", 2),
+        cloud("3", "/s/cloud", 3),
+        cloud("1", "/s/cloud", 4),
+        cloud("5", "/S!/cloud", 5),
+        cloud("6", "/s/cloud", 6),
+    ];
+    let outcome = world.json(&["publish", &world.file(&lines.concat())]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert_eq!(serde_json::from_str::<Value>(&outcome.out).unwrap(), summary(2, 1, 3, 0), "{outcome:?}");
+    for told in ["line 2: ", "line 4: ", "line 5: ", "id_conflict"] {
+        assert!(outcome.err.contains(told), "{told:?} is not in {outcome:?}");
+    }
+    let data = world.json(&["replay", "events:s:cloud"]).json_lines();
+    assert_eq!(data.iter().map(|event| event["data"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 3, 6]);
 }
 
 #[test]
@@ -185,7 +219,8 @@ impl Subscriber {
 /// How many subscriptions the server has, from its metrics.
 fn subscriptions(world: &World) -> u64 {
     let mut socket = std::net::TcpStream::connect(world.server.address).unwrap();
-    std::io::Write::write_all(&mut socket, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    std::io::Write::write_all(&mut socket, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut page = String::new();
     std::io::Read::read_to_string(&mut socket, &mut page).unwrap();
     let metric = page.lines().find_map(|line| line.strip_prefix("dualstream_subscriptions "));
@@ -231,7 +266,7 @@ fn subscribe_live_prints_announcements() {
 fn subscribe_says_why_it_cannot() {
     let world = World::start();
     for (args, told) in [
-        (&["subscribe", "nowhere:x"][..], "nowhere"),
+        (&["subscribe", "nowhere:x"][..], "unknown_channel"),
         (&["subscribe", "events:*", "--since", "whenever"], "since"),
         (&["replay", "events:s:a*b*"], "channel"),
     ] {
@@ -251,7 +286,10 @@ fn replay_prints_what_there_is_and_ends() {
     data.sort_unstable();
     assert_eq!(data, (0..700).collect::<Vec<_>>());
     let one = world.json(&["replay", "events:s:s3"]).json_lines();
-    assert_eq!(one.iter().map(|event| event["data"].as_u64().unwrap()).collect::<Vec<_>>(), (0..35).map(|i| 20 * i + 3).collect::<Vec<_>>());
+    assert_eq!(
+        one.iter().map(|event| event["data"].as_u64().unwrap()).collect::<Vec<_>>(),
+        (0..35).map(|i| 20 * i + 3).collect::<Vec<_>>()
+    );
     let (second, fourth) = (one[1]["position"].as_str().unwrap(), one[3]["position"].as_str().unwrap());
     let some = world.json(&["replay", "events:s:s3", "--since", second, "--until", fourth]).json_lines();
     assert_eq!(some, one[2..4]);

@@ -27,18 +27,39 @@ fn is_refused(outcome: &Outcome, told: &str) {
 #[test]
 fn a_bad_file_is_refused_by_serve_and_by_check() {
     for (text, told) in [
-        ("listen = \"127.0.0.1:0\"\n[log]\ntopc = \"x\"", "t.toml:3:1: unknown setting `log.topc`; did you mean `log.topic`?"),
-        ("[log]\npartitions = \"12\"", "t.toml:2:1: `log.partitions` wants a whole number from 1 to 10000, got the string \"12\""),
+        (
+            "listen = \"127.0.0.1:0\"\n[log]\ntopc = \"x\"",
+            "t.toml:3:1: unknown setting `log.topc`; did you mean `log.topic`?",
+        ),
+        (
+            "[log]\npartitions = \"12\"",
+            "t.toml:2:1: `log.partitions` wants a whole number from 1 to 10000, got the string \"12\"",
+        ),
         ("[log]\ntopic = \"a\"\ntopic = \"b\"", "t.toml:3:1: `topic` is given twice"),
         ("[log]\n[log]\n", "t.toml:2:"),
-        ("[limits]\ntargets_max = 100001", "`limits.targets_max` wants a whole number from 1 to 100000, got the number 100001"),
+        (
+            "[limits]\ntargets_max = 100001",
+            "`limits.targets_max` wants a whole number from 1 to 100000, got the number 100001",
+        ),
         ("[log]\nretention_bytes = 0", "or \"unlimited\", got the number 0"),
         ("[log]\nretention = \"0s\"", "from 1s to 36500d, or \"unlimited\", got the string \"0s\""),
-        ("[namespaces.x]\nstream = \"bus\"\ntopic = \"y\"", "`namespaces.x.topic` and `namespaces.x.stream = \"bus\"` contradict each other"),
+        (
+            "[namespaces.x]\nstream = \"bus\"\ntopic = \"y\"",
+            "`namespaces.x.topic` and `namespaces.x.stream = \"bus\"` contradict each other",
+        ),
         ("listen = \"0.0.0.0:8000\"", "t.toml:1:1: `listen` is 0.0.0.0:8000, which other machines can reach"),
-        ("[log]\nkafka = \"localhost:9092\"", "t.toml:2:1: `log.kafka` is not available: this build has no Kafka backend"),
-        ("[bus]\nredis = \"redis://localhost\"", "t.toml:2:1: `bus.redis` is not available: this build has no Redis backend"),
-        ("[auth.jwt]\nhmac_secret_file = \"s\"", "`auth.jwt.hmac_secret_file` is not available: this build has no authentication"),
+        (
+            "[log]\nkafka = \"localhost:9092\"",
+            "t.toml:2:1: `log.kafka` is not available: this build has no Kafka backend",
+        ),
+        (
+            "[bus]\nredis = \"redis://localhost\"",
+            "t.toml:2:1: `bus.redis` is not available: this build has no Redis backend",
+        ),
+        (
+            "[auth.jwt]\nhmac_secret_file = \"s\"",
+            "`auth.jwt.hmac_secret_file` is not available: this build has no authentication",
+        ),
         ("listen = ", "t.toml:1:"),
     ] {
         let (_folder, path) = file(text);
@@ -69,13 +90,20 @@ fn flags_and_variables_are_named_when_they_are_wrong() {
         (&["serve", "--kafka", "localhost:9092"], "--kafka: `log.kafka` is not available"),
         (&["serve", "--redis", "redis://localhost"], "--redis: `bus.redis` is not available"),
         (&["serve", "--set", "log.fsync=never"], "--set: `log.fsync` wants \"always\", or a period"),
-        (&["serve", "--set", "log.partition=3"], "--set: unknown setting `log.partition`; did you mean `log.partitions`?"),
+        (
+            &["serve", "--set", "log.partition=3"],
+            "--set: unknown setting `log.partition`; did you mean `log.partitions`?",
+        ),
     ] {
         is_refused(&run(args), told);
     }
     for (name, value, told) in [
         ("DUALSTREAM_LISTEN", "x", "environment variable DUALSTREAM_LISTEN: `listen` wants"),
-        ("DUALSTREAM_LOG_KAFKA", "x", "environment variable DUALSTREAM_LOG_KAFKA: `log.kafka` is not available"),
+        (
+            "DUALSTREAM_LOG_KAFKA",
+            "x",
+            "environment variable DUALSTREAM_LOG_KAFKA: `log.kafka` is not available",
+        ),
         ("DUALSTREAM_LIMITS_TARGETS_MAX", "0", "`limits.targets_max` wants a whole number from 1"),
     ] {
         is_refused(&with_variable(name, value, &["serve"]), told);
@@ -95,7 +123,10 @@ fn a_variable_that_means_nothing_is_warned_about() {
     fs::write(&blocked, "").unwrap();
     let outcome = with_variable("DUALSTREAM_LISTN", "x", &["serve", "--data-dir", blocked.to_str().unwrap()]);
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.err.contains("WARN") && outcome.err.contains("DUALSTREAM_LISTN: no setting"), "{outcome:?}");
+    assert!(
+        outcome.err.contains("WARN") && outcome.err.contains("DUALSTREAM_LISTN: no setting"),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -114,7 +145,10 @@ fn the_reference_page_is_what_the_program_prints() {
 /// The parts of JSON Schema that the schema uses, against a value.
 fn conforms(schema: &serde_json::Value, value: &toml::Value, at: &str) {
     if let Some(any) = schema["anyOf"].as_array() {
-        assert!(any.iter().any(|one| one["const"].as_str() == value.as_str() || one["type"] == "string"), "{at}");
+        assert!(
+            any.iter().any(|one| one["const"].as_str() == value.as_str() || one["type"] == "string"),
+            "{at}"
+        );
         return;
     }
     if let Some(words) = schema["enum"].as_array() {

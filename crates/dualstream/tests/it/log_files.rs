@@ -83,7 +83,8 @@ fn a_backup_is_a_directory_to_serve() {
 fn a_flipped_byte_is_found_and_told() {
     let folder = directory();
     let segments = files(folder.path()).into_iter().filter(|path| {
-        path.strip_prefix(folder.path()).unwrap().starts_with("topics") && fs::metadata(path).unwrap().len() > 4096
+        path.strip_prefix(folder.path()).unwrap().starts_with("topics")
+            && fs::metadata(path).unwrap().len() > 4096
     });
     let segment = segments.max_by_key(|path| fs::metadata(path).unwrap().len()).expect("a segment");
     let mut bytes = fs::read(&segment).unwrap();
@@ -125,7 +126,10 @@ fn no_directory_is_made_by_looking_at_it() {
     for command in ["verify", "repair"] {
         let outcome = log(command, &none, &[]);
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
-        assert!(outcome.err.contains(none.to_str().unwrap()) && outcome.err.contains("--data-dir"), "{outcome:?}");
+        assert!(
+            outcome.err.contains(none.to_str().unwrap()) && outcome.err.contains("--data-dir"),
+            "{outcome:?}"
+        );
     }
     assert!(!none.exists());
 }

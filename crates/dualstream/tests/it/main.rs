@@ -6,6 +6,7 @@ mod config;
 mod event_source;
 mod feed;
 mod help;
+mod limits;
 mod log_files;
 mod main_job;
 mod program;

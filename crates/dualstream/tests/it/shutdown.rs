@@ -28,7 +28,8 @@ fn an_open_stream_does_not_hold_up_an_ordered_end() {
 fn the_second_signal_ends_it_at_once() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let folder = tempfile::tempdir().unwrap();
-        let patient = ["--set", "shutdown_max=1h", "--set", "http.body_grace=1h", "--set", "http.header_max=1h"];
+        let patient =
+            ["--set", "shutdown_max=1h", "--set", "http.body_grace=1h", "--set", "http.header_max=1h"];
         let mut server = Server::start_with(folder.path(), ANY, &patient);
         let held = half_a_request(&server);
         server.signal("INT");
@@ -53,6 +54,16 @@ fn half_a_request(server: &Server) -> TcpStream {
 
 fn publish(server: &Server, text: &str) {
     let mut feed = crate::program::dualstream();
-    feed.args(["--server", &server.url(), "publish", "--type", "t", "--source-type", "s", "--source-id", "i"]);
+    feed.args([
+        "--server",
+        &server.url(),
+        "publish",
+        "--type",
+        "t",
+        "--source-type",
+        "s",
+        "--source-id",
+        "i",
+    ]);
     finish(feed.args(["--data", &format!("\"{text}\"")]).spawn().unwrap()).succeeded();
 }

@@ -30,10 +30,9 @@ impl Server {
         Server { child, url: greeting["url"].as_str().unwrap().to_owned() }
     }
 
-    /// `kill -9`.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    /// `kill -9`, as dropping it does.
+    fn kill(self) {
+        drop(self);
     }
 
     /// A command of the README, for this server and this program.
@@ -63,6 +62,13 @@ impl Server {
             stream.line();
         }
         stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

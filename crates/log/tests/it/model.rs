@@ -326,7 +326,7 @@ impl Model {
         assert!(found.is_sorted_by_key(|r| r.append_time_ms));
         assert!(found.iter().all(|r| r.append_time_ms <= now_ms));
         model.order = order;
-        let filter = Filter::source(&format!("user:{}", self.seed % 40));
+        let filter = Filter::source(format!("user:{}", self.seed % 40));
         let matching: Vec<_> = found.iter().filter(|r| filter.matches_record(r)).cloned().collect();
         assert_eq!(self.rig().read(&name, filter.clone(), 3, false).await.unwrap(), matching);
         let mut reverse = self.rig().read(&name, filter, 3, true).await.unwrap();

@@ -56,7 +56,7 @@ impl Written {
         let rig = Rig::open(settings(), storage, clock, Seeded::new(1)).expect(what);
         let mut answers = Answers { filtered: Vec::new(), sought: Vec::new(), known: Vec::new() };
         for name in TOPICS {
-            let sources = (0..9).chain(100..104).map(|source| Filter::source(&format!("user:{source}")));
+            let sources = (0..9).chain(100..104).map(|source| Filter::source(format!("user:{source}")));
             for filter in
                 sources.chain([Filter::prefix("user:1"), Filter::source("user:nobody"), Filter::All])
             {

@@ -3,7 +3,7 @@
 //! ```text
 //! FileStorage ─▶ log (its writer on a thread) ─▶ DualPublisher ◀── Gateway ──▶ Hub (its runner a task) ◀─ log, bus
 //! ```
-//! Shutdown is the one list in [`Server::stop`]: accept no more and drain connections, stop the hub, close the log.
+//! Shutdown is the one list in [`Server::run`]: accept no more and drain connections, stop the hub, close the log.
 
 mod disk;
 mod parts;
@@ -239,5 +239,6 @@ fn gateway_settings(settings: &Settings) -> dualstream_gateway::Settings {
         // Connections get a third of the time: they are cut at twice their drain, and the log comes after them.
         drain: settings.shutdown_max.as_duration() / 3,
         allowed_origins: http.allowed_origins.clone(),
+        ..dualstream_gateway::Settings::default()
     }
 }

@@ -4,6 +4,7 @@
 //! ([`backoff`]). Everything it reads is bounded.
 
 pub mod backoff;
+mod batch;
 mod connection;
 mod error;
 pub mod events;
@@ -12,6 +13,7 @@ pub mod lines;
 mod server;
 pub mod sse;
 
+pub use batch::publish_lines;
 pub use connection::{Connection, Request};
 pub use error::{Error, Refusal};
 pub use server::Server;

@@ -42,13 +42,21 @@ pub struct Refusal {
     pub code: String,
     /// One sentence.
     pub message: String,
+    /// Which field or parameter it is about.
+    pub field: Option<String>,
+    /// Which element of an array it is about, from 0.
+    pub index: Option<usize>,
 }
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.code.is_empty() {
-            true => write!(f, "the server answered with status {}", self.http_status),
-            false => write!(f, "{} ({}, status {})", self.message, self.code, self.http_status),
+        let Refusal { http_status, code, message, .. } = self;
+        if code.is_empty() {
+            return write!(f, "the server answered with status {http_status}");
+        }
+        match self.field.as_deref().filter(|field| !message.contains(field)) {
+            Some(field) => write!(f, "{field}: {message} ({code}, status {http_status})"),
+            None => write!(f, "{message} ({code}, status {http_status})"),
         }
     }
 }

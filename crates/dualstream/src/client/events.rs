@@ -1,7 +1,5 @@
 //! What the API says about events: answers to publishes, pages of history, and the events themselves.
 
-use super::{Connection, Error, Request};
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -70,13 +68,6 @@ pub struct Shown<'a> {
     /// What it says.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
-}
-
-/// Publishes lines.
-pub async fn publish_lines(connection: &mut Connection, body: Bytes) -> Result<Summary, Error> {
-    let request = Request::post("/v1/events", "application/x-ndjson", body);
-    let answer = connection.fetch(&request).await?;
-    serde_json::from_slice(&answer).map_err(|error| connection.strange(error.to_string()))
 }
 
 /// `name=value&…` with everything escaped that needs it.

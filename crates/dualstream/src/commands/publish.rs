@@ -8,10 +8,10 @@
 
 use super::block_on;
 use crate::client::backoff::Backoff;
-use crate::client::events::{Summary, publish_lines};
+use crate::client::events::Summary;
 use crate::client::line_id::uuid_v7;
 use crate::client::lines::{Batch, Batches, Line, Rejected};
-use crate::client::{Connection, Error, Request};
+use crate::client::{Connection, Error, Request, publish_lines};
 use crate::output::{self, Format};
 use crate::progress::Progress;
 use crate::{Global, exit};
@@ -199,12 +199,7 @@ async fn publish_batch(
     progress: &Progress,
 ) -> anyhow::Result<()> {
     while !lines.is_empty() {
-        let body =
-            Bytes::from(lines.iter().flat_map(|line| [&line.text, &b"\n"[..]].concat()).collect::<Vec<u8>>());
-        let summary = match sender
-            .send(async |connection| publish_lines(connection, body.clone()).await)
-            .await
-        {
+        let summary = match sender.send(async |connection| publish_lines(connection, &lines).await).await {
             Ok(summary) => summary,
             Err(error) => {
                 let (first, last) = (lines[0].number, lines[lines.len() - 1].number);

@@ -61,9 +61,13 @@ pub(crate) struct Engine {
     pub next_space_check: u64,
     pub is_disk_full: bool,
     pub is_disk_warned: bool,
+    /// Memory of the last frame.
+    pub buffer: Vec<u8>,
     pub round: Round,
 }
 
+/// The memory of a larger frame is given back.
+const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// The free space is looked at after this many bytes.
 const SPACE_CHECK_BYTES: u64 = 1 << 20;
 
@@ -336,7 +340,18 @@ impl Engine {
                 store.publish();
             }
         }
+        self.keep_buffer(bytes);
         Ok(records)
+    }
+
+    /// Keeps the memory of a frame for the next one: fresh pages cost more than what is done in them.
+    fn keep_buffer(&mut self, frame: Bytes) {
+        if frame.len() <= BUFFER_BYTES_MAX
+            && let Ok(buffer) = frame.try_into_mut()
+        {
+            self.buffer = buffer.into();
+            self.buffer.clear();
+        }
     }
 
     /// Makes everything written durable.
@@ -350,7 +365,8 @@ impl Engine {
     }
 
     fn build(&mut self) -> Frame {
-        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + self.round.bytes * 9 / 8 + 4096);
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.reserve(FRAME_HEADER_BYTES + self.round.bytes * 9 / 8 + 4096);
         bytes.resize(FRAME_HEADER_BYTES, 0);
         let mut frame = Frame { bytes, topics: Vec::with_capacity(self.round.touched.len()), batches: 0 };
         for &id in self.round.touched.keys() {

@@ -99,6 +99,7 @@ pub(crate) fn recover(
         next_space_check: 0,
         is_disk_full: false,
         is_disk_warned: false,
+        buffer: Vec::new(),
         catalog,
         round: Round::default(),
     };

@@ -45,7 +45,8 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
     let runtime = Rc::new(caller()?);
     let embedded = Rc::new(Embedded::open(&dir.join("log"), dualstream_log::Settings::default())?);
     let topics = embedded.create_topics(&runtime, 1)?;
-    variants.push(("embedded log".into(), Box::new(Appending::new(&embedded, &runtime, topics, Spread::Dealt))));
+    variants
+        .push(("embedded log".into(), Box::new(Appending::new(&embedded, &runtime, topics, Spread::Dealt))));
     let measured = interleave(variants, &frame(EVENTS)?, BLOCK_ROUNDS, settings.time_per_table)?;
     let title = format!(
         "Commits of {EVENTS} x {EVENT_BYTES} B over 12 partitions, one caller, synced; ratio to the fresh file"

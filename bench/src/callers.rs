@@ -101,8 +101,7 @@ impl Callers {
         let tasks: Vec<_> = (0..self.count)
             .map(|_| runtime.spawn(call(embedded.log.clone(), topic.clone(), start + ROUND)))
             .collect();
-        let latencies =
-            tasks.into_iter().map(|task| runtime.block_on(task)?).collect::<Result<Vec<_>>>()?;
+        let latencies = tasks.into_iter().map(|task| runtime.block_on(task)?).collect::<Result<Vec<_>>>()?;
         if counts {
             let after = load();
             self.records += after.0 - before.0;

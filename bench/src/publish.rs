@@ -283,8 +283,8 @@ async fn serve(
             return Ok(());
         }
         open += read;
-        // Requests of one load are about one size: what is missing of the last bytes is no matter.
-        if open + request_bytes / 20 >= request_bytes {
+        // All requests of a load have one size.
+        if open >= request_bytes {
             open = 0;
             stream.write_all(&answer).await?;
         }

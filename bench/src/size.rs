@@ -22,21 +22,24 @@ const BATCH: usize = 100;
 
 pub(crate) fn run(settings: &Settings) -> Result<Report> {
     let rows = SOURCES.into_iter().map(|sources| store(settings, sources)).collect::<Result<_>>()?;
-    Ok(Report(vec![idle(settings)?, Table {
-        title: format!(
-            "Events of {EVENT_BYTES} B over 12 partitions, {BATCH} a commit; sealed segments only; ratio to the encoded events"
-        ),
-        header: vec![
-            "sources",
-            "events",
-            "bytes/event",
-            "store bytes/event",
-            "ratio",
-            "sidecar bytes/event",
-            "allocated bytes/event, all files",
-        ],
-        rows,
-    }]))
+    Ok(Report(vec![
+        idle(settings)?,
+        Table {
+            title: format!(
+                "Events of {EVENT_BYTES} B over 12 partitions, {BATCH} a commit; sealed segments only; ratio to the encoded events"
+            ),
+            header: vec![
+                "sources",
+                "events",
+                "bytes/event",
+                "store bytes/event",
+                "ratio",
+                "sidecar bytes/event",
+                "allocated bytes/event, all files",
+            ],
+            rows,
+        },
+    ]))
 }
 
 /// A server that nobody has used yet.

@@ -50,6 +50,21 @@ pub(crate) fn admit(
     Ok(origin)
 }
 
+/// Refuses what a page of a foreign origin asks for that is not allowed. A WebSocket needs this beside [`admit`]: its
+/// handshake is a GET, and a page of any site may make it and read what comes.
+///
+/// # Errors
+/// 403 `origin_denied`.
+pub(crate) fn own_or_allowed_origin(headers: &HeaderMap, settings: &Settings) -> Result<(), Problem> {
+    match foreign_origin(headers, &host(headers)?) {
+        Some(origin) if !settings.allowed_origins.iter().any(|allowed| origin == allowed) => {
+            let message = "pages of this origin may not connect here (setting allowed_origins)";
+            Err(Problem::http(StatusCode::FORBIDDEN, "origin_denied", message).with_field("origin").closing())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The answer to a browser that asks what a page of an allowed origin may send.
 pub(crate) fn preflight() -> Response {
     let headers = [

@@ -8,12 +8,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use dualstream_core::hub::Hub;
 use dualstream_core::publisher::DualPublisher;
-use http::header::{ALLOW, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, SEC_WEBSOCKET_VERSION, UPGRADE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use uuid::Uuid;
 
 /// Bodies are counted in units of this many bytes.
 const BODY_UNIT_BYTES: usize = 1 << 10;
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub metrics: Metrics,
     /// Turns true at shutdown.
     pub draining: watch::Receiver<bool>,
+    /// Id of this process, for clients of the client protocol.
+    pub node: Uuid,
     bodies: Arc<Semaphore>,
     /// Sets the request ids of one process apart from those of another.
     nonce: u64,
@@ -51,6 +54,7 @@ impl App {
             status,
             metrics,
             draining,
+            node: Uuid::new_v4(),
             nonce: RandomState::new().hash_one(0),
             requests: AtomicU64::new(0),
         }
@@ -79,10 +83,12 @@ impl App {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = format!("{:08x}-{number:08x}", self.nonce >> 32);
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-            let allow = response.headers_mut().remove(ALLOW);
+            let mut given = std::mem::take(response.headers_mut());
             response = problem.render(&request_id);
-            if let Some(allow) = allow {
-                response.headers_mut().insert(ALLOW, allow);
+            for name in [ALLOW, UPGRADE, SEC_WEBSOCKET_VERSION] {
+                if let Some(value) = given.remove(&name) {
+                    response.headers_mut().insert(name, value);
+                }
             }
         }
         let headers = response.headers_mut();

@@ -10,6 +10,7 @@ use dualstream_core::bus::Health;
 use dualstream_core::hub::Hub;
 use dualstream_core::publisher::DualPublisher;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,7 +20,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -67,7 +68,7 @@ impl Gateway {
     }
 
     /// Serves `listener` until `shutdown` resolves, then in order: accepts no more, closes idle connections, lets
-    /// requests finish, ends event streams spread over the drain time, and cuts what is left after twice that time.
+    /// requests finish, ends event streams and WebSockets spread over the drain time, and cuts what is left after twice that time.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let Gateway { app, drain } = self;
         let server = Server::new(Arc::new(app));
@@ -133,7 +134,12 @@ async fn serve(app: Arc<App>, router: Router, socket: Socket, _slot: OwnedSemaph
     let _open = app.metrics.connection_opened();
     let mut draining = app.draining.clone();
     let settings = app.settings.clone();
-    let service = service_fn(move |request| answer(app.clone(), router.clone(), request));
+    let handover = Handover::default();
+    let handed = handover.clone();
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(handover.clone());
+        answer(app.clone(), router.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_deadline)
@@ -152,6 +158,23 @@ async fn serve(app: Arc<App>, router: Router, socket: Socket, _slot: OwnedSemaph
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    } else if let Some(session) = handed.take() {
+        session.await;
+    }
+}
+
+/// What a connection goes on as after an upgrade. It stays the same task, so it has an owner and counts.
+#[derive(Clone, Default)]
+pub(crate) struct Handover(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Handover {
+    /// Sets what runs once the answer to the upgrade is out.
+    pub fn set(&self, session: BoxFuture<'static, ()>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    fn take(&self) -> Option<BoxFuture<'static, ()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -1,8 +1,9 @@
-//! The outside of dualstream: HTTP publishing, history, Server-Sent Events, health, metrics.
+//! The outside of dualstream: HTTP publishing, history, Server-Sent Events, the client protocol, health, metrics.
 //!
 //! ```text
 //! socket ── admission ── routes ──┬─ events, ingest, messages ──> DualPublisher
 //!                                 ├─ history, stream ───────────> Hub
+//!                                 ├─ websocket ── session ──────> both
 //!                                 └─ health, metrics, openapi, page
 //! ```
 //! Everything a client can see of HTTP is decided here: forms and strictness of input (`json`, `plain_event`,
@@ -30,16 +31,20 @@ pub mod openapi;
 mod page;
 mod plain_event;
 mod problem;
+mod protocol;
 mod query;
 mod receipt;
 pub mod routes;
+mod session;
 mod settings;
 mod since;
 mod socket;
 mod sse;
 mod stream;
+mod websocket;
 
 pub use gateway::{Gateway, Status};
 pub use metrics::{LogReading, LogStats, Metrics};
 pub use problem::Problem;
+pub use session::SessionSettings;
 pub use settings::Settings;

@@ -3,6 +3,7 @@
 //! Core and log count in plain atomics and know nothing of Prometheus; they are read when they are asked for.
 
 use crate::app::App;
+use crate::protocol::{Disconnect, Refusal};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dualstream_core::histogram::Snapshot;
@@ -56,6 +57,14 @@ pub struct Metrics {
 struct Own {
     connections: AtomicI64,
     streams: AtomicI64,
+    websockets: AtomicI64,
+    client_subscriptions: AtomicI64,
+    /// By place in [`Disconnect::ALL`].
+    disconnects: [AtomicU64; Disconnect::ALL.len()],
+    /// By place in [`Refusal::ALL`].
+    refusals: [AtomicU64; Refusal::ALL.len()],
+    /// Attempts that failed, and that succeeded.
+    recoveries: [AtomicU64; 2],
     /// Answers by the hundreds of their status: 1xx to 5xx.
     answers: [AtomicU64; 5],
 }
@@ -99,6 +108,26 @@ impl Metrics {
         self.open(|own| &own.streams)
     }
 
+    pub(crate) fn websocket_opened(&self) -> Open {
+        self.open(|own| &own.websockets)
+    }
+
+    pub(crate) fn subscription_opened(&self) -> Open {
+        self.open(|own| &own.client_subscriptions)
+    }
+
+    pub(crate) fn client_disconnected(&self, disconnect: Disconnect) {
+        self.own.disconnects[disconnect as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn client_refused(&self, refusal: Refusal) {
+        self.own.refusals[refusal as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn client_recovered(&self, recovered: bool) {
+        self.own.recoveries[usize::from(recovered)].fetch_add(1, Relaxed);
+    }
+
     fn open(&self, gauge: fn(&Own) -> &AtomicI64) -> Open {
         gauge(&self.own).fetch_add(1, Relaxed);
         Open { own: self.own.clone(), gauge }
@@ -130,12 +159,30 @@ impl Collector for Own {
         page.gauge("connections", "TCP connections open", self.connections.load(Relaxed))?;
         page.gauge("event_streams", "Server-Sent Events streams open", self.streams.load(Relaxed))?;
         let help = "HTTP requests answered, by class of status";
-        let mut metric = page.0.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
-        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(&self.answers) {
-            let count = ConstCounter::new(count.load(Relaxed));
-            count.encode(metric.encode_family(&[("status", *class)])?)?;
-        }
-        Ok(())
+        page.family("http_requests", help, "status", &["1xx", "2xx", "3xx", "4xx", "5xx"], &self.answers)?;
+        self.encode_clients(page)
+    }
+}
+
+impl Own {
+    /// What concerns the client protocol, under the names its operators know.
+    fn encode_clients(&self, mut page: Page<'_>) -> fmt::Result {
+        let help = "Connections of the client protocol open, by transport";
+        let mut metric =
+            page.0.encode_descriptor("client_connections_inflight", help, None, MetricType::Gauge)?;
+        let websockets = ConstGauge::new(self.websockets.load(Relaxed));
+        websockets.encode(metric.encode_family(&[("transport", "websocket")])?)?;
+        let subscriptions = self.client_subscriptions.load(Relaxed);
+        let help = "Subscriptions of the client protocol open";
+        page.gauge("client_subscriptions_inflight", help, subscriptions)?;
+        let codes = Disconnect::ALL.map(|disconnect| disconnect.code().to_string());
+        let help = "Connections of the client protocol that the server ended, by close code";
+        page.family("client_num_server_disconnects", help, "code", &codes, &self.disconnects)?;
+        let codes = Refusal::ALL.map(|refusal| refusal.code().to_string());
+        let help = "Commands of the client protocol that were refused, by error code";
+        page.family("client_num_reply_errors", help, "code", &codes, &self.refusals)?;
+        let help = "Attempts of the client protocol to recover, by their success";
+        page.family("client_recover", help, "recovered", &["no", "yes"], &self.recoveries)
     }
 }
 
@@ -201,6 +248,8 @@ impl Collector for OfHub {
             page.gauge(name, help, gauge.load(Relaxed))?;
         }
         page.gauge("ring_bytes", "Bytes in all rings", counters.ring_bytes.load(Relaxed) as i64)?;
+        let queued = counters.inbox_bytes.load(Relaxed) as i64;
+        page.gauge("live_queued_bytes", "Bytes of live items that wait for slow subscribers", queued)?;
         let help = "From the append of an event to its delivery";
         page.latency("delivery_latency", help, &counters.delivery_latency.snapshot())
     }
@@ -232,6 +281,23 @@ impl Page<'_> {
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(metric)
+    }
+
+    /// A counter for each value of one label.
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[impl AsRef<str>],
+        counts: &[AtomicU64],
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, count) in values.iter().zip(counts) {
+            let count = ConstCounter::new(count.load(Relaxed));
+            count.encode(metric.encode_family(&[(label, value.as_ref())])?)?;
+        }
+        Ok(())
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {

@@ -2,7 +2,7 @@
 //! document.
 
 use crate::app::App;
-use crate::{Problem, events, health, history, messages, metrics, openapi, page, stream};
+use crate::{Problem, events, health, history, messages, metrics, openapi, page, stream, websocket};
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use http::StatusCode;
@@ -19,7 +19,7 @@ pub struct Route {
 }
 
 /// The table.
-pub const ROUTES: [Route; 13] = [
+pub const ROUTES: [Route; 14] = [
     Route { method: "POST", path: "/v1/events", handler: || post(events::publish) },
     Route { method: "GET", path: "/v1/events", handler: || get(history::of_query) },
     Route { method: "GET", path: "/v1/events/{position}", handler: || get(history::one) },
@@ -27,6 +27,7 @@ pub const ROUTES: [Route; 13] = [
     Route { method: "GET", path: "/v1/channels/{channel}/events", handler: || get(history::of_channel) },
     Route { method: "GET", path: "/v1/channels/{channel}/stream", handler: || get(stream::of_channel) },
     Route { method: "GET", path: "/v1/stream", handler: || get(stream::of_query) },
+    Route { method: "GET", path: "/connection/websocket", handler: || get(websocket::open) },
     Route { method: "GET", path: "/health/live", handler: || get(health::live) },
     Route { method: "GET", path: "/health/ready", handler: || get(health::ready) },
     Route { method: "GET", path: "/metrics", handler: || get(metrics::text) },

@@ -1,5 +1,6 @@
 //! Every limit and deadline of the gateway. Data only; the defaults are the documented ones.
 
+use crate::SessionSettings;
 use std::time::Duration;
 
 /// Limits of a [`Gateway`](crate::Gateway).
@@ -29,12 +30,14 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Reconnection time told to clients of event streams.
     pub retry: Duration,
-    /// Most bytes of events in one write to an event stream.
+    /// Most bytes of events in one write to an event stream or WebSocket.
     pub write_bytes_max: usize,
-    /// Time over which the ends of event streams are spread at shutdown; twice that is the deadline of all else.
+    /// Time over which the ends of event streams and WebSockets are spread at shutdown; twice that is the deadline of all else.
     pub drain: Duration,
     /// Origins (`https://app.example`) whose pages may read, and may change state, beside the server's own.
     pub allowed_origins: Vec<String>,
+    /// Limits of the client protocol.
+    pub session: SessionSettings,
 }
 
 impl Default for Settings {
@@ -55,6 +58,7 @@ impl Default for Settings {
             write_bytes_max: 64 << 10,
             drain: Duration::from_secs(10),
             allowed_origins: Vec::new(),
+            session: SessionSettings::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use dualstream_core::Error;
 use dualstream_core::channel::Target;
-use dualstream_core::hub::{Item, Mode, OnUnrecoverable, RECENT_MAX, Start, Subscribe, Subscription};
+use dualstream_core::hub::{Hub, Item, Mode, OnUnrecoverable, RECENT_MAX, Start, Subscribe, Subscription};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use http::HeaderMap;
@@ -160,7 +160,7 @@ impl Tail {
                 break;
             }
         }
-        self.note_latency(items);
+        note_latency(&self.app.hub, self.began_ms, items);
         match items.is_empty() {
             true => self.end("the subscription has ended"),
             false => out.freeze(),
@@ -171,23 +171,23 @@ impl Tail {
         self.stage = Stage::Ended;
         sse::farewell(reason, &self.subscription.resume(), self.app.settings.retry)
     }
+}
 
-    fn note_latency(&self, items: &[Item]) {
-        let now_ms = now_ms();
-        let latency = &self.app.hub.counters().delivery_latency;
-        for item in items {
-            if let Item::Event { entry, .. } = item
-                && entry.append_time_ms >= self.began_ms
-            {
-                latency.record(Duration::from_millis(now_ms.abs_diff(entry.append_time_ms)));
-            }
+/// Records how old the events among `items` are, except those from before `began_ms`: they were asked for late.
+pub(crate) fn note_latency(hub: &Hub, began_ms: i64, items: &[Item]) {
+    let (now_ms, latency) = (now_ms(), &hub.counters().delivery_latency);
+    for item in items {
+        if let Item::Event { entry, .. } = item
+            && entry.append_time_ms >= began_ms
+        {
+            latency.record(Duration::from_millis(now_ms.abs_diff(entry.append_time_ms)));
         }
     }
 }
 
 /// Resolves at this stream's moment of the drain time after shutdown begins. The moments of successive streams are
 /// spread evenly (steps of the golden ratio), so that clients do not come back all at once.
-async fn ending(mut draining: watch::Receiver<bool>, drain: Duration) {
+pub(crate) async fn ending(mut draining: watch::Receiver<bool>, drain: Duration) {
     static STREAMS: AtomicU32 = AtomicU32::new(0);
     let share = STREAMS.fetch_add(0x9e37_79b9, Ordering::Relaxed);
     if draining.wait_for(|is_draining| *is_draining).await.is_ok() {
@@ -195,7 +195,8 @@ async fn ending(mut draining: watch::Receiver<bool>, drain: Duration) {
     }
 }
 
-fn now_ms() -> i64 {
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

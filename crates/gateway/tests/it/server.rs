@@ -66,7 +66,12 @@ impl Server {
     }
 
     pub async fn with(settings: Settings) -> Server {
-        let (log, bus) = (Arc::new(TinyLog::new()), MemoryBus::default());
+        Server::over(Arc::new(TinyLog::new()), settings, hub::Settings::default(), "127.0.0.1:0").await
+    }
+
+    /// A server over a log that may hold something already: what is started again.
+    pub async fn over(log: Arc<TinyLog>, settings: Settings, hub: hub::Settings, listen: &str) -> Server {
+        let bus = MemoryBus::default();
         let namespaces =
             Namespaces::new(vec![namespace("chat", Stream::Dual), namespace("ai", Stream::Bus)], None);
         let seams: (Arc<TinyLog>, Arc<dyn Bus>) = (log.clone(), Arc::new(bus.clone()));
@@ -78,7 +83,7 @@ impl Server {
             Arc::new(ManualClock::new(FIRST_MS)),
             Arc::new(SeededEntropy::new(1)),
         );
-        let (hub, runner) = Hub::new(hub::Settings::default(), seams.0, seams.1, namespaces);
+        let (hub, runner) = Hub::new(hub, seams.0, seams.1, namespaces);
         let parts = Arc::new(Parts {
             log: Mutex::new(Health::Up),
             bus: Mutex::new(Health::Up),
@@ -86,7 +91,7 @@ impl Server {
         });
         let metrics = Metrics::new(Some(Arc::new(Stats)));
         let gateway = Gateway::new(settings, publisher, hub, parts.clone(), metrics);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, mut stopped) = watch::channel(false);
         // The hub outlives the gateway, as it does wherever parts are stopped in order.

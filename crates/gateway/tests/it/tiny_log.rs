@@ -56,6 +56,13 @@ impl TinyLog {
         self.with(topic, |topic| topic.start = topic.end.clone());
     }
 
+    /// Forgets the first `count` records of each partition of a topic.
+    pub fn trim_each(&self, topic: &TopicName, count: u64) {
+        self.with(topic, |topic| {
+            topic.start.iter_mut().zip(&topic.end).for_each(|(start, end)| *start = count.min(*end));
+        });
+    }
+
     pub fn count(&self, topic: &TopicName) -> usize {
         self.with(topic, |topic| topic.records.len())
     }

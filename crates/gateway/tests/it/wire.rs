@@ -95,6 +95,20 @@ impl Wire {
         (size > 0).then_some(bytes)
     }
 
+    /// The next WebSocket frame of the server: its first byte and its payload; `None` at the end.
+    pub async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        within(self.stream.read_exact(&mut head)).await.ok()?;
+        let length = match head[1] {
+            126 => u64::from(within(self.stream.read_u16()).await.ok()?),
+            127 => within(self.stream.read_u64()).await.ok()?,
+            short => u64::from(short),
+        };
+        let mut payload = vec![0; length as usize];
+        within(self.stream.read_exact(&mut payload)).await.ok()?;
+        Some((head[0], payload))
+    }
+
     /// Whether the server closes; what it still sends is dropped.
     pub async fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();

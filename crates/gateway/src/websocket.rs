@@ -1,0 +1,90 @@
+//! `GET /connection/websocket`: the client protocol over a WebSocket.
+//!
+//! The frame layer is our own: whatever is wrong is answered with its close code, which the peer really gets, because the
+//! end goes through [`Socket`](crate::socket::Socket), which lingers. The session runs in the task of its connection.
+
+mod connection;
+mod frame;
+mod handshake;
+
+pub(crate) use connection::{Connection, Received};
+pub(crate) use frame::{HEAD_BYTES_MAX, Message, Text};
+
+use crate::admission;
+use crate::app::App;
+use crate::gateway::Handover;
+use crate::protocol::Disconnect;
+use crate::session::Session;
+use crate::socket::Socket;
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use http::Uri;
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+
+const JSON: &str = "centrifuge-json";
+const PROTOBUF: &str = "centrifuge-protobuf";
+
+/// The upgrade. The session begins when the answer is out.
+pub(crate) async fn open(
+    State(app): State<Arc<App>>,
+    Extension(handover): Extension<Handover>,
+    mut request: Request,
+) -> Response {
+    if let Err(problem) = admission::own_or_allowed_origin(request.headers(), &app.settings) {
+        return problem.into_response();
+    }
+    let response = match handshake::answer(&request, &[JSON, PROTOBUF]) {
+        Ok(response) => response,
+        Err(problem) => return handshake::refuse(problem),
+    };
+    let wanted = Wanted::of(&request);
+    let upgrade = hyper::upgrade::on(&mut request);
+    handover.set(serve(app, upgrade, wanted).boxed());
+    response
+}
+
+/// What a client asks of the connection beside the protocol itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    protobuf: bool,
+    frame_pings: bool,
+}
+
+impl Wanted {
+    /// Parameters of others are let pass: load balancers and applications add their own.
+    fn of(request: &Request) -> Wanted {
+        let has = |name: &str, value: &str| has_parameter(request.uri(), name, value);
+        Wanted {
+            protobuf: handshake::offers(request.headers(), PROTOBUF)
+                || has("format", "protobuf")
+                || has("cf_protocol", "protobuf"),
+            frame_pings: has("cf_ws_frame_ping_pong", "true"),
+        }
+    }
+}
+
+fn has_parameter(uri: &Uri, name: &str, value: &str) -> bool {
+    let query = uri.query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).any(|(n, v)| n == name && v == value)
+}
+
+async fn serve(app: Arc<App>, upgrade: OnUpgrade, wanted: Wanted) {
+    let Ok(upgraded) = upgrade.await else { return };
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Socket>>() else {
+        tracing::error!("a connection is not of the kind that was upgraded");
+        return;
+    };
+    let settings = &app.settings.session;
+    let connection =
+        Connection::new(io.into_inner(), read_buf, settings.message_bytes_max, settings.message_deadline);
+    let _open = app.metrics.websocket_opened();
+    if wanted.protobuf {
+        let refused = Disconnect::InappropriateProtocol;
+        app.metrics.client_disconnected(refused);
+        return connection.close(refused.code(), refused.reason(), settings.close_wait).await;
+    }
+    Session::new(app, wanted.frame_pings).run(connection).await;
+}

@@ -1,6 +1,6 @@
 //! Administration of topics by the writer: every change is a new catalog, durable before anybody sees it.
 
-use crate::catalog::Entry;
+use crate::catalog::{Catalog, Entry};
 use crate::checkpoint::StoreMark;
 use crate::engine::Engine;
 use crate::segment::{segment_path, sidecar_path};
@@ -39,8 +39,7 @@ impl Engine {
         let mut catalog = self.catalog.clone();
         catalog.next_topic_id += 1;
         catalog.topics.insert(id, entry.clone());
-        catalog.store(&*self.storage)?;
-        self.catalog = catalog;
+        self.replace_catalog(catalog)?;
         let mark = StoreMark {
             topic_id: id,
             segment: 0,
@@ -98,8 +97,7 @@ impl Engine {
             entry.epoch = Epoch(self.entropy.next_u64());
         }
         let entry = entry.clone();
-        catalog.store(&*self.storage)?;
-        self.catalog = catalog;
+        self.replace_catalog(catalog)?;
         let sequence = self.journal.sequence() + 1;
         let store = self.stores.get_mut(&id).expect("every topic of the catalog has a store");
         store.spec = entry.spec.clone();
@@ -127,8 +125,7 @@ impl Engine {
         let id = self.id_of(name)?;
         let mut catalog = self.catalog.clone();
         catalog.topics.remove(&id);
-        catalog.store(&*self.storage)?;
-        self.catalog = catalog;
+        self.replace_catalog(catalog)?;
         self.ids.remove(name);
         self.shared.remove(name);
         if let Some(store) = self.stores.remove(&id) {
@@ -163,12 +160,22 @@ impl Engine {
         let entry = catalog.topics.get_mut(&id).ok_or_else(|| crate::error::unknown_topic(name))?;
         entry.trimmed.iter_mut().zip(below).for_each(|(trimmed, &below)| *trimmed = below.max(*trimmed));
         let trimmed = entry.trimmed.clone();
-        catalog.store(&*self.storage)?;
-        self.catalog = catalog;
+        self.replace_catalog(catalog)?;
         self.stores[&id].view.publish(|state| {
             state.start.iter_mut().zip(&trimmed).for_each(|(start, &trimmed)| *start = trimmed.max(*start));
         });
         self.retain();
+        Ok(())
+    }
+
+    /// Makes a catalog the current one, durably. When a sync fails nobody knows which of the two the next start finds:
+    /// nothing may be acknowledged on either.
+    fn replace_catalog(&mut self, catalog: Catalog) -> Result<()> {
+        match catalog.try_store(&*self.storage) {
+            Ok(()) => self.catalog = catalog,
+            Err(error) if crate::error::is_sync_failed(&error) => return Err(self.fail(error)),
+            Err(error) => return Err(crate::error::storage("write the catalog", error)),
+        }
         Ok(())
     }
 

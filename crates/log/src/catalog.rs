@@ -15,6 +15,7 @@ use dualstream_core::topic::{Cleanup, Epoch, TimestampKind, TopicName, TopicSpec
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io;
 use std::str::FromStr;
 
 /// Version of the data directory's format.
@@ -61,8 +62,12 @@ impl Catalog {
     /// # Errors
     /// `storage_error`, `storage_full`.
     pub fn store(&self, storage: &dyn Storage) -> Result<()> {
+        self.try_store(storage).map_err(|e| crate::error::storage("write the catalog", e))
+    }
+
+    /// As [`store`](Catalog::store), for callers who tell errors apart.
+    pub fn try_store(&self, storage: &dyn Storage) -> io::Result<()> {
         replace(storage, PATH, self.print().as_bytes())
-            .map_err(|e| crate::error::storage("write the catalog", e))
     }
 
     fn print(&self) -> String {

@@ -8,6 +8,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::compaction;
+use crate::error::sync_failed;
 use crate::segment::{Segment, sidecar_path};
 use crate::sidecar_cache;
 use crate::storage::Storage;
@@ -82,7 +83,7 @@ impl Job {
 
     fn run_step(&mut self, step: Step) -> io::Result<()> {
         match step {
-            Step::Sync(segment) => segment.file.sync().map_err(final_error),
+            Step::Sync(segment) => segment.file.sync().map_err(sync_failed),
             Step::Sidecar(view, segment) => {
                 // A sidecar is a cache: without it the segment is scanned.
                 match sidecar_cache::write(&*self.storage, &view.dir, &segment) {
@@ -97,7 +98,7 @@ impl Job {
                 }
                 Ok(())
             }
-            Step::SyncDir(dir) => self.storage.sync_dir(&dir).map_err(final_error),
+            Step::SyncDir(dir) => self.storage.sync_dir(&dir).map_err(sync_failed),
             Step::Checkpoint(checkpoint) => {
                 checkpoint.store(&*self.storage)?;
                 self.outcome.checkpoint = Some(checkpoint);
@@ -114,9 +115,4 @@ impl Job {
             },
         }
     }
-}
-
-/// A failed sync is never tried again, for whatever reason it failed: a full disk, too, may have cost bytes.
-fn final_error(error: io::Error) -> io::Error {
-    io::Error::other(error)
 }

@@ -1,5 +1,6 @@
 //! Replacing a small file in one step: write beside it, sync, rename, sync the directory.
 
+use crate::error::sync_failed;
 use crate::journal::read_all;
 use crate::storage::{Mode, Storage};
 use std::io;
@@ -10,9 +11,9 @@ pub(crate) fn replace(storage: &dyn Storage, path: &str, bytes: &[u8]) -> io::Re
     let file = storage.open(&fresh, Mode::Write)?;
     file.truncate(0)?;
     file.write_at(bytes, 0)?;
-    file.sync()?;
+    file.sync().map_err(sync_failed)?;
     storage.rename(&fresh, path)?;
-    storage.sync_dir("")
+    storage.sync_dir("").map_err(sync_failed)
 }
 
 /// Content of a small file; `None` when it is not there.

@@ -6,7 +6,7 @@
 use crate::batch::{Head, Records};
 use crate::index::identities::{Filter, HashBuilder};
 use crate::reader::{next_batch, storage_error};
-use crate::segment::{Segment, Topic};
+use crate::segment::{Indexed, Segment, Topic};
 use crate::sidecar_cache::load_identities;
 use crate::storage::File;
 use dualstream_core::Result;
@@ -68,11 +68,12 @@ impl Window {
         let mut newer = 0;
         let mut keep = self.segments.len();
         for (i, sealed) in self.segments.iter().enumerate().rev() {
-            // A segment whose index cannot be read now is kept: forgetting too late costs memory only.
-            let (records, newest_ms) = sealed
-                .segment
-                .index(topic)
-                .map_or((0, i64::MAX), |index| (index.blocks().records(), index.blocks().append_time_max()));
+            // A segment whose index cannot be read now is kept: forgetting too late costs memory only. One that is
+            // still empty has no time yet.
+            let index = sealed.segment.index(topic).ok();
+            let blocks = index.as_ref().map(Indexed::blocks).filter(|blocks| blocks.records() > 0);
+            let (records, newest_ms) =
+                blocks.map_or((0, i64::MAX), |blocks| (blocks.records(), blocks.append_time_max()));
             if newer > records_max || sealed.segment.number < oldest || newest_ms < time_ms {
                 break;
             }

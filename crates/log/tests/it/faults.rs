@@ -313,3 +313,26 @@ async fn full_journal_refuses() {
     }
     ledger.check(&rig, "it goes on").await;
 }
+
+/// Whether a change of the catalog reached the disk is not known after a failed sync: nothing may be built on either
+/// answer.
+#[tokio::test(start_paused = true)]
+async fn failed_sync_of_the_catalog_is_final() {
+    for (op, fault) in [(Op::Sync, Fault::Eio), (Op::SyncDir, Fault::Eio), (Op::SyncDir, Fault::Enospc)] {
+        let mut rig = Rig::start(small(), 3).await;
+        let mut ledger = Ledger::default();
+        ledger.publish(&rig, &BOTH, "").await.unwrap();
+        rig.storage.fail_next(op, 1, fault);
+        rig.log.delete(topic("chat")).await.unwrap_err();
+        for _ in 0..3 {
+            let error = ledger.publish(&rig, &BOTH, "").await.unwrap_err();
+            assert_eq!(error.code(), "log_unavailable", "{op:?}");
+        }
+        assert_eq!(rig.writer_ended().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        ledger.check(&rig, "reads go on").await;
+        rig = rig.crash();
+        let is_deleted = rig.log.bounds(&topic("chat")).is_err();
+        ledger.acked.retain(|key, _| !is_deleted || key.starts_with("events"));
+        ledger.check(&rig, "after the next start").await;
+    }
+}

@@ -46,17 +46,20 @@ impl<T> LossyQueue<T> {
         self.bytes
     }
 
-    /// Drops everything; one gap stands for all of it.
-    pub(crate) fn shed(&mut self) {
-        let lost = self.items.drain(..).map(|(item, _)| match item {
-            Queued::Item(_) => 1,
-            Queued::Lost(count) => count,
-        });
-        let lost = lost.sum();
-        self.bytes = 0;
-        if lost > 0 {
-            self.items.push_back((Queued::Lost(lost), 0));
+    /// Drops everything; one gap stands for all of it. How many items were dropped now.
+    pub(crate) fn shed(&mut self) -> u64 {
+        let (mut shed, mut lost) = (0, 0);
+        for (item, _) in self.items.drain(..) {
+            match item {
+                Queued::Item(_) => shed += 1,
+                Queued::Lost(count) => lost += count,
+            }
         }
+        self.bytes = 0;
+        if shed + lost > 0 {
+            self.items.push_back((Queued::Lost(shed + lost), 0));
+        }
+        shed
     }
 
     /// The oldest item or gap.
@@ -88,9 +91,8 @@ mod tests {
         for item in ['a', 'b', 'c', 'd'] {
             queue.push(item, 1);
         }
-        queue.shed();
+        assert_eq!(queue.shed(), 2);
         assert_eq!((queue.bytes(), queue.pop(), queue.pop()), (0, Some(Queued::Lost(4)), None));
-        queue.shed();
-        assert_eq!(queue.pop(), None);
+        assert_eq!((queue.shed(), queue.pop()), (0, None));
     }
 }

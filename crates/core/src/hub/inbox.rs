@@ -67,15 +67,15 @@ impl Inbox {
         self.queue().bytes()
     }
 
-    /// Drops all that waits and leaves a gap; false if nothing waits.
-    pub(super) fn shed(&self) -> bool {
+    /// Drops all that waits and leaves a gap; how many items that were, `None` if nothing waits.
+    pub(super) fn shed(&self) -> Option<u64> {
         let mut queue = self.queue();
         let bytes = queue.bytes();
-        queue.shed();
+        let count = queue.shed();
         self.counters.inbox_bytes.fetch_sub(bytes, Relaxed);
         drop(queue);
         self.waker.notify_one();
-        bytes > 0
+        (bytes > 0).then_some(count)
     }
 
     /// Lets the subscription look again.

@@ -154,9 +154,8 @@ impl Shared {
     pub(super) fn keep_inboxes(&self) {
         while self.counters.inbox_bytes.load(Relaxed) > self.settings.inboxes_bytes_max {
             let largest = self.used().subscriptions.values().max_by_key(|inbox| inbox.bytes()).cloned();
-            if !largest.is_some_and(|inbox| inbox.shed()) {
-                return;
-            }
+            let Some(count) = largest.and_then(|inbox| inbox.shed()) else { return };
+            self.counters.slow_dropped.fetch_add(count, Relaxed);
         }
     }
 

@@ -5,10 +5,14 @@ use crate::position::Next;
 
 /// The next offset in a partition; `u64::MAX` for a partition the cursor does not care about.
 pub(super) fn offset_in(next: &Next, partition: u32) -> u64 {
+    wanted_in(next, partition).unwrap_or(u64::MAX)
+}
+
+/// The next offset in a partition; `None` for a partition the cursor does not care about.
+fn wanted_in(next: &Next, partition: u32) -> Option<u64> {
     match next {
-        Next::One { partition: own, offset } if *own == partition => *offset,
-        Next::One { .. } => u64::MAX,
-        Next::All(offsets) => offsets.get(partition as usize).copied().unwrap_or(u64::MAX),
+        Next::One { partition: own, offset } => (*own == partition).then_some(*offset),
+        Next::All(offsets) => offsets.get(partition as usize).copied(),
     }
 }
 
@@ -62,10 +66,10 @@ pub(super) fn shaped(like: &Next, vector: Vec<u64>) -> Next {
 /// Why a cursor of the topic's epoch cannot be resumed, if it cannot.
 pub(super) fn out_of_bounds(next: &Next, bounds: &Bounds) -> Option<&'static str> {
     let each = |bound: &[u64], beyond: fn(u64, u64) -> bool| {
-        (0..).zip(bound).any(|(partition, &bound)| {
-            let own = offset_in(next, partition);
-            own != u64::MAX && beyond(own, bound)
-        })
+        // A client may write any offset, also the largest.
+        (0..)
+            .zip(bound)
+            .any(|(partition, &bound)| wanted_in(next, partition).is_some_and(|own| beyond(own, bound)))
     };
     match () {
         () if each(&bounds.earliest, |own, earliest| own < earliest) => Some("retention"),

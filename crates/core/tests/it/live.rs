@@ -195,6 +195,34 @@ async fn a_slow_subscriber_is_told_what_it_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn past_the_bound_of_all_inboxes_the_largest_is_dropped() {
+    let settings = hub::Settings { inboxes_bytes_max: 500 << 10, ..hub::Settings::default() };
+    let world = World::with(settings, None);
+    let mut slow = world.live(&["ai:x"]).await;
+    let mut late = world.live(&["ai:*"]).await;
+    let (channel, payload) = (Channel::new("ai:x").unwrap(), Bytes::from(vec![b'1'; 100 << 10]));
+    world.publisher.send(&channel, payload.clone()).await.unwrap();
+    drain(&mut late, 1 << 20).await;
+    for _ in 0..2 {
+        world.publisher.send(&channel, payload.clone()).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let items = drain(&mut slow, 1 << 20).await;
+    assert!(matches!(items[..], [Item::Lost(3)]), "{items:?}");
+    assert!(matches!(drain(&mut late, 1 << 20).await[..], [Item::Message { .. }, Item::Message { .. }]));
+    let counters = world.hub.counters();
+    assert_eq!((counters.slow_dropped.load(SeqCst), counters.inbox_bytes.load(SeqCst)), (3, 0));
+    world.publisher.send(&channel, payload.clone()).await.unwrap();
+    assert!(matches!(drain(&mut slow, 1 << 20).await[..], [Item::Message { .. }]));
+    world.publisher.send(&channel, payload).await.unwrap();
+    while counters.inbox_bytes.load(SeqCst) < 200 << 10 {
+        tokio::task::yield_now().await;
+    }
+    drop((slow, late));
+    assert_eq!(counters.inbox_bytes.load(SeqCst), 0, "what nobody fetches is not counted for ever");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_bus_holds_nobody_up() {
     struct Hanging;
     impl Bus for Hanging {

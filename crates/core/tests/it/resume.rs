@@ -180,13 +180,16 @@ async fn another_epoch_and_the_future() {
         let mut subscription = world.subscribe(&[target], Start::Earliest).await;
         let token = tokens(&drain(&mut subscription, 1 << 20).await).pop().unwrap();
         let bounds = world.log.bounds(&topic("events")).unwrap();
-        let future = match token.parse::<Resume>().unwrap().0.remove(0).next {
-            Next::All(offsets) => Next::All(offsets.iter().map(|o| o + 1000).collect()),
-            Next::One { partition, offset } => Next::One { partition, offset: offset + 1000 },
-        };
-        let future = Cursor { epoch: bounds.epoch, next: future }.to_string();
-        let mut ahead = world.subscribe(&[target], resume(&future)).await;
-        assert_eq!(unrecoverable(&drain(&mut ahead, 100).await).0, "future");
+        for further in [1000, u64::MAX] {
+            let further = |offset: u64| offset.saturating_add(further);
+            let future = match token.parse::<Resume>().unwrap().0.remove(0).next {
+                Next::All(offsets) => Next::All(offsets.into_iter().map(further).collect()),
+                Next::One { partition, offset } => Next::One { partition, offset: further(offset) },
+            };
+            let future = Cursor { epoch: bounds.epoch, next: future }.to_string();
+            let mut ahead = world.subscribe(&[target], resume(&future)).await;
+            assert_eq!(unrecoverable(&drain(&mut ahead, 100).await).0, "future");
+        }
         world.log.recreate(&topic("events"));
         let mut stale = world.subscribe(&[target], resume(&token)).await;
         assert_eq!(unrecoverable(&drain(&mut stale, 100).await).0, "epoch");

@@ -41,7 +41,7 @@ impl Pings {
     /// Begins with the deadline for `connect`.
     pub fn new(settings: &SessionSettings) -> Pings {
         let at = Instant::now() + settings.stale_after;
-        let wait = settings.pong_wait.min(settings.ping_interval / 2);
+        let wait = settings.pong_wait.min(settings.ping_interval);
         Pings { stage: Stage::Stale, at, interval: settings.ping_interval, wait }
     }
 

@@ -119,8 +119,9 @@ mod tests {
         let began = Instant::now();
         let trickle = async {
             peer.write_all(&[0x01, 0x80, 0, 0, 0, 0]).await.unwrap();
+            let mut seconds = tokio::time::interval(Duration::from_secs(1));
             loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                seconds.tick().await;
                 peer.write_all(&[0x00, 0x80, 0, 0, 0, 0]).await.unwrap();
             }
         };

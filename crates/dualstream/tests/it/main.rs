@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod corpus;
 mod event_source;
 mod feed;
 mod help;

@@ -1,3 +1,5 @@
+//! Lines that are commands, that can be answered, and that are none.
+
 use super::*;
 
 fn decode(line: &str) -> Result<Command, Undecodable> {

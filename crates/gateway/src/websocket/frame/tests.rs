@@ -1,3 +1,5 @@
+//! Frames whole, cut, broken and random.
+
 use super::*;
 
 const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];

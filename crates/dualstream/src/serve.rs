@@ -16,7 +16,7 @@ use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::publisher::{self, DualPublisher};
-use dualstream_core::topic::TopicSpec;
+use dualstream_core::topic::{TopicAlteration, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_gateway::{Gateway, Metrics};
 use dualstream_log::{EmbeddedLog, FileStorage, Storage, Writer};
@@ -167,15 +167,36 @@ async fn create_topics(settings: &Settings, log: &EmbeddedLog) -> anyhow::Result
             retention_bytes: settings.log.retention_bytes.map(|s| s.as_bytes()),
             ..TopicSpec::events(namespace.topic.clone())
         };
+        let wanted = spec.clone();
         match log.create(spec).await {
             Ok(topic) => {
                 tracing::info!(topic = %topic.spec.name, partitions = topic.spec.partitions, "created topic")
             }
-            Err(error) if error.code() == "topic_exists" => {}
+            Err(error) if error.code() == "topic_exists" => keep_as_set(log, &wanted).await?,
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot create topic '{}'", namespace.topic));
             }
         }
+    }
+    Ok(())
+}
+
+/// Applies the settings to a topic that was there. Its partitions stay: raising them would move keys.
+async fn keep_as_set(log: &EmbeddedLog, wanted: &TopicSpec) -> anyhow::Result<()> {
+    let spec = log.describe(wanted.name.clone()).await?.spec;
+    let topic = &spec.name;
+    if spec.partitions != wanted.partitions {
+        let (has, set) = (spec.partitions, wanted.partitions);
+        tracing::warn!(%topic, "the topic has {has} partitions and keeps them; log.partitions = {set} is for new topics");
+    }
+    if (spec.retention_ms, spec.retention_bytes) != (wanted.retention_ms, wanted.retention_bytes) {
+        let change = TopicAlteration {
+            retention_ms: Some(wanted.retention_ms),
+            retention_bytes: Some(wanted.retention_bytes),
+            partitions: None,
+        };
+        log.alter(wanted.name.clone(), change).await?;
+        tracing::info!(%topic, "the topic's retention was changed to what is set");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Copying a data directory that no server has open.
 
 use crate::catalog::Catalog;
+use crate::checkpoint::Checkpoint;
 use crate::journal::{self, FILES};
 use crate::storage::{Mode, Storage};
 use crate::topic::dir;
@@ -11,7 +12,8 @@ use std::io;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Copies a log into an empty directory, durably: the stores with their checkpoint, the journal, and last the catalog,
-/// without which nothing is taken for a log. `progress` is told of every file and its length before it is copied.
+/// without which nothing is taken for a log. A copy that is opened begins new epochs: positions of the original are
+/// noticed, never misread. `progress` is told of every file and its length before it is copied.
 /// Returns the bytes copied.
 ///
 /// # Errors
@@ -46,12 +48,15 @@ pub fn backup(from: &dyn Storage, to: &dyn Storage, mut progress: impl FnMut(&st
         for file in 0..FILES {
             bytes += copy(from, to, &journal::path(file), &mut progress)?;
         }
-        bytes += copy(from, to, "checkpoint", &mut progress)?;
         to.sync_dir(crate::topic::DIR)?;
         to.sync_dir(journal::DIR)?;
         to.sync_dir("")
     };
     copy_all().map_err(failed)?;
+    // The original may go on after this and give offsets away that the copy will give away again: a copy that is opened
+    // begins new epochs, as after any end that may have lost records.
+    let checkpoint = Checkpoint::load(from)?.unwrap_or_default();
+    Checkpoint { clean: false, fsync_always: false, ..checkpoint }.store(to).map_err(failed)?;
     catalog.store(to)?;
     Ok(bytes)
 }

@@ -312,6 +312,8 @@ impl Head {
         };
         let sound = parsed.bytes >= HEADER_BYTES
             && head[8] == VERSION
+            && parsed.flags & COMPRESSION <= Compression::Zstd as u8
+            && parsed.flags & !(COMPRESSION | OFFSET_DELTAS | TIMESTAMP_DELTAS) == 0
             && parsed.next_offset >= parsed.base_offset
             && u64::from(parsed.count) <= parsed.next_offset - parsed.base_offset;
         sound.then_some(parsed)

@@ -72,6 +72,8 @@ struct State {
     closed: Option<Error>,
     /// The owner asked to end in order.
     ending: bool,
+    /// So many ops wake the writer's thread; 0 while it does not wait.
+    waited_for: usize,
 }
 
 impl Queue {
@@ -95,8 +97,12 @@ impl Queue {
             state.bytes += pending.bytes;
         }
         state.ops.push_back(op);
+        let enough = state.waited_for > 0 && state.ops.len() >= state.waited_for;
         drop(state);
-        self.wake();
+        if enough {
+            self.arrived.notify_all();
+        }
+        self.notify.notify_one();
         Ok(())
     }
 
@@ -143,9 +149,12 @@ impl Queue {
 
     /// Blocks until at least `count` ops wait, the queue is ending, or the time is over.
     pub fn wait_blocking(&self, count: usize, timeout: Duration) {
-        let state = self.lock();
+        let mut state = self.lock();
+        // A push that does not bring enough wakes nobody: a wake-up for every commit costs more than the commit.
+        state.waited_for = count;
         let short = |state: &mut State| state.ops.len() < count && !state.ending;
-        drop(self.arrived.wait_timeout_while(state, timeout, short).expect("no holder of this lock panics"));
+        let waited = self.arrived.wait_timeout_while(state, timeout, short);
+        waited.expect("no holder of this lock panics").0.waited_for = 0;
     }
 
     /// Blocks until the outcome of a job waits, or the time is over.

@@ -144,7 +144,7 @@ fn renew_epochs(
         return Ok(());
     }
     tracing::warn!(
-        "the log was not closed in order and its fsync was not 'always': every topic begins a new epoch"
+        "the log was not closed in order with fsync 'always', or is a backup: every topic begins a new epoch"
     );
     catalog.topics.values_mut().for_each(|entry| entry.epoch = Epoch(entropy.next_u64()));
     catalog.store(storage)

@@ -246,8 +246,12 @@ impl Indexed<'_> {
 
     /// Numbers of the blocks that may hold wanted records, ascending; `None` for all blocks.
     pub fn wanted(&self, filter: &Filter) -> Option<Vec<u32>> {
-        if *filter == Filter::All {
-            return None;
+        // Every source begins with the empty prefix: nothing is gained by asking for each.
+        let has_empty = |prefixes: &Vec<String>| prefixes.iter().any(String::is_empty);
+        match filter {
+            Filter::All => return None,
+            Filter::Sources { prefixes, .. } if has_empty(prefixes) => return None,
+            Filter::Sources { .. } => {}
         }
         Some(match self {
             Indexed::Active(guard) => match &**guard {

@@ -84,7 +84,7 @@ pub static ABSENT: &[(&str, &str)] = &[
     ("bus.redis", "this build has no Redis backend: leave it out to use the in-process bus"),
     ("auth", "this build has no authentication: it listens on loopback addresses only"),
     ("namespaces.*.last_value", "this build keeps no last values"),
-    ("namespaces.*.conflate_key", "this build conflates by channel only"),
+    ("namespaces.*.conflate_key", "this build does not conflate"),
     ("namespaces.*.presence", "this build has no presence"),
 ];
 

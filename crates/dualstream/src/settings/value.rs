@@ -360,8 +360,7 @@ impl Choice for Stream {
 }
 
 impl Choice for SlowClient {
-    const ALL: &'static [(&'static str, SlowClient)] =
-        &[("disconnect", SlowClient::Disconnect), ("conflate", SlowClient::Conflate)];
+    const ALL: &'static [(&'static str, SlowClient)] = &[("disconnect", SlowClient::Disconnect)];
 }
 
 impl Choice for Compression {

@@ -4,7 +4,7 @@ use dualstream_core::Error;
 use dualstream_core::ErrorKind;
 use dualstream_core::Result;
 use dualstream_core::identity::{Comparison, compare, of_record};
-use dualstream_core::log::{Appended, Bounds, Commit, Committed, Log, Page, PartCommitted, Read, Span};
+use dualstream_core::log::{Appended, Bounds, Commit, Committed, Gap, Log, Page, PartCommitted, Read, Span};
 use dualstream_core::record::{NewRecord, Record};
 use dualstream_core::topic::{Epoch, TopicName};
 use futures::FutureExt;
@@ -34,6 +34,8 @@ struct Topic {
     records: Vec<Record>,
     start: Vec<u64>,
     end: Vec<u64>,
+    /// Indexes of records that cannot be read.
+    damaged: Vec<usize>,
 }
 
 impl TinyLog {
@@ -63,6 +65,11 @@ impl TinyLog {
         });
     }
 
+    /// From now on the record of a topic that was stored as that one cannot be read.
+    pub fn damage(&self, topic: &TopicName, index: usize) {
+        self.with(topic, |topic| topic.damaged.push(index));
+    }
+
     pub fn count(&self, topic: &TopicName) -> usize {
         self.with(topic, |topic| topic.records.len())
     }
@@ -75,6 +82,7 @@ impl TinyLog {
             records: Vec::new(),
             start: vec![0; PARTITIONS],
             end: vec![0; PARTITIONS],
+            damaged: Vec::new(),
         }))
     }
 
@@ -144,7 +152,7 @@ impl Topic {
                 return Err(Error::invalid("position_from_future", "position", "from the future"));
             }
         }
-        let mut order: Vec<&Record> = self.records.iter().collect();
+        let mut order: Vec<(usize, &Record)> = self.records.iter().enumerate().collect();
         if read.reverse {
             order.reverse();
         }
@@ -154,11 +162,14 @@ impl Topic {
             ..Page::default()
         };
         let mut bytes = 0;
-        for record in order {
+        for (at, record) in order {
             let within =
                 |s: &Span| s.partition == record.partition && (s.from..s.until).contains(&record.offset);
             let Some(index) = read.spans.iter().position(within) else { continue };
-            if read.filter.matches_record(record) {
+            if self.damaged.contains(&at) {
+                let (partition, from) = (record.partition, record.offset);
+                page.gaps.push(Gap { after: page.records.len(), partition, from, until: from + 1 });
+            } else if read.filter.matches_record(record) {
                 if page.records.len() >= read.records_max || bytes > read.bytes_max {
                     return Ok(page);
                 }

@@ -220,6 +220,25 @@ async fn what_cannot_be_had_is_said_and_never_half_given() {
 }
 
 #[tokio::test]
+async fn what_lies_before_damage_is_not_given_as_if_it_were_all() {
+    let server = Server::start().await;
+    publish_to(&server, "one", 0..100).await;
+    server.log.damage(&TopicName::new("events").unwrap(), 40);
+    let mut peer = Peer::connect(server.address).await;
+    let reply = peer.recover("events:*", 0, "").await;
+    assert!(reply["recovered"].is_null() && reply["publications"].is_null(), "{reply}");
+    // It stands behind the damage, and what follows follows.
+    let mut kept = tracking();
+    kept.reply(&reply);
+    kept.until(&mut peer, 59).await;
+    assert_eq!(kept.numbers, (41..100).collect::<Vec<_>>());
+    let mut again = Peer::connect(server.address).await;
+    let reply =
+        again.recover("events:*", reply["offset"].as_u64().unwrap(), reply["epoch"].as_str().unwrap()).await;
+    assert_eq!(reply["publications"].as_array().unwrap().len(), 59, "a place to come back to");
+}
+
+#[tokio::test]
 async fn an_sdk_that_does_not_track_epochs_is_told_of_a_pattern_that_it_cannot_recover() {
     let server = Server::start().await;
     let (mut kept, mut peer) = (Kept::default(), Peer::connect(server.address).await);

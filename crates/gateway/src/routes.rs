@@ -33,7 +33,7 @@ pub const ROUTES: [Route; 14] = [
     Route { method: "GET", path: "/metrics", handler: || get(metrics::text) },
     Route { method: "GET", path: "/openapi.json", handler: || get(openapi::document) },
     Route { method: "GET", path: "/", handler: || get(page::html) },
-    Route { method: "GET", path: "/page.js", handler: || get(page::script) },
+    Route { method: "GET", path: "/page/{file}", handler: || get(page::file) },
 ];
 
 pub(crate) fn router(app: &Arc<App>) -> Router {

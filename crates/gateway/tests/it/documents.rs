@@ -1,4 +1,4 @@
-//! The OpenAPI document, the metrics and the page.
+//! The OpenAPI document and the metrics.
 
 use crate::server::Server;
 use crate::wire::{Wire, get};
@@ -50,21 +50,14 @@ fn collect<'a>(value: &'a serde_json::Value, references: &mut Vec<&'a str>) {
 }
 
 #[tokio::test]
-async fn the_server_hands_out_document_page_and_metrics() {
+async fn the_server_hands_out_document_and_metrics() {
     let server = Server::start().await;
     let mut wire = Wire::connect(server.address).await;
     assert_eq!(wire.ask(get("/openapi.json")).await.body, DOCUMENT);
-    let page = wire.ask(get("/")).await;
-    let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-    assert!(page.body.contains("<script src=\"/page.js\">") && !page.body.contains("<script>"));
-    let script = wire.ask(get("/page.js")).await;
-    assert!(script.body.contains("EventSource") && !script.body.contains("innerHTML"));
-    assert_eq!(script.header("x-content-type-options"), Some("nosniff"));
     let metrics = wire.ask(get("/metrics")).await.body;
     for line in [
         "dualstream_connections 1",
-        "dualstream_http_requests_total{status=\"2xx\"} 3",
+        "dualstream_http_requests_total{status=\"2xx\"} 1",
         "dualstream_events_received_total 0",
         "dualstream_events_acked_total 0",
         "dualstream_announcements_lost_total 0",

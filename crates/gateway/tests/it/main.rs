@@ -6,6 +6,7 @@ mod bad_requests;
 mod connections;
 mod documents;
 mod event_streams;
+mod page;
 mod pages;
 mod peer;
 mod publishing;

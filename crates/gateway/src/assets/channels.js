@@ -1,0 +1,49 @@
+// Names of channels and types seen so far, for completion. Bounded: the ones longest unseen go first.
+
+const NAMES_MAX = 1000;
+
+/// Names with how often they were seen, the last seen last.
+export class Names {
+  constructor() {
+    this.counts = new Map();
+  }
+
+  see(name) {
+    const count = this.counts.get(name) ?? 0;
+    this.counts.delete(name);
+    this.counts.set(name, count + 1);
+    if (this.counts.size > NAMES_MAX) this.counts.delete(this.counts.keys().next().value);
+  }
+
+  /// Names that contain `text`, those that begin with it first, `[name, hint]`.
+  matching(text, max) {
+    const wanted = text.toLowerCase();
+    const found = [];
+    for (const [name, count] of this.counts) {
+      const place = name.toLowerCase().indexOf(wanted);
+      if (place >= 0) found.push([name, count, place]);
+    }
+    found.sort((a, b) => (a[2] > 0) - (b[2] > 0) || b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+    return found.slice(0, max).map(([name, count]) => [name, `${count} seen`]);
+  }
+}
+
+/// Channels, and the patterns over them.
+export class Channels extends Names {
+  constructor() {
+    super();
+    this.patterns = new Set(["events:*"]);
+  }
+
+  see(channel) {
+    super.see(channel);
+    const parts = channel.split(":");
+    const pattern = parts.length > 2 ? `${parts[0]}:${parts[1]}:*` : `${parts[0]}:*`;
+    if (parts.length > 1 && this.patterns.size < NAMES_MAX) this.patterns.add(pattern);
+  }
+
+  matching(text, max) {
+    const patterns = [...this.patterns].filter((pattern) => pattern.includes(text.replace(/\*$/, "")));
+    return [...patterns.slice(0, 8).map((pattern) => [pattern, "pattern"]), ...super.matching(text, max)];
+  }
+}

@@ -1,0 +1,19 @@
+// Keyboard shortcuts: single keys, while no field has the focus and no dialog is open.
+
+/// `actions` by key.
+export function listen(actions) {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (document.querySelector("dialog[open]")) return;
+    const isField = event.target.closest("input, textarea, select");
+    if (isField) {
+      if (event.key === "Escape") isField.blur();
+      return;
+    }
+    // Space and Enter belong to what has the focus.
+    const action = actions[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+}

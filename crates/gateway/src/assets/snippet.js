@@ -1,0 +1,37 @@
+// Commands that give elsewhere what the page shows.
+
+/// `request` = `{origin, channel, since, reverse, limit, type, text}`: with `limit` a page of history before `since`,
+/// else the stream after it.
+export function curl(request) {
+  const url = address(request);
+  return request.limit ? `curl -fsS '${url}'` : `curl -fsSN '${url}'`;
+}
+
+export function script(request) {
+  const conditions = [];
+  if (request.type) conditions.push(`event.type?.toLowerCase().includes(${JSON.stringify(request.type.toLowerCase())})`);
+  if (request.text) conditions.push(`text.toLowerCase().includes(${JSON.stringify(request.text.toLowerCase())})`);
+  const filter = conditions.length ? `if (${conditions.join(" && ")}) ` : "";
+  const text = request.text ? "\n  const text = JSON.stringify(event);" : "";
+  const url = JSON.stringify(address(request));
+  if (request.limit) {
+    return `const answer = await fetch(${url});
+const { events } = await answer.json();
+for (const event of events) {${text}
+  ${filter}console.log(event);
+}`;
+  }
+  return `const source = new EventSource(${url});
+source.onmessage = ({ data }) => {
+  const event = JSON.parse(data);${text}
+  ${filter}console.log(event);
+};`;
+}
+
+function address({ origin, channel, since, limit }) {
+  // A quote would end the shell's string.
+  const query = [`channel=${encodeURIComponent(channel).replaceAll("'", "%27")}`];
+  if (since) query.push(`since=${since}`);
+  if (limit) return `${origin}/v1/events?${[...query, "reverse=true", `limit=${limit}`].join("&")}`;
+  return `${origin}/v1/stream?${[...query, "event=message"].join("&")}`;
+}

@@ -262,10 +262,7 @@ fn a_subscriber_that_was_told_goes_on_where_it_was_told() {
         chain.steps.extend([event(0), Step::Moved(at(3)), event(3), event(4)]);
     })
     .unwrap();
-    breaks(
-        given(|chain| chain.steps.extend([event(0), Step::Moved(at(3)), event(4)])),
-        "contiguous",
-    );
+    breaks(given(|chain| chain.steps.extend([event(0), Step::Moved(at(3)), event(4)])), "contiguous");
 }
 
 #[test]

@@ -38,6 +38,15 @@ impl Headers {
         self.as_slice().iter().rev().find(|h| h.name == name.as_bytes()).and_then(|h| h.value.as_ref())
     }
 
+    /// The same list in memory of its own.
+    pub(crate) fn detached(&self) -> Headers {
+        let own = |h: &Header| Header {
+            name: Bytes::copy_from_slice(&h.name),
+            value: h.value.as_deref().map(Bytes::copy_from_slice),
+        };
+        Headers::new(self.iter().map(own).collect())
+    }
+
     /// True when both are one list in memory: the cheap test before comparing.
     pub fn is_same_list(&self, other: &Headers) -> bool {
         match (&self.0, &other.0) {
@@ -95,4 +104,13 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// Names and values beside it.
     pub headers: Headers,
+}
+
+impl Record {
+    /// The same record in memory of its own, with `headers` instead of its equal ones: it no longer keeps the block
+    /// that it was read in.
+    pub(crate) fn detached(self, headers: Headers) -> Record {
+        let own = |bytes: Option<Bytes>| bytes.map(|bytes| Bytes::copy_from_slice(&bytes));
+        Record { key: own(self.key), value: own(self.value), headers, ..self }
+    }
 }

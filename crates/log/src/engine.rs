@@ -74,8 +74,8 @@ const SPACE_CHECK_BYTES: u64 = 1 << 20;
 /// The round being built.
 #[derive(Default)]
 pub(crate) struct Round {
-    /// Events of this round by topic and identity hash: a second one of the same identity is a duplicate.
-    pending: HashMap<(u32, u64), Vec<PendingEvent>>,
+    /// Events of this round by topic, partition and identity hash: a second one of the same identity is a duplicate.
+    pending: HashMap<(u32, usize, u64), Vec<PendingEvent>>,
     /// Topics with records in it, in order of their ids.
     touched: BTreeMap<u32, u64>,
     bytes: usize,
@@ -263,7 +263,7 @@ impl Engine {
 
     /// Gives a record its offset in the round, or finds that it repeats an event of the round.
     fn place(&mut self, id: u32, partition: usize, record: &NewRecord) -> Appended {
-        let checked = record.identity.filter(|i| i.check).map(|i| (id, i.hash));
+        let checked = record.identity.filter(|i| i.check).map(|i| (id, partition, i.hash));
         for earlier in checked.and_then(|key| self.round.pending.get(&key)).into_iter().flatten() {
             let stored = as_stored(&earlier.record, earlier.offset);
             if let Some(found) = judge(compare(&stored, record), earlier.offset) {

@@ -34,7 +34,7 @@ pub(crate) enum Step {
     SyncDir(String),
     /// Replaces the checkpoint.
     Checkpoint(Checkpoint),
-    /// Removes a file, if it is there.
+    /// Removes a file or a directory, if it is there.
     Remove(String),
     /// Compacts the segments of a table topic before that number; the time is now, in ms since 1970.
     Compact(Arc<TopicView>, u64, i64),
@@ -109,10 +109,22 @@ impl Job {
                 tracing::info!(topic = %view.name, done.bytes_before, done.bytes_after, "compacted");
                 Ok(())
             }
-            Step::Remove(path) => match self.storage.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            },
+            Step::Remove(path) => remove(&*self.storage, &path),
         }
     }
+}
+
+/// Removes a file, or a directory with what was left in it: a rewritten segment of a compaction that was cut short, a
+/// sidecar built again for a reader who came late.
+fn remove(storage: &dyn Storage, path: &str) -> io::Result<()> {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match storage.remove(path) {
+        Err(error) if error.kind() == NotFound => return Ok(()),
+        Err(error) if error.kind() == DirectoryNotEmpty => {}
+        done => return done,
+    }
+    for name in storage.list(path)? {
+        storage.remove(&format!("{path}/{name}"))?;
+    }
+    storage.remove(path)
 }

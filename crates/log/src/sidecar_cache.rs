@@ -1,5 +1,5 @@
 //! Sidecars of sealed segments: written when a segment is sealed, loaded when wanted, built again when damaged. Loaded
-//! ones are kept while they fit a bound in bytes, the longest unused go first.
+//! ones are kept while they fit a bound in bytes, those loaded first go first.
 
 use crate::index::blocks::Blocks;
 use crate::index::identities::{self, Filter};

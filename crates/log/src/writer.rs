@@ -120,7 +120,13 @@ impl Writer {
     fn gather(&self) {
         let queue = self.queue();
         let timeout = self.deadline().saturating_duration_since(Instant::now());
-        if !self.held.is_empty() {
+        if self.engine.failed.is_some() {
+            // Nothing comes any more, and whoever waits is to hear of it now.
+            return;
+        }
+        // Of a queue that is ending and empty, nothing but the outcome of a checkpoint can come.
+        let is_last = self.busy && queue.is_ending() && queue.len() == 0;
+        if is_last || !self.held.is_empty() {
             return queue.wait_done_blocking(timeout);
         }
         queue.wait_blocking(1, timeout);

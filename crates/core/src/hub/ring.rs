@@ -18,7 +18,7 @@ use super::wake::{Key, WakeMap, Wakers};
 use crate::filter::source_of;
 use crate::log::Page;
 use crate::position::{Cursor, Next, Position};
-use crate::record::Record;
+use crate::record::{Headers, Record};
 use crate::topic::{Epoch, TopicName};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -273,13 +273,18 @@ impl State {
         let (first, start) = (self.head, self.vector.clone().into_boxed_slice());
         let (mut steps, mut bytes, mut source) =
             (Vec::new(), size_of::<Chunk>() + 8 * start.len(), Vec::new());
+        let mut headers = (Headers::default(), Headers::default());
         for record in records {
             let Record { partition, offset, .. } = record;
             let mut entry = None;
             if write_source(&record, &mut source) && self.wake.wants(&source) {
                 self.wake.add(&source, self.head, first, wake);
                 let position = Position { epoch, partition, offset };
-                let made = Entry::new(position, channel(&record), record);
+                if !headers.0.is_same_list(&record.headers) {
+                    headers = (record.headers.clone(), record.headers.detached());
+                }
+                // A slice would keep the whole block it was read in, of which nobody may want anything else.
+                let made = Entry::new(position, channel(&record), record.detached(headers.1.clone()));
                 bytes += made.weight();
                 entry = Some(Arc::new(made));
             }

@@ -315,3 +315,24 @@ async fn closing_ends_subscriptions() {
     let refused = hub.subscribe(request).await.err().unwrap();
     assert_eq!(refused.code(), "closed");
 }
+
+/// A block that was read may be a thousand times as large as the one entry of it that somebody wants.
+#[tokio::test(start_paused = true)]
+async fn the_ring_keeps_entries_and_not_what_they_were_read_from() {
+    let world = World::new();
+    let mut subscription = world.subscribe(&["events:repo:k7"], Start::Latest).await;
+    assert!(drain(&mut subscription, 1 << 20).await.is_empty());
+    world.publish(0, 200).await;
+    let items = drain(&mut subscription, 1 << 20).await;
+    assert_eq!(positions(&items), wanted(&world, &["events:repo:k7"]));
+    let stored = world.log.all(&topic("events"));
+    for item in items {
+        let Item::Event { entry, .. } = item else { panic!("{item:?}") };
+        let own = entry.record();
+        let read = stored.iter().find(|r| (r.partition, r.offset) == (own.partition, own.offset)).unwrap();
+        assert_eq!(own, read);
+        let at = |bytes: &Option<bytes::Bytes>| bytes.as_ref().unwrap().as_ptr();
+        assert_ne!((at(&own.key), at(&own.value)), (at(&read.key), at(&read.value)));
+        assert!(!own.headers.is_same_list(&read.headers));
+    }
+}

@@ -8,6 +8,7 @@ use dualstream_core::record::NewRecord;
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
 use dualstream_log::Storage;
+use dualstream_log::storage::Mode;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -92,4 +93,18 @@ async fn power_loss_while_compacting() {
             check(&rig, &table).await;
         }
     }
+}
+
+/// What a compaction that was cut short, and a reader who came late, leave behind.
+#[tokio::test(start_paused = true)]
+async fn a_topic_is_deleted_with_whatever_is_in_its_directory() {
+    let rig = start(1).await;
+    let id = rig.storage.list("topics").unwrap().pop().unwrap();
+    for name in ["00000000000000000000.segment.new", "00000000000000000007.index"] {
+        rig.storage.open(&format!("topics/{id}/{name}"), Mode::Write).unwrap();
+    }
+    rig.log.delete(topic("table")).await.unwrap();
+    rig.checkpoint().await;
+    assert!(!rig.storage.list("topics").unwrap().contains(&id));
+    rig.publish(&topic("events"), &[(1, "goes on")]).await.unwrap();
 }

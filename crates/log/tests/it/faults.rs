@@ -2,15 +2,16 @@
 //! one that failed.
 
 use crate::image::Image;
-use crate::rig::{PARTITIONS, Rig, event, id_of, small, topic};
-use dualstream_core::log::{Appended, Log, Part};
+use crate::rig::{PARTITIONS, Rig, Seeded, TestClock, event, id_of, small, topic};
+use dualstream_core::log::{Appended, Commit, Log, Part};
 use dualstream_core::partitioner::partition_of;
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
 use dualstream_core::{Error, ErrorKind};
 use dualstream_log::storage::{Fault, Op};
-use dualstream_log::{Fsync, Settings, Storage};
+use dualstream_log::{Fsync, MemoryStorage, Settings, Storage, open};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 const BOTH: [&str; 2] = ["events", "chat"];
@@ -91,6 +92,22 @@ async fn failed_fsync_is_final() {
     rig = rig.crash();
     ledger.check(&rig, "after the next start").await;
     ledger.publish(&rig, &BOTH, "").await.unwrap();
+}
+
+/// Whoever owns the writer's thread hears of the failure with those who wait for a commit, not with the next checkpoint.
+#[tokio::test]
+async fn the_writers_thread_ends_with_a_failed_fsync() {
+    let storage = MemoryStorage::new();
+    let settings = Settings { checkpoint_interval: Duration::from_secs(36_000), ..small() };
+    let (log, writer) =
+        open(settings, Arc::new(storage.clone()), Arc::new(TestClock::default()), Seeded::new(3)).unwrap();
+    let thread = std::thread::spawn(move || writer.run());
+    log.create(TopicSpec { partitions: PARTITIONS, ..TopicSpec::events(topic("events")) }).await.unwrap();
+    storage.fail_next(Op::Sync, 1, Fault::Eio);
+    let part = Part { topic: topic("events"), partition: 3, records: vec![event(1, "lost", "")] };
+    let error = log.commit(Commit { parts: vec![part], guard: None }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unknown);
+    assert_eq!(thread.join().unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]

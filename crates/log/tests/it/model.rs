@@ -1,7 +1,7 @@
 //! The log against a model of it: random commits over two topics, administration, retention, restarts, kills and power
 //! losses, also in the middle of a call. A failing run shrinks to the shortest one that fails.
 
-use crate::rig::{Rig, event, id_of, topic};
+use crate::rig::{Rig, event, id_of, small, topic};
 use dualstream_core::Result;
 use dualstream_core::filter::Filter;
 use dualstream_core::log::{Appended, Committed, Log, Part};
@@ -359,4 +359,14 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(run(seed, &steps));
     }
+}
+
+/// A position names a partition: what stands in another one is not "the same event, at this offset".
+#[tokio::test(start_paused = true)]
+async fn an_identity_is_looked_for_in_its_own_partition_within_a_round_too() {
+    let rig = Rig::start(small(), 1).await;
+    let part = |partition| Part { topic: topic("events"), partition, records: vec![event(1, "same", "")] };
+    let committed = rig.commit(vec![part(3), part(5), part(3)]).await.unwrap();
+    let found: Vec<_> = committed.parts.iter().map(|part| part.records[0]).collect();
+    assert_eq!(found, [Appended::Stored(0), Appended::Stored(0), Appended::Duplicate(0)]);
 }

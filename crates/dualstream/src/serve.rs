@@ -59,6 +59,11 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let storage = FileStorage::open(&settings.data_dir)?;
+        // Before the log is open: a log that is given up at once was not closed in order, and without sync before the ack
+        // it begins new epochs at the next start.
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
         disk::tell(&settings.data_dir, storage.free_bytes());
         let in_dir = || format!("cannot open the log in {} (--data-dir)", settings.data_dir.display());
         let (log, writer) =
@@ -85,9 +90,6 @@ impl Server {
         let parts = Parts::new(failed.clone(), bus, clock);
         let metrics = Metrics::new(Some(Arc::new(LogCounters(log.clone()))));
         let gateway = Gateway::new(gateway_settings(&settings), publisher, hub, Arc::new(parts), metrics);
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
         Ok(Server { settings, listener, gateway, log, failed, writer, hub: runner, stop_hub })
     }
 
@@ -108,10 +110,8 @@ impl Server {
         let Server { settings, listener, gateway, log, mut failed, writer, hub, stop_hub } = self;
         let mut seen = failed.clone();
         let read_only = async move {
-            // The writer only ends by itself when it failed.
-            if seen.wait_for(Option::is_some).await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            // The writer ends by itself only when it failed, or without a word when it panicked.
+            let _ = seen.wait_for(Option::is_some).await;
             tokio::time::sleep(READ_ONLY_DRAIN).await;
         };
         let until = async {

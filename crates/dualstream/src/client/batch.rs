@@ -39,7 +39,7 @@ async fn cloud_events(connection: &mut Connection, lines: &[Line]) -> Result<Sum
             }
             Err(Error::Refused(refusal)) => {
                 let Some(refused) = refused(&refusal, &mut left) else { return Err(Error::Refused(refusal)) };
-                let failed = |index| failure(index, &refusal.code, &refusal.message);
+                let failed = |index| failure(index, &refusal.code, &refusal.message, false);
                 summary.failures.extend(refused.into_iter().map(failed));
             }
             Err(error) => return Err(error),
@@ -66,20 +66,21 @@ struct Outcome {
     duplicate: bool,
     code: Option<String>,
     message: String,
+    retryable: bool,
 }
 
 impl Summary {
-    fn add(&mut self, index: usize, Outcome { duplicate, code, message }: Outcome) {
+    fn add(&mut self, index: usize, Outcome { duplicate, code, message, retryable }: Outcome) {
         match code {
-            Some(code) => self.failures.push(failure(index, &code, &message)),
+            Some(code) => self.failures.push(failure(index, &code, &message, retryable)),
             None if duplicate => self.duplicates += 1,
             None => self.stored += 1,
         }
     }
 }
 
-fn failure(index: usize, code: &str, message: &str) -> LineFailure {
-    LineFailure { line: index + 1, code: code.to_owned(), message: message.to_owned() }
+fn failure(index: usize, code: &str, message: &str, retryable: bool) -> LineFailure {
+    LineFailure { line: index + 1, code: code.to_owned(), message: message.to_owned(), retryable }
 }
 
 fn joined<'a>(lines: impl Iterator<Item = &'a Line>, before: &[u8], between: &[u8], after: &[u8]) -> Bytes {

@@ -27,13 +27,9 @@ pub struct LineFailure {
     /// One sentence.
     #[serde(default)]
     pub message: String,
-}
-
-impl LineFailure {
     /// Whether the same line may be stored later.
-    pub fn is_temporary(&self) -> bool {
-        matches!(self.code.as_str(), "overloaded" | "log_unavailable" | "outcome_unknown" | "storage_full")
-    }
+    #[serde(default)]
+    pub retryable: bool,
 }
 
 /// A page of history.

@@ -260,7 +260,7 @@ impl Tally {
         let mut again = Vec::new();
         for failure in summary.failures {
             let Some(line) = failure.line.checked_sub(1).and_then(|index| lines.get(index)) else { continue };
-            match failure.is_temporary() {
+            match failure.retryable {
                 true => again.push(line.clone()),
                 false => self.fail(progress, line.number, &format!("{} ({})", failure.message, failure.code)),
             }

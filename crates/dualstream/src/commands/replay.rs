@@ -149,9 +149,9 @@ fn reaches(at: &Resume, end: &Resume) -> bool {
 fn offsets(resume: &Resume) -> u64 {
     let of = |cursor: &Cursor| match &cursor.next {
         Next::One { offset, .. } => *offset,
-        Next::All(offsets) => offsets.iter().sum(),
+        Next::All(offsets) => offsets.iter().copied().fold(0, u64::saturating_add),
     };
-    resume.0.iter().map(of).sum()
+    resume.0.iter().map(of).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -31,13 +31,13 @@ impl Parts {
 
 impl Status for Parts {
     fn log(&self) -> Health {
-        match &*self.failed.borrow() {
-            None => Health::Up,
-            Some(error) => Health::Down {
-                since_ms: *self.failed_since_ms.get_or_init(|| self.clock.now_ms()),
-                reason: error.message().to_owned(),
-            },
-        }
+        let reason = match &*self.failed.borrow() {
+            Some(error) => error.message().to_owned(),
+            // It ended without a word: it panicked.
+            None if self.failed.has_changed().is_err() => "the writer of the log ended".to_owned(),
+            None => return Health::Up,
+        };
+        Health::Down { since_ms: *self.failed_since_ms.get_or_init(|| self.clock.now_ms()), reason }
     }
 
     fn bus(&self) -> Health {

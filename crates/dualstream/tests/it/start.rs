@@ -44,7 +44,9 @@ fn a_port_has_one_server() {
     let folder = tempfile::tempdir().unwrap();
     let first = Server::start(&folder.path().join("a"));
     let listen = first.address.to_string();
-    has(&refused(&folder.path().join("b"), &listen, 1), &["error:", &listen, "--listen", "in use"]);
+    let second = folder.path().join("b");
+    has(&refused(&second, &listen, 1), &["error:", &listen, "--listen", "in use"]);
+    assert!(!second.join("catalog").exists(), "a log that is not served is not opened");
 }
 
 #[test]

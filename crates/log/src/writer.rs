@@ -5,6 +5,7 @@ use crate::job::{Job, Outcome};
 use crate::queue::{Op, Pending, Queue};
 use crate::settings::Fsync;
 use crate::shared::Shared;
+use dualstream_core::transaction::COMMIT_BYTES_MAX;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,7 +139,8 @@ impl Writer {
 
     fn take(&mut self) -> Vec<Op> {
         if self.held.is_empty() {
-            return self.queue().take(self.engine.journal.body_bytes_max() / 2);
+            // Also with large journal files: a round may be one batch, and no reader takes one of any size.
+            return self.queue().take(COMMIT_BYTES_MAX.min(self.engine.journal.body_bytes_max() / 2));
         }
         // A round waits for a checkpoint: only its outcome matters now.
         self.queue().take_done().into_iter().collect()

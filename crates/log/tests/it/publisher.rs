@@ -105,6 +105,14 @@ impl Publisher {
     }
 }
 
+impl Drop for Publisher {
+    /// A test that failed leaves no process behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Not a test: the process that publishes.
 #[test]
 #[ignore = "started by other tests as a process of its own"]

@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// What the tests need beside the Rust toolchain.
-const NEEDS: [Need; 2] = [
+const NEEDS: [Need; 5] = [
     Need {
         package: "e2fsprogs",
         proof: "/usr/sbin/mkfs.ext4",
@@ -31,6 +31,17 @@ const NEEDS: [Need; 2] = [
         package: "curl",
         proof: "/usr/bin/curl",
         needed_by: "the tests of the commands in the README (they fail without it)",
+    },
+    Need {
+        package: "nodejs",
+        proof: "/usr/bin/node",
+        needed_by: "the tests of the page and of the JavaScript SDK (they fail without node 20)",
+    },
+    Need { package: "npm", proof: "/usr/bin/npm", needed_by: "the same tests, which install what they pin" },
+    Need {
+        package: "chromium",
+        proof: "/usr/bin/chromium",
+        needed_by: "the test of the page in a browser (it fails without it)",
     },
 ];
 

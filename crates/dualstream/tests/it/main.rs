@@ -10,6 +10,7 @@ mod help;
 mod limits;
 mod log_files;
 mod main_job;
+mod page;
 mod program;
 mod readme;
 mod server;

@@ -19,6 +19,8 @@ export class List {
 
   show(follow) {
     this.follow = follow;
+    // Everything before this number was looked at by the last frame.
+    this.drawn = follow.end;
     this.notes = [];
     this.reset();
   }
@@ -45,7 +47,7 @@ export class List {
   }
 
   freeze() {
-    this.top ??= this.follow.end - 1;
+    this.top ??= this.drawn - 1;
   }
 
   /// The oldest number shown, or where one would stand.
@@ -94,9 +96,12 @@ export class List {
   render() {
     const { follow } = this;
     if (!follow) return;
+    // A page that stands still stays as it was made.
+    if (this.top !== null && this.rows.length) return this.actions.rendered();
+    if (this.top === null) this.drawn = follow.end;
     const newest = this.rows.length ? this.rows[0].number + 1 : follow.first;
     const from = this.top ?? follow.end - 1;
-    const fresh = this.rows.length && this.top !== null ? [] : this.collect(from, Math.max(newest, follow.first), ROWS);
+    const fresh = this.collect(from, Math.max(newest, follow.first), ROWS);
     this.drop(ROWS - fresh.length);
     if (fresh.length < ROWS && this.rows.length + fresh.length < ROWS) this.extend(fresh);
     this.prepend(fresh);

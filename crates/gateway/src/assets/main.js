@@ -21,8 +21,9 @@ const publish = new Publish();
 const filter = { text: "", type: "" };
 let follow = null;
 let rate = new Rate();
-let matched = 0;
 let receivedAtFreeze = 0;
+let frozenSince = 0;
+let shownLost = null;
 let healed = null;
 let isTurning = false;
 let isSearchLong = false;
@@ -40,7 +41,6 @@ function open(channel) {
   follow?.stop();
   healed = null;
   rate = new Rate();
-  matched = 0;
   const own = new Follow(channel, {
     state: showState,
     events: (events) => follow === own && take(events),
@@ -61,7 +61,6 @@ function take(events) {
   rate.count(events.length);
   for (const event of events) {
     event.matches = matches(event);
-    if (event.matches) matched += 1;
     const ms = latency(event);
     if (ms !== null) rate.late(ms);
     if (event.id) channels.see(event.channel);
@@ -105,12 +104,10 @@ function setFilter() {
   filter.text = byId("text").value;
   filter.type = byId("type").value.trim().toLowerCase();
   filter.pattern = filter.text && new RegExp(filter.text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i");
-  matched = 0;
   isSearchLong = false;
   for (const event of follow.held) event.matches = matches(event);
-  const top = list.top;
   list.reset();
-  if (follow.frozen) list.top = top === null ? null : follow.end - 1;
+  if (follow.frozen) list.top = follow.end - 1;
   remember();
   showCounts();
 }
@@ -120,8 +117,10 @@ function setFilter() {
 function freeze() {
   if (follow.frozen) return;
   follow.frozen = true;
-  receivedAtFreeze = follow.received;
   list.freeze();
+  frozenSince = Date.now();
+  // What came and is not drawn yet is new as well.
+  receivedAtFreeze = follow.received - (follow.end - 1 - list.top);
   showCounts();
   showPages();
 }
@@ -175,7 +174,6 @@ function showPages() {
   byId("older").textContent = isTurning ? "Reading …" : isSearchLong ? "Search further back" : "Older";
   byId("newer").disabled = !follow.frozen;
   byId("newer").textContent = list.pages.length > 0 || !follow.frozen ? "Newer" : "Live";
-  byId("pages").hidden = list.rows.length === 0 && !isMore;
   const edge = isMore || list.rows.length === 0 ? "" : follow.isHistory ? "the beginning of the history" : "";
   byId("edge").textContent = edge;
   showEmpty();
@@ -209,8 +207,9 @@ function showCounts() {
   put("latency", late ? duration(late.half) : "–");
   put("latency-most", late ? duration(late.most) : "–");
   const isFiltered = filter.text !== "" || filter.type !== "";
-  put("matched", isFiltered ? `${number(matched)} since the filter` : "no filter");
-  put("held", number(follow.held.length));
+  const held = number(follow.held.length);
+  const matching = () => number(follow.held.reduce((count, event) => count + event.matches, 0));
+  put("matched", isFiltered ? `${matching()} of ${held} held here match` : `${held} held here`);
   const waiting = follow.received - receivedAtFreeze;
   put("pause", !follow.frozen ? "Pause" : follow.isFull ? "Go live · many new" : `Go live · ${number(waiting)} new`);
   byId("pause").setAttribute("aria-pressed", String(follow.frozen));
@@ -229,9 +228,11 @@ function showState(state) {
   const pill = byId("state");
   pill.className = `state ${name}`;
   put("state-name", name === "paused" ? "Paused" : STATES[name]);
-  put("state-since", `since ${new Date(state.since).toLocaleTimeString("en-GB")}`);
+  put("state-since", `since ${new Date(name === "paused" ? frozenSince : state.since).toLocaleTimeString("en-GB")}`);
   const banner = byId("banner");
   if (state.name === "lost") {
+    if (state !== shownLost) showParts();
+    shownLost = state;
     const wait = Math.max(0, Math.ceil((state.again - Date.now()) / 1000));
     put("banner-text", `Connection lost ${duration(Date.now() - state.since)} ago. Trying again ${wait ? `in ${wait} s` : "now"}. Reading goes on where it stopped, so nothing is lost.`);
     banner.className = "banner wrong";
@@ -284,6 +285,8 @@ function showSnippet() {
     if (follow.at(above).after && limit <= 1000) {
       Object.assign(request, { since: follow.at(above).after, limit });
       note = "This page of the history, newest first.";
+      // Events of different channels have no order among them but the log's partitions.
+      if (follow.channel.endsWith("*")) note += " Each channel is in its order; how channels mix, and so where the page ends, may differ.";
     }
   }
   if (filter.text || filter.type) note += " The filter works in the browser: the script has it, curl gives everything.";
@@ -313,6 +316,9 @@ async function learnChannels() {
 function begin() {
   new Picker(byId("channel"), byId("channel-names"), (text, max) => channels.matching(text, max), (name) => name && open(name));
   new Picker(byId("type"), byId("type-names"), (text, max) => types.matching(text, max), setFilter);
+  byId("channel").addEventListener("keydown", ({ key }) => {
+    if (key === "Escape") byId("channel").value = follow.channel;
+  });
   byId("follow").addEventListener("click", () => byId("channel").value.trim() && open(byId("channel").value.trim()));
   byId("text").addEventListener("input", setFilter);
   byId("type").addEventListener("input", setFilter);

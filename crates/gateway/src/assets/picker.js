@@ -6,7 +6,7 @@ export class Picker {
   /// `names` gives the options of a text; `taken` is called with a value that was chosen or entered.
   constructor(input, list, names, taken) {
     Object.assign(this, { input, list, names, taken, active: -1, options: [] });
-    input.addEventListener("input", () => this.open(input.value));
+    input.addEventListener("input", () => (input.value ? this.open(input.value) : this.close()));
     input.addEventListener("click", () => this.open(""));
     input.addEventListener("keydown", (event) => this.key(event));
     input.addEventListener("blur", () => this.close());
@@ -45,6 +45,8 @@ export class Picker {
       event.preventDefault();
       this.take(isOpen && this.active >= 0 ? this.options[this.active][0] : this.input.value.trim());
     } else if (event.key === "Escape" && isOpen) {
+      // A search field would be emptied.
+      event.preventDefault();
       event.stopPropagation();
       this.close();
     }

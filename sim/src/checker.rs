@@ -215,7 +215,7 @@ impl Checker {
         let Some(base) = self.facts[n as usize].rival_of else { return Ok(()) };
         let Some(place) = self.order(topic).and_then(|order| order.place_of(base)) else { return Ok(()) };
         let earliest = self.topics[topic].passed.get(place.0 as usize).copied().unwrap_or(0);
-        if place.1 < earliest {
+        if place.1 < earliest || self.damaged.contains(&base) {
             return Ok(());
         }
         let what = format!("#{n} was stored under the id of #{base}");

@@ -46,6 +46,12 @@ impl Fact {
         self.acked.is_none() && self.in_flight == 0 && !self.unknown && !self.lost
     }
 
+    /// It stands in a new epoch, whatever became of it before.
+    pub fn found(&mut self) {
+        self.lost = false;
+        self.unknown = true;
+    }
+
     /// Whether nobody knows yet if it is stored.
     pub fn is_open(&self) -> bool {
         self.acked.is_none() && !self.beaten

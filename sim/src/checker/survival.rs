@@ -218,7 +218,7 @@ impl Checker {
         self.note_gaps(&mut order, &read.gaps);
         for record in &read.records {
             let n = self.saw(topic, epoch, record)?;
-            self.facts[n as usize].lost = false;
+            self.facts[n as usize].found();
             order.push(stored(record, n), &self.topics[topic].passed, topic)?;
         }
         Ok(order)

@@ -40,6 +40,8 @@ export class Follow {
     this.frozen = false;
     this.isFull = false;
     this.isHistory = true;
+    // Events were lost that the log no longer has.
+    this.isBroken = false;
     this.state = { name: "connecting", since: Date.now() };
   }
 

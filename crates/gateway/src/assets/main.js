@@ -70,16 +70,19 @@ function take(events) {
 }
 
 function heal({ ms, count }) {
-  const caught = count === 0 ? "nothing was missed" : `${count.toLocaleString("en")} ${count === 1 ? "event" : "events"} caught up`;
-  healed = { text: `Connected again after ${duration(ms)}: ${caught}, no gap.`, until: Date.now() + HEALED_SHOWN_MS };
-  const number = follow.end - count;
-  list.notes.push({ number, text: `connection lost for ${duration(ms)}; ${caught}`, kind: "good" });
+  const caught = `${count.toLocaleString("en")} ${count === 1 ? "event" : "events"} caught up`;
+  const ending = !follow.isHistory ? "what was sent meanwhile is not kept on this channel"
+    : follow.isBroken ? "some can no longer be had" : "no gap";
+  healed = { text: `Connected again after ${duration(ms)}: ${caught}, ${ending}.`, until: Date.now() + HEALED_SHOWN_MS };
+  list.notes.push({ number: follow.end - count, text: `connection lost for ${duration(ms)}; ${caught}, ${ending}`, kind: "good" });
+  follow.isBroken = false;
   list.clear();
   list.changed();
   showState(follow.state);
 }
 
 function lose(reason) {
+  follow.isBroken = true;
   list.note(`events are missing here: ${reason}`, "wrong");
 }
 
@@ -234,7 +237,7 @@ function showState(state) {
     if (state !== shownLost) showParts();
     shownLost = state;
     const wait = Math.max(0, Math.ceil((state.again - Date.now()) / 1000));
-    put("banner-text", `Connection lost ${duration(Date.now() - state.since)} ago. Trying again ${wait ? `in ${wait} s` : "now"}. Reading goes on where it stopped, so nothing is lost.`);
+    put("banner-text", `Connection lost ${duration(Date.now() - state.since)} ago. Trying again ${wait ? `in ${wait} s` : "now"}. ${follow.isHistory ? "Reading goes on where it stopped." : "What is sent meanwhile is not kept on this channel."}`);
     banner.className = "banner wrong";
   } else if (state.name === "held") {
     put("banner-text", "So much is held that reading stopped while you look. The rest stays in the log; going live begins at the newest.");

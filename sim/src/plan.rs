@@ -130,7 +130,7 @@ fn faults(dice: &Dice) -> Faults {
         return Faults::default();
     }
     let crashes = if dice.once_in(3) { 0 } else { dice.between(1, 6) };
-    Faults {
+    let faults = Faults {
         crashes,
         crashes_after_announcement: sometimes(3, crashes.max(1)).min(crashes),
         kills: sometimes(4, 3),
@@ -142,5 +142,7 @@ fn faults(dice: &Dice) -> Faults {
         trims: sometimes(4, 5),
         clock_jumps: sometimes(6, 3),
         weathers: if dice.once_in(4) { 0 } else { dice.between(1, 8) },
-    }
+    };
+    // What damage took and what a trim took could not be told apart.
+    Faults { trims: if faults.damages > 0 { 0 } else { faults.trims }, ..faults }
 }

@@ -178,6 +178,7 @@ impl Publisher {
             let what = format!("{} events, {} results", numbers.len(), results.len());
             return self.world.history.broken(Broken::new("receipts", what, Vec::new()));
         }
+        self.world.note_starts(&node.log);
         for (&n, result) in numbers.iter().zip(results) {
             let judged = self.outcome(node, n, result);
             let told = |outcome| self.world.check(|checker| checker.ended(n, outcome, line));

@@ -70,6 +70,14 @@ impl World {
         self.node_changed.notify_waiters();
     }
 
+    /// Takes note of how far retention has come.
+    pub fn note_starts(&self, log: &dyn Log) {
+        if let Some(bounds) = bounds(log) {
+            let mut checker = self.checker();
+            (0..).zip(&bounds).for_each(|(topic, bounds)| checker.trimmed(topic, &bounds.earliest));
+        }
+    }
+
     /// The node, as soon as one is up.
     pub async fn up(&self) -> Arc<Node> {
         loop {

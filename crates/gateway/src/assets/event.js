@@ -36,9 +36,10 @@ export function preview(event) {
     : text;
 }
 
-/// Milliseconds from the time the event carries to its arrival here; two clocks, unless they are one machine's.
+/// Milliseconds from the time the event carries to its arrival here; two clocks, unless they are one machine's. A
+/// message that is not stored carries none.
 export function latency(event) {
-  return event.how === LIVE && Number.isFinite(event.at) ? event.arrived - event.at : null;
+  return event.how === LIVE && event.id !== "" && Number.isFinite(event.at) ? event.arrived - event.at : null;
 }
 
 /// The whole event as a value; numbers that a double cannot hold keep their digits. Text where it is no JSON.

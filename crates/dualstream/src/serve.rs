@@ -107,7 +107,7 @@ impl Server {
     /// # Errors
     /// [`SyncFailed`], and whatever went wrong while stopping.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Server { settings, listener, gateway, log, mut failed, writer, hub, stop_hub } = self;
+        let Server { settings, listener, gateway, log, mut failed, writer, mut hub, stop_hub } = self;
         let mut seen = failed.clone();
         let read_only = async move {
             // The writer ends by itself only when it failed, or without a word when it panicked.
@@ -119,13 +119,18 @@ impl Server {
                 biased;
                 () = shutdown => tracing::info!("stopping: no new connections, open ones are drained"),
                 () = read_only => tracing::error!("stopping: the log takes nothing any more"),
+                _ = &mut hub => tracing::error!("stopping: the hub ended, no subscription can be served"),
             }
         };
         gateway.run(listener, until).await;
+        // Before it is told to end, the hub ends only by a panic.
+        let hub_panicked = hub.is_finished();
         drop(stop_hub);
         let stop = async {
-            // A panic in the hub was logged; there is nothing left to do for it.
-            let _ = hub.await;
+            if !hub_panicked {
+                // A panic on its way out was logged; there is nothing left to do for it.
+                let _ = hub.await;
+            }
             log.close();
             tokio::task::spawn_blocking(move || writer.join()).await
         };
@@ -134,6 +139,7 @@ impl Server {
             return Err(SyncFailed(error).into());
         }
         match joined {
+            Ok(Ok(Ok(()))) if hub_panicked => anyhow::bail!("the hub panicked"),
             Ok(Ok(Ok(()))) => {
                 tracing::info!("stopped");
                 Ok(())

@@ -289,7 +289,11 @@ impl<'a> Walk<'a> {
 
     /// Takes the wanted records of a batch; the offset after the last one when the page is full.
     fn take_forward(&mut self, head: Head, batch: &Bytes, lane: &Lane) -> Option<u64> {
-        let mut records = Records::open(head, batch)?;
+        let Some(mut records) = Records::open(head, batch) else {
+            // Its bytes are what was written, and still make no sense: as lost as damaged ones, and told alike.
+            self.note_gap(head.partition as usize, head.base_offset, head.next_offset);
+            return None;
+        };
         while let Some(raw) = records.next_raw() {
             if raw.offset < lane.from {
                 continue;

@@ -61,7 +61,8 @@ fn rebuild_checkpoint(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Ch
             newest = newest.max(frame.head.sequence);
         }
     }
-    let mut checkpoint = Checkpoint { fsync_always: true, ..Checkpoint::default() };
+    // Whether commits were synced before their ack is not known any more: the next start begins new epochs.
+    let mut checkpoint = Checkpoint { fsync_always: false, ..Checkpoint::default() };
     checkpoint.sequence = if first == u64::MAX { newest } else { first - 1 };
     for (&id, entry) in &catalog.topics {
         let (mark, sequence, append_time_ms) = mark_of(storage, id, entry.spec.partitions as usize)?;

@@ -83,8 +83,7 @@ fn unknown_variables_are_warned_about_with_the_nearest_name() {
 #[test]
 fn namespaces_get_their_topics() {
     let file = "[log]\ntopic = \"main\"\n[namespaces.chat]\n[namespaces.news]\ntopic = \"paper\"\n[namespaces.tokens]\nstream = \"bus\"\n";
-    let namespaces =
-        load(file, &[("DUALSTREAM_NAMESPACES_CHAT_LIVE_FEED", "false")], &[]).unwrap().settings;
+    let namespaces = load(file, &[("DUALSTREAM_NAMESPACES_CHAT_LIVE_FEED", "false")], &[]).unwrap().settings;
     let topics: Vec<String> =
         namespaces.namespaces().iter().map(|n| format!("{}={}", n.name, n.topic)).collect();
     assert_eq!(topics, ["chat=chat", "events=main", "news=paper", "tokens=tokens"]);

@@ -253,13 +253,21 @@ impl Indexed<'_> {
             Filter::Sources { prefixes, .. } if has_empty(prefixes) => return None,
             Filter::Sources { .. } => {}
         }
-        Some(match self {
+        let mut blocks = match self {
             Indexed::Active(guard) => match &**guard {
                 Index::Active(active) => active.sources.blocks(filter),
                 Index::Sealed(_) => unreachable!("the guard is taken only of an active index and held"),
             },
             Indexed::Sealed(sealed) => sealed.sources.blocks(filter),
-        })
+        };
+        // An index that was built after the damage knows nothing of the sources of what is lost: everybody looks.
+        let holes = self.blocks().with_holes();
+        if !holes.is_empty() {
+            blocks.extend(holes);
+            blocks.sort_unstable();
+            blocks.dedup();
+        }
+        Some(blocks)
     }
 }
 

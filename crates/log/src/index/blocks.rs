@@ -67,6 +67,26 @@ impl Blocks {
         self.starts.extend_from_slice(&self.end);
     }
 
+    /// The blocks that hold fewer records than offsets went by in them: what is missing was compacted away, or is
+    /// damaged and may have been of any source.
+    pub fn with_holes(&self) -> Vec<u32> {
+        let passed = |from: &[u64], until: &[u64]| -> u64 {
+            until.iter().zip(from).map(|(until, from)| until.saturating_sub(*from)).sum()
+        };
+        let is_whole = self.len() == 0 || passed(self.start_vector(0), &self.end) <= self.records;
+        if is_whole {
+            return Vec::new();
+        }
+        let is_short = |&block: &usize| {
+            let is_last = block + 1 == self.len();
+            let until = if is_last { &self.end[..] } else { self.start_vector(block + 1) };
+            let records =
+                if is_last { self.records } else { self.ordinals[block + 1] } - self.ordinals[block];
+            passed(self.start_vector(block), until) > records
+        };
+        (0..self.len()).filter(is_short).map(|block| block as u32).collect()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod fixtures;
 mod flips;
+mod holes;
 mod image;
 mod model;
 mod power;

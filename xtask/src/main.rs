@@ -5,12 +5,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command's report is what it prints")]
 
-mod bench;
 mod ci;
 mod fuzz;
 mod mutants;
+mod optimised;
+mod power;
 mod process;
-mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -36,13 +36,15 @@ enum Task {
     /// Check what no compiler does: imports, names, sizes, words, links
     Tidy,
     /// Run the simulator in release mode: `cargo xtask sim --seeds 1000`
-    Sim(sim::Args),
+    Sim(optimised::Args),
     /// Run the benchmarks in release mode: `cargo xtask bench --help`
-    Bench(bench::Args),
+    Bench(optimised::Args),
     /// Fuzz one target, or each in turn, with the nightly compiler
     Fuzz(fuzz::Args),
     /// Plant each bug of sim/mutants and see the simulator catch it
     Mutants(mutants::Args),
+    /// Lose power on a real file system, again and again (root, loop devices)
+    Power(power::Args),
 }
 
 fn main() -> ExitCode {
@@ -61,10 +63,11 @@ fn run(task: Task) -> Result<()> {
         Task::Test(args) => test::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
         Task::Tidy => tidy::run(&workspace),
-        Task::Sim(args) => sim::run(&workspace, &args),
-        Task::Bench(args) => bench::run(&workspace, &args),
+        Task::Sim(args) => optimised::run(&workspace, "dualstream-sim", &args),
+        Task::Bench(args) => optimised::run(&workspace, "dualstream-bench", &args),
         Task::Fuzz(args) => fuzz::run(&workspace, &args),
         Task::Mutants(args) => mutants::run(&workspace, &args),
+        Task::Power(args) => power::run(&workspace, &args),
     }
 }
 

@@ -35,7 +35,7 @@ const NEEDS: [Need; 5] = [
     Need {
         package: "nodejs",
         proof: "/usr/bin/node",
-        needed_by: "the tests of the page and of the JavaScript SDK (they fail without node 20)",
+        needed_by: "the tests of the page and of the JavaScript SDK (they fail without node 18, which Debian 12 has)",
     },
     Need { package: "npm", proof: "/usr/bin/npm", needed_by: "the same tests, which install what they pin" },
     Need {

@@ -5,6 +5,7 @@
 //! What is in flight at a kill is said at each test. The process is killed, not the machine: that what was answered is
 //! on the disk, not just in its cache, is the simulator's to show.
 
+use crate::browser;
 use crate::event_source::EventSource;
 use crate::feed::Feed;
 use crate::program::{dualstream, finish};
@@ -13,7 +14,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use tempfile::TempDir;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/github-events.ndjson");
+const FILE: &str = browser::EVENTS;
 const EVENTS: usize = 273;
 
 /// The events of the file.
@@ -195,4 +196,12 @@ fn the_server_is_killed_twenty_times() {
     job.read_until(EVENTS);
     check_summary(&feed.finish().json_lines()[0]);
     job.check(&lines);
+}
+
+/// Everything at once, in a real browser: the page, an `EventSource`, and the public SDK on a pattern and on a channel. The
+/// server is killed twice, and the network of the SDK on the pattern is cut: first nothing passes, and nobody is told; then
+/// its connections end and new ones lead nowhere; then it is mended. `crates/gateway/tests/js/main_job.mjs` is the test.
+#[test]
+fn everyone_sees_everything_once_while_the_server_is_killed_and_a_network_is_cut() {
+    browser::run("main_job.mjs");
 }

@@ -7,37 +7,22 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { allPages, launch, openTab, shownIds, until as untilIn } from "./browser.mjs";
 import { Server } from "./server.mjs";
 
 const [program, executablePath, events, pictures] = process.argv.slice(2);
 const LINES = readFileSync(events, "utf8").trim().split("\n");
-const PATIENCE_MS = Number(process.env.PATIENCE_MS ?? 60_000);
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync"];
 
 const server = await new Server(program).start();
-const browser = await chromium.launch({ executablePath, args: FLAGS });
+const browser = await launch(executablePath);
 const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
 await context.grantPermissions(["clipboard-read", "clipboard-write"]);
-const page = await context.newPage();
-page.setDefaultTimeout(PATIENCE_MS);
 const errors = [];
-page.on("pageerror", (error) => errors.push(error.stack));
-page.on("console", (message) => {
-  // What a server that is dead, or refuses, makes of a request is no error of the page.
-  if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) errors.push(message.text());
-});
-page.on("request", (request) => {
-  if (!request.url().startsWith(server.url)) errors.push(`a request elsewhere: ${request.url()}`);
-});
+const page = await openTab(context, server.url, errors);
 
-const shown = () => page.$$eval("li.event", (rows) => rows.map((row) => row.dataset.id));
+const shown = () => shownIds(page);
 const text = (id) => page.textContent(`#${id}`);
-const until = (id, wanted) => page.waitForFunction(
-  ([id, wanted]) => document.getElementById(id).textContent.includes(wanted), [id, wanted]).catch(async (error) => {
-  throw new Error(`#${id} is ${JSON.stringify(await text(id))} and not ${JSON.stringify(wanted)}: ${error.message}`);
-});
+const until = (id, wanted) => untilIn(page, id, wanted);
 const event = (id, n, data = n) => JSON.stringify({ type: "t.number", source_type: "demo", source_id: id, data });
 const numbers = (from, to) => Array.from({ length: to - from }, (_, n) => event(`key-${(from + n) % 37}`, from + n));
 
@@ -53,25 +38,6 @@ async function choose(channel) {
   await page.keyboard.press("Enter");
   await until("state-name", "Live");
   await page.waitForSelector("li.event");
-}
-
-/// Ids of all pages from the one shown back to the beginning.
-async function allPages() {
-  const ids = await shown();
-  for (;;) {
-    await page.waitForFunction(() => document.getElementById("older").textContent !== "Reading …");
-    if (await page.isDisabled("#older")) return ids;
-    const last = ids.at(-1);
-    await page.click("#older");
-    await page.waitForFunction((last) => {
-      const rows = [...document.querySelectorAll("li.event")];
-      const older = document.getElementById("older");
-      return (rows.length > 0 && !rows.some((row) => row.dataset.id === last)) || (older.disabled && older.textContent === "Older");
-    }, last);
-    const next = await shown();
-    if (next.at(-1) === last) return ids;
-    ids.push(...next);
-  }
 }
 
 const steps = {
@@ -116,7 +82,7 @@ const steps = {
   },
 
   async "pages back through history and goes live without a gap"() {
-    const back = await allPages();
+    const back = await allPages(page);
     assert.equal(new Set(back).size, back.length, "no event twice");
     assert.equal(back.length, 273);
     await server.publish(numbers(20, 50));
@@ -125,7 +91,7 @@ const steps = {
     await until("state-name", "Live");
     await until("received", "323");
     await page.click("#pause");
-    assertSame(await allPages(), await server.ids("events:*"));
+    assertSame(await allPages(page), await server.ids("events:*"));
     await page.click("#pause");
   },
 
@@ -204,7 +170,7 @@ const steps = {
     assert.match(await text("banner-text"), /no gap/);
     if (pictures) await page.screenshot({ path: `${pictures}/healed.png` });
     await page.click("#pause");
-    assertSame(await allPages(), await server.ids("events:*"));
+    assertSame(await allPages(page), await server.ids("events:*"));
     await page.click("#pause");
   },
 

@@ -8,7 +8,7 @@
 mod disk;
 mod parts;
 
-use crate::settings::{Fsync, Settings};
+use crate::settings::{Fsync, Period, Settings};
 use crate::system::{SystemClock, SystemEntropy};
 use anyhow::Context;
 use dualstream_core::Error;
@@ -18,7 +18,7 @@ use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::publisher::{self, DualPublisher};
 use dualstream_core::topic::{TopicAlteration, TopicSpec};
 use dualstream_core::topics::Topics;
-use dualstream_gateway::{Gateway, Metrics};
+use dualstream_gateway::{Gateway, Metrics, SessionSettings};
 use dualstream_log::{EmbeddedLog, FileStorage, Storage, Writer};
 use parts::{LogCounters, Parts};
 use std::future::Future;
@@ -243,7 +243,7 @@ fn hub_settings(settings: &Settings) -> hub::Settings {
         page_bytes_max: limits.page_bytes_max.as_len(),
         linger: limits.linger.as_duration(),
         targets_max: limits.targets_max as usize,
-        ..hub::Settings::default()
+        inboxes_bytes_max: limits.live_queues_bytes_max.as_len(),
     }
 }
 
@@ -266,6 +266,56 @@ fn gateway_settings(settings: &Settings) -> dualstream_gateway::Settings {
         // Connections get a third of the time: they are cut at twice their drain, and the log comes after them.
         drain: settings.shutdown_max.as_duration() / 3,
         allowed_origins: http.allowed_origins.clone(),
-        ..dualstream_gateway::Settings::default()
+        session: session_settings(settings),
+    }
+}
+
+fn session_settings(settings: &Settings) -> SessionSettings {
+    let limits = &settings.limits;
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let retention = settings.log.retention.map(Period::as_duration);
+    SessionSettings {
+        ping_interval: limits.ping_interval.as_duration(),
+        pong_wait: limits.pong_max.as_duration(),
+        stale_after: limits.unauthenticated_max.as_duration(),
+        message_bytes_max: limits.message_bytes_max.as_len(),
+        message_deadline: limits.message_max.as_duration(),
+        channels_max: limits.channels_max as usize,
+        patterns_max: limits.patterns_max as usize,
+        commands_per_second: count(limits.commands_per_second),
+        commands_burst: count(limits.commands_burst),
+        errors_per_minute: count(limits.errors_per_minute),
+        recovery_publications_max: limits.recovery_publications_max as usize,
+        recovery_bytes_max: limits.recovery_bytes_max.as_len(),
+        history_publications_max: limits.history_publications_max as usize,
+        answer_max: limits.answer_max.as_duration(),
+        close_wait: limits.close_max.as_duration(),
+        // What is kept for ever gives no place of a quiet channel a reason to age.
+        place_age_max: retention.map_or(Duration::MAX, |retention| retention / 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_parts() {
+        let settings = Settings::default();
+        let shown = |part: &dyn std::fmt::Debug| format!("{part:#?}");
+        let gateway = dualstream_gateway::Settings { drain: Duration::from_secs(10), ..Default::default() };
+        assert_eq!(shown(&gateway_settings(&settings)), shown(&gateway));
+        assert_eq!(shown(&hub_settings(&settings)), shown(&hub::Settings::default()));
+        assert_eq!(shown(&publisher_settings(&settings)), shown(&publisher::Settings::default()));
+    }
+
+    #[test]
+    fn limits_with_one_default_are_not_mixed_up() {
+        let text = "[log]\nretention = \"2d\"\n[limits]\nunauthenticated_max = \"1s\"\nclose_max = \"2s\"\n\
+                    recovery_publications_max = 3\nhistory_publications_max = 4\n";
+        let session = session_settings(&Settings::parse("t.toml", text).unwrap());
+        assert_eq!((session.stale_after.as_secs(), session.close_wait.as_secs()), (1, 2));
+        assert_eq!((session.recovery_publications_max, session.history_publications_max), (3, 4));
+        assert_eq!(session.place_age_max, Duration::from_secs(86_400));
     }
 }

@@ -165,6 +165,38 @@ pub struct Limits {
     pub linger: Period,
     /// Channels and patterns of one subscription.
     pub targets_max: u64,
+    /// Bytes of live and bus-only items that wait for all clients.
+    pub live_queues_bytes_max: Size,
+    /// Largest message of a client of the client protocol.
+    pub message_bytes_max: Size,
+    /// How long a message may take from its first byte to its last.
+    pub message_max: Period,
+    /// How long a client may take to connect.
+    pub unauthenticated_max: Period,
+    /// How often a client is pinged.
+    pub ping_interval: Period,
+    /// How long a client may take to answer a ping.
+    pub pong_max: Period,
+    /// How long the close frame of a client is waited for.
+    pub close_max: Period,
+    /// Commands of a client per second.
+    pub commands_per_second: u64,
+    /// Commands of a client at once.
+    pub commands_burst: u64,
+    /// Commands of a client that may be wrong, per minute.
+    pub errors_per_minute: u64,
+    /// Channels and patterns of a client.
+    pub channels_max: u64,
+    /// Patterns of a client.
+    pub patterns_max: u64,
+    /// Publications in the reply to a recovery.
+    pub recovery_publications_max: u64,
+    /// Bytes of publications in the reply to a recovery.
+    pub recovery_bytes_max: Size,
+    /// Publications of a page of history.
+    pub history_publications_max: u64,
+    /// How long the answer to a command may take.
+    pub answer_max: Period,
 }
 
 impl Default for Settings {
@@ -241,6 +273,22 @@ impl Default for Limits {
             page_bytes_max: Size::bytes(256 << 10),
             linger: Period::seconds(5),
             targets_max: 128,
+            live_queues_bytes_max: Size::mebibytes(512),
+            message_bytes_max: Size::bytes(64 << 10),
+            message_max: Period::seconds(10),
+            unauthenticated_max: Period::seconds(5),
+            ping_interval: Period::seconds(25),
+            pong_max: Period::seconds(8),
+            close_max: Period::seconds(5),
+            commands_per_second: 50,
+            commands_burst: 100,
+            errors_per_minute: 10,
+            channels_max: 128,
+            patterns_max: 16,
+            recovery_publications_max: 300,
+            recovery_bytes_max: Size::bytes(256 << 10),
+            history_publications_max: 300,
+            answer_max: Period::seconds(4),
         }
     }
 }

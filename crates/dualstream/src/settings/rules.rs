@@ -19,6 +19,7 @@ pub fn check(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<Pro
     problems.extend(rules.loopback());
     problems.extend(rules.default_namespace());
     problems.extend(rules.retention());
+    problems.extend(rules.pings());
     for (name, namespace) in &settings.namespaces {
         problems.extend(rules.namespace(name, namespace));
     }
@@ -64,6 +65,17 @@ impl Rules<'_> {
             )
         };
         (retention < segment).then_some(()).map(message).map(|text| self.problem("log.retention_bytes", text))
+    }
+
+    fn pings(&self) -> Option<Problem> {
+        let (pong, interval) = (self.settings.limits.pong_max, self.settings.limits.ping_interval);
+        (pong >= interval).then(|| {
+            let text = format!(
+                "`limits.pong_max` ({pong}) is not less than `limits.ping_interval` ({interval}): \
+                 a ping is answered before the next one"
+            );
+            self.problem("limits.pong_max", text)
+        })
     }
 
     fn namespace(&self, name: &str, namespace: &Namespace) -> Option<Problem> {

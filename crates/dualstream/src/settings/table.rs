@@ -76,6 +76,22 @@ pub static FIELDS: &[Field] = &[
     number("limits.page_bytes_max", KIB, 64 * MIB, |s| &mut s.limits.page_bytes_max),
     number("limits.linger", US_PER_MS, US_PER_H, |s| &mut s.limits.linger),
     number("limits.targets_max", 1, 100_000, |s| &mut s.limits.targets_max),
+    number("limits.live_queues_bytes_max", MIB, 64 * GIB, |s| &mut s.limits.live_queues_bytes_max),
+    number("limits.message_bytes_max", KIB, 16 * MIB, |s| &mut s.limits.message_bytes_max),
+    number("limits.message_max", 10 * US_PER_MS, US_PER_H, |s| &mut s.limits.message_max),
+    number("limits.unauthenticated_max", 10 * US_PER_MS, US_PER_H, |s| &mut s.limits.unauthenticated_max),
+    number("limits.ping_interval", US_PER_S, US_PER_H, |s| &mut s.limits.ping_interval),
+    number("limits.pong_max", 10 * US_PER_MS, US_PER_H, |s| &mut s.limits.pong_max),
+    number("limits.close_max", 10 * US_PER_MS, 60 * US_PER_S, |s| &mut s.limits.close_max),
+    number("limits.commands_per_second", 1, 1_000_000, |s| &mut s.limits.commands_per_second),
+    number("limits.commands_burst", 1, 1_000_000, |s| &mut s.limits.commands_burst),
+    number("limits.errors_per_minute", 1, 1_000_000, |s| &mut s.limits.errors_per_minute),
+    number("limits.channels_max", 1, 100_000, |s| &mut s.limits.channels_max),
+    number("limits.patterns_max", 1, 100_000, |s| &mut s.limits.patterns_max),
+    number("limits.recovery_publications_max", 1, 100_000, |s| &mut s.limits.recovery_publications_max),
+    number("limits.recovery_bytes_max", KIB, 64 * MIB, |s| &mut s.limits.recovery_bytes_max),
+    number("limits.history_publications_max", 1, 1_000, |s| &mut s.limits.history_publications_max),
+    number("limits.answer_max", 10 * US_PER_MS, 60 * US_PER_S, |s| &mut s.limits.answer_max),
 ];
 
 /// Settings that are part of dualstream but not of this build, and why they are refused.

@@ -170,6 +170,11 @@ fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
             "`log.retention_bytes` (1MiB) is less than `log.segment_bytes` (64MiB)",
         ),
         (
+            "[limits]\nping_interval = \"5s\"",
+            "`limits.pong_max` (8s) is not less than `limits.ping_interval` (5s): a ping is answered",
+        ),
+        ("[limits]\ncommands_burst = 0", "wants a whole number from 1 to 1000000, got the number 0"),
+        (
             "[log]\nkafka = \"localhost:9092\"",
             "t.toml:2:1: `log.kafka` is not available: this build has no Kafka backend",
         ),

@@ -106,6 +106,6 @@ mod tests {
         }
         let (mut pings, began) = (Pings::new(&settings), Instant::now());
         pings.wait().await;
-        assert_eq!((pings.due(), began.elapsed().as_secs()), (Due::Stale, 10));
+        assert_eq!((pings.due(), began.elapsed().as_secs()), (Due::Stale, 5));
     }
 }

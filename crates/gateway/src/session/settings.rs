@@ -44,7 +44,7 @@ impl Default for SessionSettings {
         SessionSettings {
             ping_interval: Duration::from_secs(25),
             pong_wait: Duration::from_secs(8),
-            stale_after: Duration::from_secs(10),
+            stale_after: Duration::from_secs(5),
             message_bytes_max: 64 << 10,
             message_deadline: Duration::from_secs(10),
             channels_max: 128,

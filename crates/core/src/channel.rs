@@ -178,6 +178,13 @@ pub fn check_source_id(text: &str) -> Result<()> {
     check_rest(text, "source_id", "invalid_source_id")
 }
 
+/// A channel is ordered and hashed as its text is.
+impl std::borrow::Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
 macro_rules! text_noun {
     ($noun:ty) => {
         impl fmt::Display for $noun {

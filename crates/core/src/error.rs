@@ -51,13 +51,14 @@ pub struct Error {
     message: Cow<'static, str>,
     field: Option<Box<str>>,
     limit: Option<u64>,
+    mend: Option<Box<str>>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind` with the stable word `code` and one sentence.
     pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<Cow<'static, str>>) -> Error {
-        Error { kind, code, message: message.into(), field: None, limit: None, source: None }
+        Error { kind, code, message: message.into(), field: None, limit: None, mend: None, source: None }
     }
 
     /// [`ErrorKind::Invalid`] with the name of the offending field.
@@ -72,6 +73,12 @@ impl Error {
     /// Names the field that is wrong.
     pub fn with_field(mut self, field: impl Into<Cow<'static, str>>) -> Error {
         self.field = Some(field.into().into());
+        self
+    }
+
+    /// Says how to get what was wanted all the same, in one sentence.
+    pub fn with_mend(mut self, mend: impl Into<Box<str>>) -> Error {
+        self.mend = Some(mend.into());
         self
     }
 
@@ -110,6 +117,11 @@ impl Error {
     /// The limit that was passed, where one was.
     pub fn limit(&self) -> Option<u64> {
         self.limit
+    }
+
+    /// How to get what was wanted all the same, where that can be said.
+    pub fn mend(&self) -> Option<&str> {
+        self.mend.as_deref()
     }
 }
 

@@ -179,6 +179,12 @@ impl Hub {
         history::event(&self.shared, position).await
     }
 
+    /// The first channels that subscriptions on this node name, in order, with how many do: those that begin with
+    /// `prefix`, after `after`.
+    pub fn named(&self, prefix: &str, after: Option<&str>, max: usize) -> Vec<(String, u64)> {
+        self.shared.named(prefix, after, max)
+    }
+
     /// All namespaces.
     pub fn namespaces(&self) -> &Namespaces {
         &self.shared.namespaces

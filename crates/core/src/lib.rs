@@ -11,6 +11,7 @@
 pub mod announcement;
 pub mod bus;
 pub mod channel;
+pub mod channels;
 pub mod clock;
 pub mod error;
 pub mod event;
@@ -26,9 +27,11 @@ pub mod position;
 pub mod publisher;
 mod queue;
 pub mod record;
+pub mod sources;
 pub mod testing;
 pub mod time;
 pub mod topic;
+pub mod topic_admin;
 pub mod topics;
 pub mod transaction;
 

@@ -149,6 +149,15 @@ impl Namespaces {
         })
     }
 
+    /// The channel of a source of `topic`.
+    pub fn channel_in(&self, topic: &TopicName, source_type: &str, source_id: &str) -> String {
+        let namespace = self.of_source_type(source_type);
+        match namespace.topic == *topic {
+            true => namespace.channel_of(source_type, source_id),
+            false => format!("{EVENTS}:{source_type}:{source_id}"),
+        }
+    }
+
     /// The namespace an event of this source type is stored in: the durable one of that name, else `events`.
     pub fn of_source_type(&self, source_type: &str) -> &Arc<Namespace> {
         self.by_name

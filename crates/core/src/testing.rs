@@ -13,6 +13,7 @@ mod clock;
 mod log;
 mod reads;
 mod sample;
+mod sources;
 mod topics;
 mod transactions;
 
@@ -21,11 +22,13 @@ pub use clock::{ManualClock, SeededEntropy};
 pub use log::CHECKS as LOG;
 pub use reads::CHECKS as READS;
 pub use sample::{commit_all, event_record, part, read_all};
+pub use sources::CHECKS as SOURCES;
 pub use topics::CHECKS as TOPICS;
 pub use transactions::CHECKS as TRANSACTIONS;
 
 use crate::bus::Bus;
 use crate::log::Log;
+use crate::sources::Sources;
 use crate::topic::TopicName;
 use crate::topics::Topics;
 use crate::transaction::Transactions;
@@ -41,13 +44,15 @@ pub struct Check<S> {
     pub run: fn(S) -> LocalBoxFuture<'static, ()>,
 }
 
-/// A log with its administration and transactions: what the suites [`LOG`], [`READS`], [`TOPICS`] and
-/// [`TRANSACTIONS`] run on.
+/// A log with its administration and transactions: what the suites [`LOG`], [`READS`], [`TOPICS`],
+/// [`SOURCES`] and [`TRANSACTIONS`] run on.
 pub struct Backend {
     /// The log.
     pub log: Arc<dyn Log>,
     /// Its topics.
     pub topics: Arc<dyn Topics>,
+    /// What it lists of them.
+    pub sources: Arc<dyn Sources>,
     /// Its transactions.
     pub transactions: Arc<dyn Transactions>,
     /// What topic and transaction names begin with, so that checks can share a server.
@@ -87,9 +92,10 @@ pub async fn log(make: impl AsyncFn() -> Backend) {
     run(READS, &make).await;
 }
 
-/// The suite [`TOPICS`].
+/// The suites of what is beside the records: [`TOPICS`] and [`SOURCES`].
 pub async fn topics(make: impl AsyncFn() -> Backend) {
-    run(TOPICS, make).await;
+    run(TOPICS, &make).await;
+    run(SOURCES, &make).await;
 }
 
 /// The suite [`TRANSACTIONS`].

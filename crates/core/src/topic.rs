@@ -136,6 +136,8 @@ pub struct TopicInfo {
     pub epoch: Epoch,
     /// Bytes it occupies in the store.
     pub bytes: u64,
+    /// Segments of its store; `None` where the log does not tell.
+    pub segments: Option<u64>,
 }
 
 /// The settings of a topic that can be altered; `None` leaves one as it is.

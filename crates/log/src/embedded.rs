@@ -7,6 +7,7 @@ use crate::reader;
 use crate::shared::Shared;
 use crate::topic::{Snapshot, TopicView};
 use dualstream_core::log::{Bounds, Commit, Committed, Log, Page, Read};
+use dualstream_core::sources::{SourceRange, Sources};
 use dualstream_core::topic::{Epoch, TopicAlteration, TopicInfo, TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_core::{Error, ErrorKind, Result};
@@ -158,6 +159,20 @@ impl Log for EmbeddedLog {
         async move {
             let snapshot = self.view(topic)?.snapshot();
             self.with_snapshot(snapshot, false, move |snapshot| reader::seek(snapshot, time_ms)).await
+        }
+        .boxed()
+    }
+}
+
+impl Sources for EmbeddedLog {
+    fn sources<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        range: SourceRange,
+    ) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
+        async move {
+            let snapshot = self.view(topic)?.snapshot();
+            self.with_snapshot(snapshot, false, move |snapshot| reader::sources(snapshot, &range)).await
         }
         .boxed()
     }

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
 use dualstream_core::log::{Gap, Page, Read, Span};
 use dualstream_core::record::Record;
+use dualstream_core::sources::SourceRange;
 use dualstream_core::{Error, ErrorKind, Result};
+use std::collections::BTreeSet;
 
 /// Blocks planned at a time.
 const PLAN_BLOCKS: usize = 8;
@@ -62,6 +64,18 @@ pub(crate) fn seek(snapshot: &Snapshot, time_ms: i64) -> Result<Vec<u64>> {
         }
     }
     Ok(snapshot.ends.clone())
+}
+
+/// The first sources of a topic within a range, over all its segments.
+///
+/// # Errors
+/// `storage_error`.
+pub(crate) fn sources(snapshot: &Snapshot, range: &SourceRange) -> Result<Vec<Vec<u8>>> {
+    let mut names = BTreeSet::new();
+    for segment in snapshot.segments.iter() {
+        segment.index(&snapshot.topic()).map_err(storage_error)?.add_names(range, &mut names);
+    }
+    Ok(names.into_iter().collect())
 }
 
 fn clamp_all(vector: Vec<u64>, snapshot: &Snapshot) -> Vec<u64> {

@@ -15,6 +15,8 @@ use crate::storage::{File, Storage};
 use bytes::Bytes;
 use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
 use dualstream_core::identity;
+use dualstream_core::sources::SourceRange;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, RwLock, RwLockReadGuard, Weak};
@@ -241,6 +243,17 @@ impl Indexed<'_> {
                 Index::Sealed(_) => unreachable!("the guard is taken only of an active index and held"),
             },
             Indexed::Sealed(sealed) => &sealed.blocks,
+        }
+    }
+
+    /// Adds the first names of its sources within `range`, of which there are never more than wanted.
+    pub fn add_names(&self, range: &SourceRange, names: &mut BTreeSet<Vec<u8>>) {
+        match self {
+            Indexed::Active(guard) => match &**guard {
+                Index::Active(active) => active.sources.add_names(range, names),
+                Index::Sealed(_) => unreachable!("the guard is taken only of an active index and held"),
+            },
+            Indexed::Sealed(sealed) => sealed.sources.add_names(range, names),
         }
     }
 

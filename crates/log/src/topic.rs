@@ -125,7 +125,8 @@ impl TopicView {
     /// What the topic is now.
     pub fn info(&self) -> TopicInfo {
         let state = self.state.read().expect("no holder of this lock panics");
-        TopicInfo { spec: state.spec.clone(), epoch: state.epoch, bytes: state.bytes }
+        let segments = Some(state.segments.len() as u64);
+        TopicInfo { spec: state.spec.clone(), epoch: state.epoch, bytes: state.bytes, segments }
     }
 
     /// Changes what readers see and wakes those who wait.

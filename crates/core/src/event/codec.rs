@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! stored   {"specversion":"1.0","id":…,"source":"/repo/owner/name","type":…,"time":…,"datacontenttype":…, further…,"data":…}
-//! clients  {"id":…,"type":…,"source_type":…,"source_id":…,"time":…,"data":…,"position":…}
+//! clients  {"id":…,"type":…,"source_type":…,"source_id":…,"time":…,"appended":…,"data":…,"position":…}
 //! ```
+//! `time` is the publisher's, `appended` the log's own: the time that `since` means.
 
 use super::{Data, Event};
 use crate::filter::source_of;
@@ -134,7 +135,7 @@ pub fn wire(record: &Record, position: &Position) -> Wire {
 
 fn wire_event(record: &Record, event: &StoredEvent<'_>, position: &str) -> Wire {
     let payload = record.value.as_ref().map_or(0, Bytes::len);
-    let mut out = String::with_capacity(payload + 160);
+    let mut out = String::with_capacity(payload + 200);
     out.push_str("{\"id\":");
     push_string(&mut out, &event.id);
     out.push_str(",\"type\":");
@@ -145,6 +146,7 @@ fn wire_event(record: &Record, event: &StoredEvent<'_>, position: &str) -> Wire 
         Some(time) => push_string(&mut out, time),
         None => push_string(&mut out, &format_rfc3339(record.append_time_ms)),
     }
+    push_appended(&mut out, record);
     out.push_str(",\"data\":");
     match (event.data, event.data_base64) {
         (Some(data), _) => out.push_str(data.get()),
@@ -168,6 +170,7 @@ fn wire_record(record: &Record, position: String) -> Wire {
     push_source(&mut out, record);
     out.push_str(",\"time\":");
     push_string(&mut out, &format_rfc3339(record.timestamp_ms));
+    push_appended(&mut out, record);
     match record.value.as_deref() {
         None => out.push_str(",\"removed\":true,\"data\":null"),
         Some(value) => {
@@ -193,6 +196,11 @@ fn push_source(out: &mut String, record: &Record) {
     push_string(out, &source_type);
     out.push_str(",\"source_id\":");
     push_string(out, &source_id);
+}
+
+fn push_appended(out: &mut String, record: &Record) {
+    out.push_str(",\"appended\":");
+    push_string(out, &format_rfc3339(record.append_time_ms));
 }
 
 fn push_position(out: &mut String, position: &str) {
@@ -239,7 +247,7 @@ mod tests {
         Record {
             partition: 3,
             offset: 7,
-            append_time_ms: 0,
+            append_time_ms: 9,
             timestamp_ms: 0,
             key: new.key,
             value: new.value,
@@ -269,7 +277,7 @@ mod tests {
         assert_eq!(
             std::str::from_utf8(&wire.json).unwrap(),
             format!(
-                r#"{{"id":"id-1","type":"push","source_type":"repo","source_id":"o/r","time":"2026-11-21T08:00:00Z","data":{{"a":1}},"position":"{position}"}}"#
+                r#"{{"id":"id-1","type":"push","source_type":"repo","source_id":"o/r","time":"2026-11-21T08:00:00Z","appended":"1970-01-01T00:00:00.009Z","data":{{"a":1}},"position":"{position}"}}"#
             )
         );
     }

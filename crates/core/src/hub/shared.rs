@@ -9,16 +9,17 @@ use super::tap::Tap;
 use super::{Settings, closed};
 use crate::Result;
 use crate::bus::Bus;
-use crate::channel::Target;
+use crate::channel::{Channel, Target};
 use crate::filter::source_of;
 use crate::log::Log;
-use crate::namespace::{EVENTS, Namespace, Namespaces};
+use crate::namespace::{Namespace, Namespaces};
 use crate::position::Position;
 use crate::record::Record;
 use crate::topic::{Epoch, TopicName};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
@@ -43,6 +44,8 @@ struct Used {
     rings: BTreeMap<TopicName, Arc<Ring>>,
     taps: BTreeMap<Target, Arc<Tap>>,
     subscriptions: BTreeMap<u64, Arc<Inbox>>,
+    /// How many subscriptions name a channel.
+    named: BTreeMap<Channel, u64>,
 }
 
 impl Shared {
@@ -57,26 +60,52 @@ impl Shared {
         Shared { settings, log, bus, namespaces, counters, jobs, next_id, closed, used }
     }
 
-    /// Registers a subscription, which is woken when the hub is closed.
+    /// Registers a subscription of some targets, which is woken when the hub is closed.
     ///
     /// # Errors
     /// `Closed` after shutdown.
-    pub(super) fn enter(&self, inbox: &Arc<Inbox>) -> Result<u64> {
+    pub(super) fn enter(&self, inbox: &Arc<Inbox>, targets: &[Target]) -> Result<u64> {
         let mut used = self.used();
         if self.is_closed() {
             return Err(closed());
         }
         let id = self.next_id.fetch_add(1, Relaxed);
         used.subscriptions.insert(id, inbox.clone());
+        for channel in channels(targets) {
+            *used.named.entry(channel.clone()).or_default() += 1;
+        }
         self.counters.subscriptions.fetch_add(1, Relaxed);
         Ok(id)
     }
 
     /// Undoes [`Shared::enter`].
-    pub(super) fn exit(&self, id: u64) {
-        if self.used().subscriptions.remove(&id).is_some() {
-            self.counters.subscriptions.fetch_sub(1, Relaxed);
+    pub(super) fn exit(&self, id: u64, targets: &[Target]) {
+        let mut used = self.used();
+        if used.subscriptions.remove(&id).is_none() {
+            return;
         }
+        for channel in channels(targets) {
+            if let Some(count) = used.named.get_mut(channel) {
+                *count -= 1;
+                if *count == 0 {
+                    used.named.remove(channel);
+                }
+            }
+        }
+        self.counters.subscriptions.fetch_sub(1, Relaxed);
+    }
+
+    /// The first channels that subscriptions name, and how many do, in order: those that begin with `prefix`, after
+    /// `after`.
+    pub(super) fn named(&self, prefix: &str, after: Option<&str>, max: usize) -> Vec<(String, u64)> {
+        let begin = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let used = self.used();
+        let wanted = used.named.range::<str, _>((begin, Bound::Unbounded));
+        let wanted = wanted.take_while(|(channel, _)| channel.as_str().starts_with(prefix));
+        wanted.take(max).map(|(channel, &count)| (channel.as_str().to_owned(), count)).collect()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -173,14 +202,17 @@ impl Shared {
         };
         let source_type = String::from_utf8_lossy(source_type);
         let source_id = String::from_utf8_lossy(source_id);
-        let namespace = self.namespaces.of_source_type(&source_type);
-        match namespace.topic == *topic {
-            true => namespace.channel_of(&source_type, &source_id).into(),
-            false => format!("{EVENTS}:{source_type}:{source_id}").into(),
-        }
+        self.namespaces.channel_in(topic, &source_type, &source_id).into()
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn channels(targets: &[Target]) -> impl Iterator<Item = &Channel> {
+    targets.iter().filter_map(|target| match target {
+        Target::Channel(channel) => Some(channel),
+        Target::Pattern(_) => None,
+    })
 }

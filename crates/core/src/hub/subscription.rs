@@ -47,7 +47,7 @@ impl Subscription {
     pub(super) fn new(shared: &Arc<Shared>, targets: Vec<Target>, mode: Mode) -> Result<Subscription> {
         let waker = Arc::new(Notify::new());
         let inbox = Arc::new(Inbox::new(waker.clone(), shared.counters.clone()));
-        let id = shared.enter(&inbox)?;
+        let id = shared.enter(&inbox, &targets)?;
         let (shared, readers, taps, seen) = (shared.clone(), Vec::new(), Vec::new(), BTreeMap::new());
         Ok(Subscription {
             shared,
@@ -255,6 +255,6 @@ impl Drop for Subscription {
             tap.leave(self.id);
             tap.usage.leave();
         }
-        self.shared.exit(self.id);
+        self.shared.exit(self.id, &self.targets);
     }
 }

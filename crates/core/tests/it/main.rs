@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod channels;
 mod hub;
 mod live;
 mod model_log;
@@ -9,4 +10,5 @@ mod pages;
 mod publisher;
 mod resume;
 mod suites;
+mod topic_admin;
 mod world;

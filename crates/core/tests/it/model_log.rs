@@ -5,13 +5,14 @@ use dualstream_core::filter::{Filter, source_of};
 use dualstream_core::identity::{Comparison, compare, of_record};
 use dualstream_core::log::*;
 use dualstream_core::record::{NewRecord, Record};
+use dualstream_core::sources::{SourceRange, Sources};
 use dualstream_core::topic::*;
 use dualstream_core::topics::Topics;
 use dualstream_core::transaction::{COMMIT_BYTES_MAX, Transaction, Transactions};
 use dualstream_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -135,7 +136,7 @@ impl ModelLog {
         }
         state.next_epoch += 1;
         let topic = Topic::new(spec.clone(), Epoch(state.next_epoch));
-        let info = TopicInfo { spec: spec.clone(), epoch: topic.epoch, bytes: 0 };
+        let info = TopicInfo { spec: spec.clone(), epoch: topic.epoch, bytes: 0, segments: None };
         state.topics.insert(spec.name, topic);
         drop(state);
         self.grown.notify_waiters();
@@ -335,18 +336,37 @@ impl Log for ModelLog {
     }
 }
 
+impl Sources for ModelLog {
+    fn sources<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        range: SourceRange,
+    ) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
+        async move {
+            let state = self.lock();
+            let whole = |r: &Record| {
+                let (source_type, id) = source_of(&r.headers, r.key.as_deref())?;
+                Some([source_type, b":", id].concat()).filter(|source| range.holds(source))
+            };
+            let all: BTreeSet<Vec<u8>> = state.topic(topic)?.records.iter().filter_map(whole).collect();
+            Ok(all.into_iter().take(range.max).collect())
+        }
+        .boxed()
+    }
+}
+
 impl Topics for ModelLog {
     fn create(&self, spec: TopicSpec) -> BoxFuture<'_, Result<TopicInfo>> {
         async move { self.create_now(spec) }.boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
-        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: 0 };
+        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: 0, segments: None };
         async move { Ok(self.lock().topics.values().map(info).collect()) }.boxed()
     }
 
     fn describe(&self, name: TopicName) -> BoxFuture<'_, Result<TopicInfo>> {
-        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: 0 };
+        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: 0, segments: None };
         async move { self.lock().topic(&name).map(info) }.boxed()
     }
 
@@ -363,7 +383,7 @@ impl Topics for ModelLog {
                 topic.latest.resize(partitions as usize, 0);
                 topic.epoch = fresh;
             }
-            let info = TopicInfo { spec: topic.spec.clone(), epoch: topic.epoch, bytes: 0 };
+            let info = TopicInfo { spec: topic.spec.clone(), epoch: topic.epoch, bytes: 0, segments: None };
             state.next_epoch += 1;
             drop(state);
             self.grown.notify_waiters();

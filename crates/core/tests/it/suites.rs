@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 async fn backend() -> Backend {
     let log = Arc::new(ModelLog::new(&[]));
-    let (topics, transactions) = (log.clone(), log.clone());
-    Backend { log, topics, transactions, prefix: "check".into(), keep: Box::new(()) }
+    let (topics, sources, transactions) = (log.clone(), log.clone(), log.clone());
+    Backend { log, topics, sources, transactions, prefix: "check".into(), keep: Box::new(()) }
 }
 
 #[tokio::test]

@@ -7,11 +7,29 @@ mod block_set;
 mod builder;
 mod sealed;
 
+use dualstream_core::sources::SourceRange;
+use std::collections::BTreeSet;
+
 pub(crate) use builder::SourcesBuilder;
 pub(crate) use sealed::SealedSources;
 
 /// Blocks a segment may have: a bound for what a damaged index can ask for. A segment of 32 GiB has as many.
 const BLOCKS_MAX: u32 = 1 << 20;
+
+/// Adds a name to the first ones of `range`; false if as many as wanted come before it.
+fn add_name(range: &SourceRange, name: &[u8], names: &mut BTreeSet<Vec<u8>>) -> bool {
+    let is_full = names.len() >= range.max;
+    if is_full && names.last().is_none_or(|last| last.as_slice() <= name) {
+        return names.contains(name);
+    }
+    if range.holds(name) && !names.contains(name) {
+        names.insert(name.to_vec());
+        if is_full {
+            names.pop_last();
+        }
+    }
+    true
+}
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ fn backend(log: EmbeddedLog, keep: Box<dyn Any + Send>) -> Backend {
     Backend {
         log: Arc::new(log.clone()),
         topics: Arc::new(log.clone()),
+        sources: Arc::new(log.clone()),
         transactions: Arc::new(log),
         prefix: "conformance".into(),
         keep,

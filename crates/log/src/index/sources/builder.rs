@@ -3,7 +3,8 @@
 use super::block_set::BlockSet;
 use super::sealed;
 use dualstream_core::filter::Filter;
-use std::collections::{BTreeMap, HashMap};
+use dualstream_core::sources::SourceRange;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -107,17 +108,28 @@ impl SourcesBuilder {
         }
     }
 
-    /// Whole names of the sources that begin with `prefix`, in order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for listing channels"))]
-    pub fn names(&self, prefix: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-        self.sorted(prefix).into_keys()
+    /// Adds the first whole names of the sources within `range` to `names`, which never holds more than `range.max`.
+    ///
+    /// It looks at every source of the types that are wanted, and builds the names of few.
+    pub fn add_names(&self, range: &SourceRange, names: &mut BTreeSet<Vec<u8>>) {
+        let mut name = Vec::new();
+        for of_type in &self.lists {
+            let Some(rest) = rest_of_prefix(&of_type.name, &range.prefix) else { continue };
+            for id in of_type.ids.keys().filter(|id| id.starts_with(rest)) {
+                name.clear();
+                name.extend_from_slice(&of_type.name);
+                name.push(b':');
+                name.extend_from_slice(id);
+                super::add_name(range, &name, names);
+            }
+        }
     }
 
     /// For the sidecar: the section of [`SealedSources`](super::SealedSources).
     pub fn encode(&self) -> Vec<u8> {
         let mut encoder = sealed::Encoder::default();
         let mut blocks = Vec::new();
-        for (name, lists) in self.sorted(b"") {
+        for (name, lists) in self.sorted() {
             blocks.clear();
             lists.iter().for_each(|&last| blocks.extend(self.chains.iter(last)));
             blocks.sort_unstable();
@@ -128,11 +140,10 @@ impl SourcesBuilder {
     }
 
     /// The lists of each whole name: more than one where types and ids differ but `type:id` does not.
-    fn sorted(&self, prefix: &[u8]) -> BTreeMap<Vec<u8>, Vec<Last>> {
+    fn sorted(&self) -> BTreeMap<Vec<u8>, Vec<Last>> {
         let mut sorted: BTreeMap<Vec<u8>, Vec<Last>> = BTreeMap::new();
         for of_type in &self.lists {
-            let Some(rest) = rest_of_prefix(&of_type.name, prefix) else { continue };
-            for (id, &last) in of_type.ids.iter().filter(|(id, _)| id.starts_with(rest)) {
+            for (id, &last) in &of_type.ids {
                 sorted.entry([&of_type.name, &b":"[..], id].concat()).or_default().push(last);
             }
         }

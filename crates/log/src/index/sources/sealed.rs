@@ -12,6 +12,8 @@ use super::block_set::BlockSet;
 use crate::index::Damaged;
 use crate::varint;
 use dualstream_core::filter::Filter;
+use dualstream_core::sources::SourceRange;
+use std::collections::BTreeSet;
 
 const GROUP_ENTRIES: usize = 16;
 
@@ -119,15 +121,15 @@ impl SealedSources {
         set.list()
     }
 
-    /// Whole names of the sources that begin with `prefix`, in order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for listing channels"))]
-    pub fn names(&self, prefix: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-        let mut walk = self.walk_from(prefix);
-        let prefix = prefix.to_vec();
-        std::iter::from_fn(move || {
-            walk.next()?;
-            walk.name.starts_with(&prefix).then(|| walk.name.clone())
-        })
+    /// Adds the first whole names of the sources within `range` to `names`, which never holds more than `range.max`.
+    pub fn add_names(&self, range: &SourceRange, names: &mut BTreeSet<Vec<u8>>) {
+        let mut walk = self.walk_from(range.begin());
+        while walk.next().is_some() && walk.name.starts_with(&range.prefix) {
+            // Names ascend: after the first that is too far there is none that is not.
+            if !super::add_name(range, &walk.name, names) {
+                break;
+            }
+        }
     }
 
     fn add_exact(&self, source: &[u8], set: &mut BlockSet) {

@@ -56,12 +56,30 @@ proptest! {
     }
 
     #[test]
-    fn names_are_those_with_the_prefix_in_order(added in added(), prefix in "(user|users|u|a:b|a|)(:[ab:]{0,2}|)") {
-        let (builder, sealed) = build(&added);
-        let names: BTreeSet<Vec<u8>> = added.iter().map(|(t, id, _)| format!("{t}:{id}").into_bytes()).collect();
-        let expected: Vec<_> = names.into_iter().filter(|n| n.starts_with(prefix.as_bytes())).collect();
-        prop_assert_eq!(&builder.names(prefix.as_bytes()).collect::<Vec<_>>(), &expected);
-        prop_assert_eq!(&sealed.names(prefix.as_bytes()).collect::<Vec<_>>(), &expected);
+    fn names_are_the_first_with_the_prefix_in_order(
+        added in added(), more in added(), prefix in "(user|users|u|a:b|a|)(:[ab:]{0,2}|)",
+        after in proptest::option::of("(user|users|u|a:b|a|)(:[ab:]{0,2}|)"), max in 1usize..40,
+    ) {
+        let names = |added: &[Added]| -> BTreeSet<Vec<u8>> {
+            added.iter().map(|(t, id, _)| format!("{t}:{id}").into_bytes()).collect()
+        };
+        let all: BTreeSet<_> = names(&added).union(&names(&more)).cloned().collect();
+        let wanted = |name: &&Vec<u8>| {
+            name.starts_with(prefix.as_bytes()) && after.as_ref().is_none_or(|after| name.as_slice() > after.as_bytes())
+        };
+        let expected: BTreeSet<_> = all.iter().filter(wanted).take(max).cloned().collect();
+        let range = SourceRange { prefix: prefix.clone().into(), after: after.clone().map(Into::into), max };
+        let (one, other) = (build(&added), build(&more));
+        let (mut of_builders, mut of_sealed, mut of_both) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        one.0.add_names(&range, &mut of_builders);
+        other.0.add_names(&range, &mut of_builders);
+        one.1.add_names(&range, &mut of_sealed);
+        other.1.add_names(&range, &mut of_sealed);
+        one.0.add_names(&range, &mut of_both);
+        other.1.add_names(&range, &mut of_both);
+        prop_assert_eq!(&of_builders, &expected);
+        prop_assert_eq!(&of_sealed, &expected);
+        prop_assert_eq!(&of_both, &expected);
     }
 
     #[test]
@@ -81,7 +99,7 @@ proptest! {
         bytes.truncate(if cut { at + 1 } else { bytes.len() });
         if let Ok(sealed) = SealedSources::decode(bytes) {
             sealed.blocks(&filter);
-            sealed.names(b"").count();
+            sealed.add_names(&SourceRange { prefix: Vec::new(), after: None, max: 9 }, &mut BTreeSet::new());
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod bus;
 mod clock;
+mod damage;
 mod log;
 mod reads;
 mod sample;
@@ -19,6 +20,7 @@ mod transactions;
 
 pub use bus::CHECKS as BUS;
 pub use clock::{ManualClock, SeededEntropy};
+pub use damage::CHECKS as DAMAGE;
 pub use log::CHECKS as LOG;
 pub use reads::CHECKS as READS;
 pub use sample::{commit_all, event_record, part, read_all};
@@ -28,6 +30,7 @@ pub use transactions::CHECKS as TRANSACTIONS;
 
 use crate::bus::Bus;
 use crate::log::Log;
+use crate::record::Record;
 use crate::sources::Sources;
 use crate::topic::TopicName;
 use crate::topics::Topics;
@@ -57,9 +60,14 @@ pub struct Backend {
     pub transactions: Arc<dyn Transactions>,
     /// What topic and transaction names begin with, so that checks can share a server.
     pub prefix: String,
+    /// Damages the stored bytes of an event, where that can be done. Others may be lost with it.
+    pub damage: Option<Damage>,
     /// Dropped after the check: directories, tasks.
     pub keep: Box<dyn Any + Send>,
 }
+
+/// Damages the stored bytes of an event of a topic.
+pub type Damage = Box<dyn Fn(&TopicName, &Record) + Send>;
 
 impl Backend {
     /// A topic name of this check.
@@ -86,10 +94,11 @@ pub async fn run<S>(checks: &[Check<S>], make: impl AsyncFn() -> S) {
     }
 }
 
-/// All suites of a log: [`LOG`] and [`READS`].
+/// All suites of a log: [`LOG`], [`READS`] and [`DAMAGE`].
 pub async fn log(make: impl AsyncFn() -> Backend) {
     run(LOG, &make).await;
     run(READS, &make).await;
+    run(DAMAGE, &make).await;
 }
 
 /// The suites of what is beside the records: [`TOPICS`] and [`SOURCES`].

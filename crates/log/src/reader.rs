@@ -2,11 +2,15 @@
 //!
 //! A read finds its first block by the offsets, walks candidate blocks only (the sidecar says which hold wanted
 //! sources), and carries a *vector*: the next offset of every partition at the place it has reached. So a read that
-//! stops anywhere hands back exactly where it stands in all partitions, also in those it skipped over.
+//! stops anywhere hands back exactly where it stands in all partitions, also in those it skipped over. Forwards and
+//! backwards are one walk over the same pieces: what is damaged is told alike.
+
+mod block;
 
 use crate::batch::{HEADER_BYTES, Head, Records};
-use crate::segment::{Planned, Segment};
+use crate::segment::Segment;
 use crate::topic::Snapshot;
+use block::{Piece, Pieces, Planned};
 use bytes::Bytes;
 use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
 use dualstream_core::log::{Gap, Page, Read, Span};
@@ -33,12 +37,9 @@ struct Lane {
 pub(crate) fn read(snapshot: &Snapshot, read: &Read) -> Result<Page> {
     let walk = Walk::new(snapshot, read)?;
     if walk.lanes.iter().all(|lane| lane.from >= lane.until) {
-        return Ok(walk.finish_at_end(read.reverse));
+        return Ok(walk.finish_at_end());
     }
-    match read.reverse {
-        false => walk.forward(),
-        true => walk.backward(),
-    }
+    walk.walk()
 }
 
 /// For each partition the first offset appended at `time_ms` or later.
@@ -51,7 +52,8 @@ pub(crate) fn seek(snapshot: &Snapshot, time_ms: i64) -> Result<Vec<u64>> {
         let index = segment.index(&topic).map_err(storage_error)?;
         let Some(block) = index.blocks().first_block_at_time(time_ms) else { continue };
         drop(index);
-        let Some(planned) = plan(snapshot, s, &None, block as u32, 1)?.pop() else { continue };
+        let block = block as u32;
+        let Some(planned) = plan(snapshot, s, None, block..block + 1, false)?.pop() else { continue };
         let bytes = fetch(segment, &planned)?;
         let mut vector = planned.start.clone();
         let mut at = 0;
@@ -120,32 +122,44 @@ fn widened(vector: &[u64], snapshot: &Snapshot) -> Vec<u64> {
     vector
 }
 
-/// Up to `max` blocks of segment `s`, from block `from` on, that may hold wanted records.
+/// Some of the blocks `range` of segment `s`, all of them if `wanted` is `None`: the first ones, or in reverse the last
+/// ones first.
 fn plan(
     snapshot: &Snapshot,
     s: usize,
-    wanted: &Option<Vec<u32>>,
-    from: u32,
-    max: usize,
+    wanted: Option<&[u32]>,
+    range: std::ops::Range<u32>,
+    reverse: bool,
 ) -> Result<Vec<Planned>> {
     let index = snapshot.segments[s].index(&snapshot.topic()).map_err(storage_error)?;
-    let blocks = index.blocks();
+    let (blocks, end_byte) = (index.blocks(), snapshot.end_of(s));
+    let until = range.end.min(blocks.count_before(end_byte) as u32);
     let planned = |i: u32| {
-        let mut bytes = blocks.block_range(i as usize);
-        bytes.end = bytes.end.min(snapshot.end_of(s));
-        (bytes.start < bytes.end).then(|| Planned {
+        let bytes = blocks.block_range(i as usize);
+        let end = widened(blocks.end_vector_of(i as usize), snapshot);
+        Planned {
             index: i,
-            bytes,
+            bytes: bytes.start..bytes.end.min(end_byte),
             start: widened(blocks.start_vector(i as usize), snapshot),
-        })
-    };
-    Ok(match wanted {
-        None => (from..blocks.len() as u32).take(max).map_while(planned).collect(),
-        Some(list) => {
-            let first = list.partition_point(|&i| i < from);
-            list[first..].iter().take(max).map_while(|&i| planned(i)).collect()
+            end: end.iter().zip(&snapshot.ends).map(|(&end, &visible)| end.min(visible)).collect(),
         }
-    })
+    };
+    let numbers: Vec<u32> = match wanted {
+        None => some_of(range.start..until, reverse),
+        Some(list) => {
+            let inside = |bound: u32| list.partition_point(|&i| i < bound);
+            let (from, until) = (inside(range.start), inside(until));
+            some_of(list[from.min(until)..until].iter().copied(), reverse)
+        }
+    };
+    Ok(numbers.into_iter().map(planned).collect())
+}
+
+fn some_of(numbers: impl DoubleEndedIterator<Item = u32>, reverse: bool) -> Vec<u32> {
+    match reverse {
+        false => numbers.take(PLAN_BLOCKS).collect(),
+        true => numbers.rev().take(PLAN_BLOCKS).collect(),
+    }
 }
 
 struct Walk<'a> {
@@ -156,13 +170,6 @@ struct Walk<'a> {
     lane_of: Vec<Option<u32>>,
     page: Page,
     bytes: usize,
-}
-
-/// Whether a walk goes on.
-#[derive(PartialEq)]
-enum Step {
-    More,
-    Full,
 }
 
 impl<'a> Walk<'a> {
@@ -180,12 +187,11 @@ impl<'a> Walk<'a> {
         Ok(Walk { snapshot, read, lanes, lane_of, page: Page::default(), bytes: 0 })
     }
 
-    fn finish_at_end(mut self, reverse: bool) -> Page {
-        self.page.next = self
-            .lanes
-            .iter()
-            .map(|l| if reverse { l.from.min(l.until) } else { l.until.max(l.from) })
-            .collect();
+    /// Where it goes on: everything was read.
+    fn finish_at_end(mut self) -> Page {
+        let reverse = self.read.reverse;
+        let end = |l: &Lane| if reverse { l.from.min(l.until) } else { l.until.max(l.from) };
+        self.page.next = self.lanes.iter().map(end).collect();
         self.page
     }
 
@@ -195,11 +201,13 @@ impl<'a> Walk<'a> {
         self.page
     }
 
-    /// Segment and block that hold offset `offset_of(lane)` of the lane, for the lane where they come first or last.
-    fn locate(&self, offset_of: impl Fn(&Lane) -> u64, last: bool) -> Result<(usize, u32)> {
+    /// Segment and block where the walk begins: those of the first offset wanted of the lane where it comes first, or
+    /// in reverse of the last offset wanted of the lane where it comes last.
+    fn locate(&self) -> Result<(usize, u32)> {
+        let reverse = self.read.reverse;
         let mut found: Option<(usize, u32)> = None;
         for lane in self.lanes.iter().filter(|l| l.from < l.until) {
-            let offset = offset_of(lane);
+            let offset = if reverse { lane.until - 1 } else { lane.from };
             let segments = &self.snapshot.segments;
             let after = segments
                 .partition_point(|s| s.start.get(lane.partition).is_none_or(|&start| start <= offset));
@@ -209,40 +217,53 @@ impl<'a> Walk<'a> {
             let place = (s, block.min(index.blocks().len().saturating_sub(1)) as u32);
             found = Some(match found {
                 None => place,
-                Some(other) if last => other.max(place),
+                Some(other) if reverse => other.max(place),
                 Some(other) => other.min(place),
             });
         }
         Ok(found.unwrap_or_default())
     }
 
-    fn forward(mut self) -> Result<Page> {
-        let (first, mut block) = self.locate(|lane| lane.from, false)?;
-        for s in first..self.snapshot.segments.len() {
+    /// Reads on until the page is full or everything was read. Both directions meet the same pieces in the same places.
+    fn walk(mut self) -> Result<Page> {
+        let reverse = self.read.reverse;
+        let (mut s, block) = self.locate()?;
+        let mut range = if reverse { 0..block + 1 } else { block..u32::MAX };
+        loop {
+            if reverse {
+                self.note_lost_end(s)?;
+            }
             let wanted = self.wanted(s)?;
             loop {
-                let planned = plan(self.snapshot, s, &wanted, block, PLAN_BLOCKS)?;
+                let planned = plan(self.snapshot, s, wanted.as_deref(), range.clone(), reverse)?;
                 let Some(last) = planned.last() else { break };
-                block = last.index + 1;
+                range = if reverse { range.start..last.index } else { last.index + 1..range.end };
                 for planned in &planned {
-                    if self.lanes.iter().all(|l| planned.start[l.partition] >= l.until) {
-                        return Ok(self.finish_at_end(false));
+                    if self.is_past(planned) {
+                        return Ok(self.finish_at_end());
                     }
-                    let mut vector = planned.start.clone();
-                    let bytes = fetch(&self.snapshot.segments[s], planned)?;
-                    if self.walk_forward(&bytes, &mut vector)? == Step::Full {
+                    if let Some(vector) = self.take_block(s, planned)? {
                         return Ok(self.finish_at(&vector));
-                    }
-                    let end = self.end_vector(s, planned.index)?;
-                    for (partition, (&at, &end)) in vector.iter().zip(&end).enumerate() {
-                        self.note_gap(partition, at, end);
                     }
                 }
             }
-            self.note_lost_end(s)?;
-            block = 0;
+            if !reverse {
+                self.note_lost_end(s)?;
+            }
+            let next = if reverse { s.checked_sub(1) } else { Some(s + 1) };
+            match next.filter(|&next| next < self.snapshot.segments.len()) {
+                Some(next) => (s, range) = (next, 0..u32::MAX),
+                None => return Ok(self.finish_at_end()),
+            }
         }
-        Ok(self.finish_at_end(false))
+    }
+
+    /// Whether nothing wanted stands in a block or beyond it.
+    fn is_past(&self, planned: &Planned) -> bool {
+        self.lanes.iter().all(|l| match self.read.reverse {
+            false => planned.start[l.partition] >= l.until,
+            true => planned.end[l.partition] <= l.from,
+        })
     }
 
     /// Notes what a segment lost at its end: the next one begins further on than its batches go.
@@ -262,15 +283,6 @@ impl<'a> Walk<'a> {
         Ok(index.wanted(&self.read.filter))
     }
 
-    /// Next offsets where a block ends, as far as readers may see.
-    fn end_vector(&self, s: usize, block: u32) -> Result<Vec<u64>> {
-        let index = self.snapshot.segments[s].index(&self.snapshot.topic()).map_err(storage_error)?;
-        let blocks = index.blocks();
-        let next = block as usize + 1;
-        let end = if next < blocks.len() { blocks.start_vector(next) } else { blocks.end_vector() };
-        Ok(widened(end, self.snapshot).iter().zip(&self.snapshot.ends).map(|(&a, &b)| a.min(b)).collect())
-    }
-
     /// Notes offsets `from..until` of a partition as damaged, as far as they are wanted and no hole is expected there.
     fn note_gap(&mut self, partition: usize, from: u64, until: u64) {
         let Some(lane) = self.lane_of[partition].map(|l| self.lanes[l as usize]) else { return };
@@ -282,116 +294,71 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn walk_forward(&mut self, bytes: &Bytes, vector: &mut [u64]) -> Result<Step> {
-        let mut at = 0;
-        while let Some(head) = next_batch(bytes, &mut at, self.snapshot.id, vector.len()) {
-            let partition = head.partition as usize;
-            let lane = self.lane_of[partition].map(|l| self.lanes[l as usize]);
-            if let Some(lane) = lane.filter(|l| head.next_offset > l.from && head.base_offset < l.until) {
-                self.note_gap(partition, vector[partition], head.base_offset);
-                let batch = bytes.slice(at..at + head.bytes);
-                if let Some(stop) = self.take_forward(head, &batch, &lane) {
-                    vector[partition] = stop;
-                    return Ok(Step::Full);
-                }
+    /// Takes what is wanted of a block; the vector where it stopped when the page is full.
+    fn take_block(&mut self, s: usize, planned: &Planned) -> Result<Option<Vec<u64>>> {
+        let bytes = fetch(&self.snapshot.segments[s], planned)?;
+        let pieces = Pieces::new(&bytes, planned, self.snapshot.id);
+        Ok(match self.read.reverse {
+            false => self.take_pieces(&bytes, pieces, planned.start.clone()),
+            true => {
+                let pieces: Vec<Piece> = pieces.collect();
+                self.take_pieces(&bytes, pieces.into_iter().rev(), planned.end.clone())
             }
-            vector[partition] = vector[partition].max(head.next_offset);
-            at += head.bytes;
-        }
-        Ok(Step::More)
+        })
     }
 
-    /// Takes the wanted records of a batch; the offset after the last one when the page is full.
-    fn take_forward(&mut self, head: Head, batch: &Bytes, lane: &Lane) -> Option<u64> {
-        let Some(mut records) = Records::open(head, batch) else {
+    fn take_pieces(
+        &mut self,
+        bytes: &Bytes,
+        pieces: impl Iterator<Item = Piece>,
+        mut vector: Vec<u64>,
+    ) -> Option<Vec<u64>> {
+        for piece in pieces {
+            let partition = piece.partition();
+            let stop = match piece {
+                Piece::Batch { head, at } => self.take_batch(head, bytes, at),
+                Piece::Missing { from, until, .. } => {
+                    self.note_gap(partition, from, until);
+                    None
+                }
+            };
+            vector[partition] = stop.unwrap_or(if self.read.reverse { piece.from() } else { piece.until() });
+            if stop.is_some() {
+                return Some(vector);
+            }
+        }
+        None
+    }
+
+    /// Takes the wanted records of a batch; where its partition goes on when the page is full.
+    fn take_batch(&mut self, head: Head, bytes: &Bytes, at: usize) -> Option<u64> {
+        let lane = self.lane_of[head.partition as usize].map(|l| self.lanes[l as usize]);
+        let lane = lane.filter(|l| head.next_offset > l.from && head.base_offset < l.until)?;
+        let Some(mut records) = Records::open(head, &bytes.slice(at..at + head.bytes)) else {
             // Its bytes are what was written, and still make no sense: as lost as damaged ones, and told alike.
             self.note_gap(head.partition as usize, head.base_offset, head.next_offset);
             return None;
         };
-        while let Some(raw) = records.next_raw() {
-            if raw.offset < lane.from {
+        let mut later = Vec::new();
+        while let Some(raw) = records.next_raw().filter(|raw| raw.offset < lane.until) {
+            if raw.offset < lane.from || !wants(&self.read.filter, &records, &raw) {
                 continue;
             }
-            if raw.offset >= lane.until {
-                break;
-            }
-            if !wants(&self.read.filter, &records, &raw) {
-                continue;
-            }
-            let record = records.record(&raw);
-            self.bytes += weight(&record);
-            self.page.records.push(record);
-            if self.page.records.len() >= self.read.records_max || self.bytes >= self.read.bytes_max {
+            if self.read.reverse {
+                later.push(raw);
+            } else if self.take(records.record(&raw)) {
                 return Some(raw.offset + 1);
             }
         }
-        None
+        let mut newest_first = later.iter().rev();
+        newest_first.find(|raw| self.take(records.record(raw))).map(|raw| raw.offset)
     }
 
-    fn backward(mut self) -> Result<Page> {
-        let (last, block) = self.locate(|lane| lane.until - 1, true)?;
-        let mut until_block = block + 1;
-        for s in (0..=last).rev() {
-            let wanted = self.wanted(s)?;
-            let blocks = self.snapshot.segments[s]
-                .index(&self.snapshot.topic())
-                .map_err(storage_error)?
-                .blocks()
-                .len();
-            let all: Vec<u32> = match wanted {
-                Some(list) => list,
-                None => (0..blocks as u32).collect(),
-            };
-            for &block in all.iter().rev().filter(|&&b| b < until_block) {
-                let Some(planned) = plan(self.snapshot, s, &None, block, 1)?.pop() else { continue };
-                let end = self.end_vector(s, block)?;
-                if self.lanes.iter().all(|l| end[l.partition] <= l.from) {
-                    return Ok(self.finish_at_end(true));
-                }
-                let bytes = fetch(&self.snapshot.segments[s], &planned)?;
-                if let Some(vector) = self.take_backward(&bytes, planned.start) {
-                    return Ok(self.finish_at(&vector));
-                }
-            }
-            until_block = u32::MAX;
-        }
-        Ok(self.finish_at_end(true))
-    }
-
-    /// Takes the wanted records of a block, newest first; the vector at the last one taken when the page is full.
-    fn take_backward(&mut self, bytes: &Bytes, mut vector: Vec<u64>) -> Option<Vec<u64>> {
-        let mut found: Vec<(Vec<u64>, Vec<Record>)> = Vec::new();
-        let mut at = 0;
-        while let Some(head) = next_batch(bytes, &mut at, self.snapshot.id, vector.len()) {
-            let partition = head.partition as usize;
-            let lane = self.lane_of[partition].map(|l| self.lanes[l as usize]);
-            if let Some(lane) = lane.filter(|l| head.next_offset > l.from && head.base_offset < l.until)
-                && let Some(mut records) = Records::open(head, &bytes.slice(at..at + head.bytes))
-            {
-                let mut taken = Vec::new();
-                while let Some(raw) = records.next_raw() {
-                    let inside = raw.offset >= lane.from && raw.offset < lane.until;
-                    if inside && wants(&self.read.filter, &records, &raw) {
-                        taken.push(records.record(&raw));
-                    }
-                }
-                found.push((vector.clone(), taken));
-            }
-            vector[partition] = vector[partition].max(head.next_offset);
-            at += head.bytes;
-        }
-        for (mut vector, taken) in found.into_iter().rev() {
-            for record in taken.into_iter().rev() {
-                let place = (record.partition as usize, record.offset);
-                self.bytes += weight(&record);
-                self.page.records.push(record);
-                if self.page.records.len() >= self.read.records_max || self.bytes >= self.read.bytes_max {
-                    vector[place.0] = place.1;
-                    return Some(vector);
-                }
-            }
-        }
-        None
+    /// Takes a record; whether the page is full.
+    fn take(&mut self, record: Record) -> bool {
+        self.bytes += weight(&record);
+        self.page.records.push(record);
+        self.page.records.len() >= self.read.records_max || self.bytes >= self.read.bytes_max
     }
 }
 

@@ -18,7 +18,6 @@ use dualstream_core::identity;
 use dualstream_core::sources::SourceRange;
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::Range;
 use std::sync::{Arc, RwLock, RwLockReadGuard, Weak};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"DSSEG001");
@@ -47,15 +46,6 @@ pub(crate) struct Active {
     pub sources: SourcesBuilder,
     /// Identity hash of each record in order; 0 for a record that is no event.
     pub hashes: Vec<u64>,
-}
-
-/// A stretch of a segment to read.
-#[derive(Clone, Debug)]
-pub(crate) struct Planned {
-    pub index: u32,
-    pub bytes: Range<u64>,
-    /// Next offset of each partition where it begins.
-    pub start: Vec<u64>,
 }
 
 /// The fixed header of a segment file.

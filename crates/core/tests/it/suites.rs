@@ -2,13 +2,16 @@
 
 use crate::model_log::ModelLog;
 use dualstream_core::memory::bus::MemoryBus;
-use dualstream_core::testing::{self, Backend, BusBackend};
+use dualstream_core::testing::{self, Backend, BusBackend, Damage};
 use std::sync::Arc;
 
 async fn backend() -> Backend {
     let log = Arc::new(ModelLog::new(&[]));
     let (topics, sources, transactions) = (log.clone(), log.clone(), log.clone());
-    Backend { log, topics, sources, transactions, prefix: "check".into(), keep: Box::new(()) }
+    let disk = log.clone();
+    let damage: Damage = Box::new(move |topic, record| disk.damage(topic, record.partition, record.offset));
+    let (prefix, keep, damage) = ("check".into(), Box::new(()), Some(damage));
+    Backend { log, topics, sources, transactions, prefix, damage, keep }
 }
 
 #[tokio::test]

@@ -109,6 +109,11 @@ impl Blocks {
         (ordinal < self.records).then(|| self.ordinals.partition_point(|&first| first <= ordinal) - 1)
     }
 
+    /// How many blocks begin before a byte of the segment file.
+    pub fn count_before(&self, byte: u64) -> usize {
+        self.bytes.partition_point(|&first| first < byte)
+    }
+
     /// Where a block lies in the segment file.
     pub fn block_range(&self, block: usize) -> Range<u64> {
         self.bytes[block]..self.bytes.get(block + 1).copied().unwrap_or(self.end_byte)
@@ -139,7 +144,8 @@ impl Blocks {
         self.records
     }
 
-    fn end_vector_of(&self, block: usize) -> &[u64] {
+    /// Next offset of every partition where a block ends.
+    pub fn end_vector_of(&self, block: usize) -> &[u64] {
         if block + 1 < self.len() { self.start_vector(block + 1) } else { &self.end }
     }
 

@@ -3,19 +3,21 @@
 
 use crate::publisher::open_dir;
 use crate::rig::{Rig, small};
-use dualstream_core::testing::{self, Backend};
-use dualstream_log::{Compression, EmbeddedLog, Settings};
+use dualstream_core::record::Record;
+use dualstream_core::testing::{self, Backend, Damage};
+use dualstream_log::{Compression, EmbeddedLog, MemoryStorage, Settings, Storage};
 use std::any::Any;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-fn backend(log: EmbeddedLog, keep: Box<dyn Any + Send>) -> Backend {
+fn backend(log: EmbeddedLog, damage: Option<Damage>, keep: Box<dyn Any + Send>) -> Backend {
     Backend {
         log: Arc::new(log.clone()),
         topics: Arc::new(log.clone()),
         sources: Arc::new(log.clone()),
         transactions: Arc::new(log),
         prefix: "conformance".into(),
+        damage,
         keep,
     }
 }
@@ -27,7 +29,30 @@ fn settings(compression: Compression) -> Settings {
 
 async fn in_memory(compression: Compression) -> Backend {
     let rig = Rig::empty(settings(compression), 1);
-    backend(rig.log.clone(), Box::new(rig))
+    let storage = rig.storage.clone();
+    // Where values are compressed nobody knows which bytes are whose.
+    let plain = compression == Compression::None;
+    let damage = plain.then(|| Box::new(move |_: &_, record: &_| damage_value(&storage, record)) as Damage);
+    backend(rig.log.clone(), damage, Box::new(rig))
+}
+
+/// Flips a bit of a record's value in every segment that holds it.
+fn damage_value(storage: &MemoryStorage, record: &Record) {
+    let value = record.value.as_deref().unwrap();
+    let mut found = 0;
+    for dir in storage.list("topics").unwrap() {
+        let dir = format!("topics/{dir}");
+        for name in storage.list(&dir).unwrap().iter().filter(|name| name.ends_with(".segment")) {
+            let flip = |bytes: &mut Vec<u8>| {
+                if let Some(at) = bytes.windows(value.len()).position(|window| window == value) {
+                    bytes[at] ^= 1;
+                    found += 1;
+                }
+            };
+            storage.corrupt(&format!("{dir}/{name}"), flip).unwrap();
+        }
+    }
+    assert_eq!(found, 1, "{record:?}");
 }
 
 /// Ends the writer before its directory goes.
@@ -50,7 +75,7 @@ impl Drop for OnDisk {
 async fn on_disk() -> Backend {
     let dir = tempfile::tempdir().unwrap();
     let (log, writer) = open_dir(dir.path(), settings(Compression::None)).unwrap();
-    backend(log.clone(), Box::new(OnDisk { log, writer: Some(writer), _dir: dir }))
+    backend(log.clone(), None, Box::new(OnDisk { log, writer: Some(writer), _dir: dir }))
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,8 +70,8 @@ impl Listener {
                 return false;
             }
             for item in items {
-                if let Item::Announcement { channel, payload } = item
-                    && let Err(broken) = self.hear(node, &channel, &payload, &mut heard)
+                if let Item::Announcement(live) = item
+                    && let Err(broken) = self.hear(node, &live.channel, &live.payload, &mut heard)
                 {
                     self.world.history.broken(broken);
                     return true;

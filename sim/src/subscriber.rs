@@ -200,7 +200,7 @@ impl Subscriber {
             // What a node says after its disk has crashed, it says to nobody.
             Item::Unrecoverable { .. } if node.is_dead() => false,
             Item::Unrecoverable { reason, resume, .. } => self.moved(node, reason, resume),
-            Item::Announcement { .. } | Item::Message { .. } | Item::Lost(_) => {
+            Item::Announcement(_) | Item::Message(_) | Item::Lost(_) => {
                 self.broken("reliable", format!("was given {item:?}"));
                 false
             }

@@ -14,8 +14,10 @@
 mod counters;
 mod entry;
 mod feed;
+mod frames;
 mod history;
 mod inbox;
+mod live;
 mod reader;
 mod request;
 mod ring;
@@ -30,7 +32,9 @@ mod vector;
 mod wake;
 
 pub use counters::Counters;
-pub use entry::{Entry, LazyWire, Slot};
+pub use entry::{Entry, LazyWire};
+pub use frames::Slot;
+pub use live::Live;
 pub use request::{
     HISTORY_LIMIT_MAX, History, HistoryPage, Item, Mode, OnUnrecoverable, RECENT_MAX, Since, Start, Subscribe,
 };

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use dualstream_core::announcement::Announcement;
 use dualstream_core::event::codec::push_string;
-use dualstream_core::hub::{Entry, Item, Slot};
+use dualstream_core::hub::{Entry, Item, Live, Slot};
 use dualstream_core::position::Resume;
 use std::fmt::Write;
 use std::time::Duration;
@@ -55,15 +55,11 @@ pub fn push_item(out: &mut BytesMut, item: &Item, naming: Naming) {
                 Naming::Message => push_data(out, &entry.wire.json),
             }
         }
-        Item::Announcement { payload, .. } => {
-            if naming == Naming::Type
-                && let Some(announcement) = Announcement::parse(payload)
-            {
-                push(out, "event: ", &one_line(&announcement.event_type));
-            }
-            push_data(out, payload);
-        }
-        Item::Message { payload, .. } => push_data(out, payload),
+        Item::Announcement(live) => match naming {
+            Naming::Type => out.extend_from_slice(&live.frame(Slot::Sse, announcement_frame)),
+            Naming::Message => push_data(out, &live.payload),
+        },
+        Item::Message(live) => out.extend_from_slice(&live.frame(Slot::Sse, message_frame)),
         Item::Unrecoverable { reason, earliest, latest, resume } => {
             push(out, "event: ", "unrecoverable");
             push(out, "id: ", resume);
@@ -85,6 +81,23 @@ fn named_frame(entry: &Entry) -> Bytes {
     let mut out = BytesMut::with_capacity(entry.wire.json.len() + entry.wire.event_type.len() + 20);
     push(&mut out, "event: ", &one_line(&entry.wire.event_type));
     push_data(&mut out, &entry.wire.json);
+    out.freeze()
+}
+
+/// Type and data of an announcement.
+fn announcement_frame(live: &Live) -> Bytes {
+    let mut out = BytesMut::with_capacity(live.payload.len() + 64);
+    if let Some(announcement) = Announcement::parse(&live.payload) {
+        push(&mut out, "event: ", &one_line(&announcement.event_type));
+    }
+    push_data(&mut out, &live.payload);
+    out.freeze()
+}
+
+/// A message of the bus: data alone.
+fn message_frame(live: &Live) -> Bytes {
+    let mut out = BytesMut::with_capacity(live.payload.len() + 8);
+    push_data(&mut out, &live.payload);
     out.freeze()
 }
 
@@ -159,9 +172,8 @@ mod tests {
 
     #[test]
     fn no_field_can_be_injected() {
-        let message = |payload: &'static [u8]| Item::Message {
-            channel: Arc::from("dashboard:x"),
-            payload: Bytes::from_static(payload),
+        let message = |payload: &'static [u8]| {
+            Item::Message(Arc::new(Live::new(Arc::from("dashboard:x"), Bytes::from_static(payload))))
         };
         for (item, wanted) in [
             (message(b"{}"), "data: {}\n\n"),

@@ -1,5 +1,7 @@
 //! A record on its way to subscribers: decoded and encoded once, shared by all of them.
 
+use super::frames::{Frames, Slot};
+use super::live::Live;
 use crate::announcement::Announcement;
 use crate::event::codec::{self, Wire};
 use crate::position::{Cursor, Next, Position};
@@ -21,31 +23,13 @@ pub struct Entry {
     pub append_time_ms: i64,
     /// What clients get: id, type, JSON.
     pub wire: LazyWire,
-    frames: [OnceLock<Bytes>; Slot::COUNT],
-    announcement: OnceLock<Bytes>,
+    frames: Frames,
+    /// What live subscribers get for it.
+    live: OnceLock<Arc<Live>>,
     /// The cursor after it in a ring: the ring's vector there.
     token_all: OnceLock<Arc<str>>,
     /// The cursor after it in its partition.
     token_one: OnceLock<Arc<str>>,
-}
-
-/// The encoded forms of an entry that are kept with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
-    /// Server-Sent Events.
-    Sse,
-    /// Client protocol in JSON, to a subscriber of its channel.
-    Json,
-    /// Client protocol in JSON, to a subscriber of a pattern.
-    JsonPattern,
-    /// Client protocol in Protobuf, to a subscriber of its channel.
-    Protobuf,
-    /// Client protocol in Protobuf, to a subscriber of a pattern.
-    ProtobufPattern,
-}
-
-impl Slot {
-    const COUNT: usize = 5;
 }
 
 impl Entry {
@@ -56,8 +40,8 @@ impl Entry {
             channel,
             append_time_ms: record.append_time_ms,
             wire: LazyWire { position, record, made: OnceLock::new() },
-            frames: Default::default(),
-            announcement: OnceLock::new(),
+            frames: Frames::default(),
+            live: OnceLock::new(),
             token_all: OnceLock::new(),
             token_one: OnceLock::new(),
         }
@@ -71,12 +55,13 @@ impl Entry {
     /// The encoded form `slot`, made by the first caller and shared by all later ones. `encode` must depend on the
     /// entry alone.
     pub fn frame(&self, slot: Slot, encode: impl FnOnce(&Entry) -> Bytes) -> Bytes {
-        self.frames[slot as usize].get_or_init(|| encode(self)).clone()
+        self.frames.get(slot, || encode(self))
     }
 
     /// What a live subscriber gets for it, without making the whole [`wire`](Entry::wire).
-    pub fn announcement(&self) -> Bytes {
-        self.announcement.get_or_init(|| announce(&self.wire)).clone()
+    pub fn live(&self) -> Arc<Live> {
+        let make = || Arc::new(Live::new(self.channel.clone(), announce(&self.wire)));
+        self.live.get_or_init(make).clone()
     }
 
     /// Bytes it counts for: the record, its JSON and one frame, whether they are made yet or not.

@@ -1,10 +1,10 @@
 //! What came from the bus for one subscription and was not fetched yet: bounded in bytes, and only for hints.
 
 use super::counters::Counters;
+use super::live::Live;
 use crate::position::Position;
 use crate::queue::{LossyQueue, Queued};
 use crate::topic::TopicName;
-use bytes::Bytes;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -17,8 +17,7 @@ const ITEM_BYTES: usize = 128;
 /// A message of the bus, read once for all subscribers.
 #[derive(Debug)]
 pub(super) struct BusItem {
-    pub channel: Arc<str>,
-    pub payload: Bytes,
+    pub live: Arc<Live>,
     /// What it announces; `None` on a bus-only channel.
     pub announced: Option<(TopicName, Position)>,
 }
@@ -42,7 +41,7 @@ impl Inbox {
 
     /// Takes an item; false when it was dropped because the subscriber is slow.
     pub(super) fn push(&self, target: usize, item: &Arc<BusItem>) -> bool {
-        let weight = item.payload.len() + ITEM_BYTES;
+        let weight = item.live.payload.len() + ITEM_BYTES;
         let mut queue = self.queue();
         let taken = queue.push((target, item.clone()), weight);
         if taken {

@@ -1,9 +1,9 @@
 //! What can be asked of the hub, and what it answers.
 
 use super::entry::Entry;
+use super::live::Live;
 use crate::channel::Target;
 use crate::position::Resume;
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// A subscription to make.
@@ -71,19 +71,9 @@ pub enum Item {
         resume: Arc<str>,
     },
     /// A live announcement of a stored event.
-    Announcement {
-        /// The event's channel.
-        channel: Arc<str>,
-        /// `{"id","type","source_id","position"}`.
-        payload: Bytes,
-    },
+    Announcement(Arc<Live>),
     /// A payload of a bus-only channel, as it came.
-    Message {
-        /// Its channel.
-        channel: Arc<str>,
-        /// The payload.
-        payload: Bytes,
-    },
+    Message(Arc<Live>),
     /// Something that was asked for cannot be had.
     Unrecoverable {
         /// `retention`, `epoch`, `future` or `damage`.

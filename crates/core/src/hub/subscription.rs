@@ -192,8 +192,7 @@ impl Subscription {
                 }
                 Out::Entry { entry, .. } => {
                     if !self.readers[at].was_announced(entry.position) {
-                        let (channel, payload) = (entry.channel.clone(), entry.announcement());
-                        items.push(Item::Announcement { channel, payload });
+                        items.push(Item::Announcement(entry.live()));
                     }
                 }
             }
@@ -209,7 +208,7 @@ impl Subscription {
                 None => break,
                 Some(Queued::Lost(count)) => items.push(Item::Lost(count)),
                 Some(Queued::Item(received)) => {
-                    bytes += received.1.payload.len() + 1;
+                    bytes += received.1.live.payload.len() + 1;
                     items.extend(self.receive(received));
                 }
             }
@@ -218,17 +217,17 @@ impl Subscription {
     }
 
     fn receive(&mut self, (place, item): Received) -> Option<Item> {
-        let (channel, payload) = (item.channel.clone(), item.payload.clone());
+        let live = item.live.clone();
         let Some((topic, position)) = &item.announced else {
             // A message that several targets match comes once for each; the first one delivers it.
-            let first = self.targets.iter().position(|t| t.matches(&item.channel));
-            return (first == Some(place)).then_some(Item::Message { channel, payload });
+            let first = self.targets.iter().position(|t| t.matches(&live.channel));
+            return (first == Some(place)).then_some(Item::Message(live));
         };
         let news = match self.readers.iter_mut().find(|r| r.topic() == topic) {
             Some(reader) => reader.announced(*position),
             None => self.is_news(topic, *position),
         };
-        news.then_some(Item::Announcement { channel, payload })
+        news.then_some(Item::Announcement(live))
     }
 
     fn is_news(&mut self, topic: &TopicName, position: Position) -> bool {

@@ -8,6 +8,7 @@
 //! The bus is not trusted: on a durable channel only announcements of the topic's epoch pass.
 
 use super::inbox::{BusItem, Inbox};
+use super::live::Live;
 use super::shared::Shared;
 use super::usage::Usage;
 use crate::announcement::Announcement;
@@ -136,12 +137,13 @@ impl Tap {
         }
         let channel = message.channel.as_str().into();
         if !self.namespace.is_durable() {
-            return Some(BusItem { channel, payload: message.payload, announced: None });
+            return Some(BusItem { live: Arc::new(Live::new(channel, message.payload)), announced: None });
         }
         let announcement = Announcement::parse(&message.payload)?;
         let position: Position = announcement.position.parse().ok()?;
         let topic = self.topic_of(shared, position)?;
-        Some(BusItem { channel, payload: announcement.encode(), announced: Some((topic, position)) })
+        let live = Arc::new(Live::new(channel, announcement.encode()));
+        Some(BusItem { live, announced: Some((topic, position)) })
     }
 
     fn topic_of(&self, shared: &Shared, position: Position) -> Option<TopicName> {

@@ -56,8 +56,8 @@ impl Bus for BadBus {
 
 fn announced(items: &[Item]) -> Vec<Position> {
     let position = |item: &Item| match item {
-        Item::Announcement { payload, .. } => {
-            Announcement::parse(payload).unwrap().position.parse::<Position>().unwrap()
+        Item::Announcement(live) => {
+            Announcement::parse(&live.payload).unwrap().position.parse::<Position>().unwrap()
         }
         other => panic!("{other:?}"),
     };
@@ -168,7 +168,7 @@ async fn bus_only_channels() {
     world.publisher.publish(vec![one]).await;
     let items = drain(&mut mixed, 1 << 20).await;
     let messages = items.iter().filter_map(|i| match i {
-        Item::Message { channel, payload } => Some((channel.to_string(), payload.clone())),
+        Item::Message(live) => Some((live.channel.to_string(), live.payload.clone())),
         _ => None,
     });
     let wanted = (0..5).map(|n| ("ai:stream:1".to_string(), Bytes::from(format!("{{\"n\":{n}}}"))));
@@ -209,11 +209,11 @@ async fn past_the_bound_of_all_inboxes_the_largest_is_dropped() {
     }
     let items = drain(&mut slow, 1 << 20).await;
     assert!(matches!(items[..], [Item::Lost(3)]), "{items:?}");
-    assert!(matches!(drain(&mut late, 1 << 20).await[..], [Item::Message { .. }, Item::Message { .. }]));
+    assert!(matches!(drain(&mut late, 1 << 20).await[..], [Item::Message(_), Item::Message(_)]));
     let counters = world.hub.counters();
     assert_eq!((counters.slow_dropped.load(SeqCst), counters.inbox_bytes.load(SeqCst)), (3, 0));
     world.publisher.send(&channel, payload.clone()).await.unwrap();
-    assert!(matches!(drain(&mut slow, 1 << 20).await[..], [Item::Message { .. }]));
+    assert!(matches!(drain(&mut slow, 1 << 20).await[..], [Item::Message(_)]));
     world.publisher.send(&channel, payload).await.unwrap();
     while counters.inbox_bytes.load(SeqCst) < 200 << 10 {
         tokio::task::yield_now().await;

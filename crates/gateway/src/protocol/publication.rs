@@ -3,7 +3,7 @@
 //! ```text
 //! channel  {"data":…,"tags":{…},"offset":N}                                  encoded once per event
 //! pattern  {"offset":N,"epoch":"…",  +  "data":…,"tags":{…},"channel":"…"}   the second part once per event
-//! live     {"data":…}                                                        no position
+//! live     {"data":…}                                                        no position; encoded once per item
 //! ```
 //! `data` is the whole event object in the namespace `events`, and the event's bare `data` elsewhere. `tags` hold its
 //! id, type and position.
@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dualstream_core::event::codec::push_string;
-use dualstream_core::hub::{Entry, Slot};
+use dualstream_core::hub::{Entry, Live, Slot};
 use dualstream_core::namespace::EVENTS;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -42,8 +42,28 @@ pub fn push_event_of_pattern(out: &mut Vec<u8>, entry: &Entry, place: &Position)
     }));
 }
 
-/// Appends a live item; `channel` is named for a subscription of a pattern.
-pub fn push_live(out: &mut Vec<u8>, payload: &Bytes, channel: Option<&str>) {
+/// Appends a live item of a single channel.
+pub fn push_live(out: &mut Vec<u8>, live: &Live) {
+    out.extend_from_slice(&live.frame(Slot::Json, |live| {
+        let mut frame = Vec::with_capacity(live.payload.len() + 9);
+        push_payload(&mut frame, &live.payload);
+        frame.push(b'}');
+        Bytes::from(frame)
+    }));
+}
+
+/// Appends a live item of a pattern.
+pub fn push_live_of_pattern(out: &mut Vec<u8>, live: &Live) {
+    out.extend_from_slice(&live.frame(Slot::JsonPattern, |live| {
+        let mut frame = Vec::with_capacity(live.payload.len() + live.channel.len() + 22);
+        push_payload(&mut frame, &live.payload);
+        push_channel(&mut frame, &live.channel);
+        Bytes::from(frame)
+    }));
+}
+
+/// `{"data":…`
+fn push_payload(out: &mut Vec<u8>, payload: &Bytes) {
     out.extend_from_slice(b"{\"data\":");
     match json::check(payload) {
         Ok(value) => out.extend_from_slice(&value.compact(payload)),
@@ -51,10 +71,6 @@ pub fn push_live(out: &mut Vec<u8>, payload: &Bytes, channel: Option<&str>) {
         Err(_) => {
             let _ = write!(out, "{{\"base64\":\"{}\"}}", STANDARD.encode(payload));
         }
-    }
-    match channel {
-        Some(channel) => push_channel(out, channel),
-        None => out.push(b'}'),
     }
 }
 
@@ -138,11 +154,19 @@ mod tests {
 
     #[test]
     fn whatever_a_bus_carries_stays_one_line_of_json() {
-        let live = |payload: &'static [u8], channel| {
-            text(|out| push_live(out, &Bytes::from_static(payload), channel))
-        };
-        assert_eq!(live(b"{\n\"a\" : 1}", None), r#"{"data":{"a":1}}"#);
-        assert_eq!(live(b"\"x\"", Some("ai:1")), r#"{"data":"x","channel":"ai:1"}"#);
-        assert_eq!(live(b"}}\n{", None), r#"{"data":{"base64":"fX0Kew=="}}"#);
+        let item = |payload: &'static [u8]| Live::new(Arc::from("ai:1"), Bytes::from_static(payload));
+        let live = |payload| text(|out| push_live(out, &item(payload)));
+        let pattern = |payload| text(|out| push_live_of_pattern(out, &item(payload)));
+        assert_eq!(live(b"{\n\"a\" : 1}"), r#"{"data":{"a":1}}"#);
+        assert_eq!(pattern(b"\"x\""), r#"{"data":"x","channel":"ai:1"}"#);
+        assert_eq!(live(b"}}\n{"), r#"{"data":{"base64":"fX0Kew=="}}"#);
+    }
+
+    #[test]
+    fn a_live_item_is_encoded_once_for_all() {
+        let live = Live::new(Arc::from("ai:1"), Bytes::from_static(b"{ \"a\": 1 }"));
+        let first = text(|out| push_live(out, &live));
+        let kept = live.frame(Slot::Json, |_| unreachable!("it was made already"));
+        assert_eq!((first.as_bytes(), text(|out| push_live(out, &live))), (&kept[..], first.clone()));
     }
 }

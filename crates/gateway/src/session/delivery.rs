@@ -83,11 +83,9 @@ fn push(out: &mut Vec<u8>, form: Form, item: &Item) -> Result<(), End> {
             let place = place::of_token(resume).ok_or(Disconnect::Internal)?;
             publication::push_event_of_pattern(out, entry, &place);
         }
-        (Form::Live, Item::Announcement { payload, .. } | Item::Message { payload, .. }) => {
-            publication::push_live(out, payload, None);
-        }
-        (Form::LivePattern, Item::Announcement { channel, payload } | Item::Message { channel, payload }) => {
-            publication::push_live(out, payload, Some(channel));
+        (Form::Live, Item::Announcement(live) | Item::Message(live)) => publication::push_live(out, live),
+        (Form::LivePattern, Item::Announcement(live) | Item::Message(live)) => {
+            publication::push_live_of_pattern(out, live);
         }
         // The hub gives announcements to live subscriptions only, and events to no other.
         _ => return Err(Disconnect::Internal.into()),

@@ -153,7 +153,7 @@ impl Past {
                         bytes += entry.wire.json.len();
                         past.missed.push(Item::Event { entry, resume });
                     }
-                    Item::Announcement { .. } | Item::Message { .. } | Item::Lost(_) => {}
+                    Item::Announcement(_) | Item::Message(_) | Item::Lost(_) => {}
                 }
             }
             if past.lost.is_some() {

@@ -1,0 +1,34 @@
+//! The encoded forms of something that goes to many subscribers: each made by the first who needs it, and kept.
+
+use bytes::Bytes;
+use std::sync::OnceLock;
+
+/// The encoded forms that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Server-Sent Events.
+    Sse,
+    /// Client protocol in JSON, to a subscriber of its channel.
+    Json,
+    /// Client protocol in JSON, to a subscriber of a pattern.
+    JsonPattern,
+    /// Client protocol in Protobuf, to a subscriber of its channel.
+    Protobuf,
+    /// Client protocol in Protobuf, to a subscriber of a pattern.
+    ProtobufPattern,
+}
+
+impl Slot {
+    const COUNT: usize = 5;
+}
+
+/// One place for each [`Slot`].
+#[derive(Debug, Default)]
+pub(super) struct Frames([OnceLock<Bytes>; Slot::COUNT]);
+
+impl Frames {
+    /// The encoded form `slot`, made by the first caller and shared by all later ones.
+    pub(super) fn get(&self, slot: Slot, encode: impl FnOnce() -> Bytes) -> Bytes {
+        self.0[slot as usize].get_or_init(encode).clone()
+    }
+}

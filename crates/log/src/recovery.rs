@@ -70,7 +70,7 @@ pub(crate) fn recover(
     renew_epochs(&mut catalog, &checkpoint, &*storage, &*entropy)?;
     let replay = plan(&*storage, &catalog, &checkpoint)?;
     let shared = Arc::new(Shared::new(settings.queue_bytes_max));
-    let cache = Arc::new(SidecarCache::new(settings.sidecar_cache_bytes_max));
+    let cache = Arc::new(SidecarCache::new(settings.sidecar_cache_bytes_max, entropy.next_u64()));
     let journal = Journal::create(
         storage.clone(),
         replay.sequence,
@@ -352,7 +352,7 @@ impl Engine {
             mark.byte = length;
         }
         file.truncate(mark.byte)?;
-        let segment = Segment::active(header, file.clone());
+        let segment = Segment::active(header, file.clone(), self.cache.seed);
         let bytes = Bytes::from(read_all(&*file)?);
         segment.with_active(|index| {
             let mut at = segment.header_bytes as usize;

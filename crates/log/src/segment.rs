@@ -104,10 +104,10 @@ impl Header {
 }
 
 impl Active {
-    pub fn new(start: Vec<u64>, first_byte: u64) -> Active {
+    pub fn new(start: Vec<u64>, first_byte: u64, seed: u64) -> Active {
         Active {
             blocks: Blocks::new(start, first_byte),
-            sources: SourcesBuilder::default(),
+            sources: SourcesBuilder::new(seed),
             hashes: Vec::new(),
         }
     }
@@ -147,24 +147,20 @@ fn hash_of(source: Option<(&[u8], &[u8])>, value: Option<&[u8]>) -> u64 {
 }
 
 impl Segment {
-    /// A segment that grows.
-    pub fn active(header: Header, file: Arc<dyn File>) -> Segment {
-        let header_bytes = Header::bytes(header.start.len());
-        let active = Active::new(header.start.clone(), header_bytes);
-        Segment {
-            number: header.number,
-            start: header.start,
-            header_bytes,
-            file,
-            index: RwLock::new(Index::Active(Box::new(active))),
-        }
+    /// A segment that grows. The seed is for its index.
+    pub fn active(header: Header, file: Arc<dyn File>, seed: u64) -> Segment {
+        let active = Active::new(header.start.clone(), Header::bytes(header.start.len()), seed);
+        Segment::new(header, file, Index::Active(Box::new(active)))
     }
 
     /// A segment whose sidecar is on disk.
     pub fn sealed(header: Header, file: Arc<dyn File>) -> Segment {
-        let segment = Segment::active(header, file);
-        segment.seal();
-        segment
+        Segment::new(header, file, Index::Sealed(Weak::new()))
+    }
+
+    fn new(header: Header, file: Arc<dyn File>, index: Index) -> Segment {
+        let header_bytes = Header::bytes(header.start.len());
+        Segment { number: header.number, start: header.start, header_bytes, file, index: RwLock::new(index) }
     }
 
     /// From now on its sidecar is read from disk.

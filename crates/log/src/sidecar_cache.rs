@@ -27,6 +27,8 @@ pub(crate) struct Sealed {
 
 /// The loaded ones.
 pub(crate) struct SidecarCache {
+    /// For every index that is built in memory.
+    pub seed: u64,
     bytes_max: usize,
     loaded: Mutex<Loaded>,
     /// One rebuild at a time: each reads a whole segment.
@@ -48,8 +50,8 @@ pub(crate) struct LoadedIdentities {
 }
 
 impl SidecarCache {
-    pub fn new(bytes_max: usize) -> SidecarCache {
-        SidecarCache { bytes_max, loaded: Mutex::default(), rebuilding: Mutex::default() }
+    pub fn new(bytes_max: usize, seed: u64) -> SidecarCache {
+        SidecarCache { seed, bytes_max, loaded: Mutex::default(), rebuilding: Mutex::default() }
     }
 
     /// Keeps one loaded as long as it fits.
@@ -95,7 +97,7 @@ fn open(topic: &Topic<'_>, segment: &Segment) -> io::Result<(Arc<dyn File>, Side
     let path = sidecar_path(topic.dir, segment.number);
     tracing::info!(path, "the sidecar is missing or damaged; building it again from its segment");
     let bytes = Bytes::from(read_all(&*segment.file)?);
-    let mut active = Active::new(segment.start.clone(), segment.header_bytes);
+    let mut active = Active::new(segment.start.clone(), segment.header_bytes, topic.cache.seed);
     let mut at = segment.header_bytes as usize;
     while let Some(head) = next_batch(&bytes, &mut at, topic.id, segment.start.len()) {
         active.push(at as u64, &head, &bytes.slice(at..at + head.bytes), None);

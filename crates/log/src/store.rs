@@ -84,9 +84,14 @@ impl Store {
     }
 
     /// Creates the files of a new topic, durably except for the entry of the topics directory itself.
-    pub fn create_files(storage: &dyn Storage, id: u32, partitions: u32) -> io::Result<Arc<Segment>> {
+    pub fn create_files(
+        storage: &dyn Storage,
+        id: u32,
+        partitions: u32,
+        seed: u64,
+    ) -> io::Result<Arc<Segment>> {
         storage.create_dir(&dir(id))?;
-        let segment = create_segment(storage, id, 0, 0, vec![0; partitions as usize])?;
+        let segment = create_segment(storage, id, 0, 0, vec![0; partitions as usize], seed)?;
         segment.file.sync()?;
         storage.sync_dir(&dir(id))?;
         Ok(Arc::new(segment))
@@ -117,7 +122,9 @@ impl Store {
     /// Seals the active segment and begins the next one.
     pub fn roll(&mut self, sequence: u64) -> io::Result<()> {
         let number = self.active.number + 1;
-        let next = Arc::new(create_segment(&*self.storage, self.id, number, sequence, self.next.clone())?);
+        let seed = self.view.topic().cache.seed;
+        let start = self.next.clone();
+        let next = Arc::new(create_segment(&*self.storage, self.id, number, sequence, start, seed)?);
         self.window.roll(next.clone());
         self.unsynced.push(std::mem::replace(&mut self.active, next.clone()));
         self.position = next.header_bytes;
@@ -259,5 +266,6 @@ fn create_segment(
     let header = Header { topic_id, number, sequence, start };
     file.truncate(0)?;
     file.write_at(&header.encode(), 0)?;
-    Ok(Segment::active(header, file))
+    Ok(Segment::active(header, file, seed))
 }
+    seed: u64,

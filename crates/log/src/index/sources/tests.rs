@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 type Added = (String, String, u32);
 
 fn build(added: &[Added]) -> (SourcesBuilder, SealedSources) {
-    let mut builder = SourcesBuilder::default();
+    let mut builder = SourcesBuilder::new(7);
     for (source_type, id, block) in added {
         builder.add(source_type.as_bytes(), id.as_bytes(), *block);
     }
@@ -140,7 +140,7 @@ fn names_out_of_order_are_refused() {
 fn a_record_takes_at_most_three_bytes() {
     // 64 MiB of 300-byte records of 5,000 sources in no order; 109 records a block.
     let records = (64u32 << 20) / 300;
-    let mut builder = SourcesBuilder::default();
+    let mut builder = SourcesBuilder::new(7);
     let mut state = 1u64;
     for record in 0..records {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

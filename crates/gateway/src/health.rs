@@ -1,6 +1,7 @@
 //! `/health/live` and `/health/ready`.
 
 use crate::app::App;
+use crate::stream::now_ms;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dualstream_core::bus::Health;
@@ -26,7 +27,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         (Health::Up, Health::Down { .. }) => (StatusCode::OK, "degraded"),
         (Health::Up, Health::Up) => (StatusCode::OK, "ready"),
     };
-    let mut body = format!("{{\"status\":\"{status}\"");
+    let time = format_rfc3339(now_ms());
+    let mut body = format!("{{\"status\":\"{status}\",\"time\":\"{time}\"");
     push_part(&mut body, "log", &log);
     push_part(&mut body, "bus", &bus);
     body.push('}');

@@ -3,9 +3,11 @@
 use crate::server::Server;
 use crate::wire::{JSON, Wire, event, get, post};
 use dualstream_core::bus::Health;
+use dualstream_core::time::parse_rfc3339;
 use dualstream_gateway::Settings;
+use serde_json::json;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -105,8 +107,13 @@ async fn readiness_tells_the_truth_about_each_part() {
     let mut wire = Wire::connect(server.address).await;
     let down = || Health::Down { since_ms: 1_700_000_000_123, reason: "no route".into() };
     assert_eq!(wire.ask(get("/health/live")).await.status, 200);
-    let answer = wire.ask(get("/health/ready")).await;
-    assert_eq!(answer.body, r#"{"status":"ready","log":{"status":"up"},"bus":{"status":"up"}}"#);
+    let before = SystemTime::now() - Duration::from_millis(1);
+    let answer = wire.ask(get("/health/ready")).await.json();
+    let time = parse_rfc3339(answer["time"].as_str().unwrap()).unwrap();
+    let time = UNIX_EPOCH + Duration::from_millis(time.try_into().unwrap());
+    assert!(before < time && time <= SystemTime::now(), "{answer}");
+    let up = json!({"status": "up"});
+    assert_eq!(answer, json!({"status": "ready", "time": answer["time"], "log": up, "bus": up}));
     *server.parts.bus.lock().unwrap() = down();
     let answer = wire.ask(get("/health/ready")).await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("degraded")));

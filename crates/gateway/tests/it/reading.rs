@@ -48,6 +48,7 @@ async fn pages_of_channels_and_patterns_forwards_and_backwards() {
     let late = format_rfc3339(FIRST_MS + 48);
     let page = wire.ask(get(&format!("/v1/events?channel=events:*&since={late}"))).await.json();
     assert_eq!(data(&page), [48, 49]);
+    assert_eq!(page["events"][0]["appended"], late, "the time an event shows is the one `since` compares");
     let page = wire.ask(get("/v1/events?channel=events:*&since=latest")).await.json();
     assert!(data(&page).is_empty() && page["next"].is_null() && page["latest"].is_string());
 }

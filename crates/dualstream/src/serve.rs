@@ -12,13 +12,15 @@ use crate::settings::{Fsync, Period, Settings};
 use crate::system::{SystemClock, SystemEntropy};
 use anyhow::Context;
 use dualstream_core::Error;
+use dualstream_core::channels::Channels;
 use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::publisher::{self, DualPublisher};
 use dualstream_core::topic::{TopicAlteration, TopicSpec};
+use dualstream_core::topic_admin::TopicAdmin;
 use dualstream_core::topics::Topics;
-use dualstream_gateway::{Gateway, Metrics, SessionSettings};
+use dualstream_gateway::{Gateway, Metrics, Operations, SessionSettings};
 use dualstream_log::{EmbeddedLog, FileStorage, Storage, Writer};
 use parts::{LogCounters, Parts};
 use std::future::Future;
@@ -89,7 +91,12 @@ impl Server {
         }));
         let parts = Parts::new(failed.clone(), bus, clock);
         let metrics = Metrics::new(Some(Arc::new(LogCounters(log.clone()))));
-        let gateway = Gateway::new(gateway_settings(&settings), publisher, hub, Arc::new(parts), metrics);
+        let operations = Operations {
+            topics: TopicAdmin::new(Arc::new(log.clone()), Arc::new(log.clone()), settings.namespaces()),
+            channels: Channels::new(Arc::new(log.clone()), hub.clone()),
+        };
+        let gateway =
+            Gateway::new(gateway_settings(&settings), publisher, hub, operations, Arc::new(parts), metrics);
         Ok(Server { settings, listener, gateway, log, failed, writer, hub: runner, stop_hub })
     }
 

@@ -68,7 +68,7 @@ pub(crate) fn own_or_allowed_origin(headers: &HeaderMap, settings: &Settings) ->
 /// The answer to a browser that asks what a page of an allowed origin may send.
 pub(crate) fn preflight() -> Response {
     let headers = [
-        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
         (ACCESS_CONTROL_ALLOW_HEADERS, "content-type, last-event-id"),
         (ACCESS_CONTROL_MAX_AGE, "300"),
     ];

@@ -3,6 +3,7 @@
 use crate::gateway::Status;
 use crate::inflow::Inflow;
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::{Problem, Settings};
 use axum::response::Response;
 use bytes::Bytes;
@@ -24,6 +25,7 @@ pub(crate) struct App {
     pub settings: Arc<Settings>,
     pub publisher: DualPublisher,
     pub hub: Hub,
+    pub operations: Operations,
     pub status: Arc<dyn Status>,
     pub metrics: Metrics,
     /// Turns true at shutdown.
@@ -41,6 +43,7 @@ impl App {
         settings: Settings,
         publisher: DualPublisher,
         hub: Hub,
+        operations: Operations,
         status: Arc<dyn Status>,
         metrics: Metrics,
         draining: watch::Receiver<bool>,
@@ -51,6 +54,7 @@ impl App {
             settings: Arc::new(settings),
             publisher,
             hub,
+            operations,
             status,
             metrics,
             draining,

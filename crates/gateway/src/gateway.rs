@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::metrics::Metrics;
 use crate::socket::Socket;
+use crate::operations::Operations;
 use crate::{Problem, Settings, admission, routes};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -55,7 +56,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway over a publisher and a hub.
+    /// A gateway over a publisher, a hub, and what operators ask for.
     pub fn new(
         settings: Settings,
         publisher: DualPublisher,
@@ -64,7 +65,8 @@ impl Gateway {
         metrics: Metrics,
     ) -> Gateway {
         let (drain, draining) = watch::channel(false);
-        Gateway { app: App::new(settings, publisher, hub, status, metrics, draining), drain }
+        Gateway { app: App::new(settings, publisher, hub, operations, status, metrics, draining), drain }
+        operations: Operations,
     }
 
     /// Serves `listener` until `shutdown` resolves, then in order: accepts no more, closes idle connections, lets

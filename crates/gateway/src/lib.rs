@@ -16,6 +16,7 @@
 mod admission;
 mod app;
 mod cloudevent;
+mod channels;
 mod events;
 mod gateway;
 mod health;
@@ -31,6 +32,7 @@ pub mod openapi;
 mod page;
 mod plain_event;
 mod problem;
+mod operations;
 mod protocol;
 mod query;
 mod receipt;
@@ -44,7 +46,11 @@ mod stream;
 mod websocket;
 
 pub use gateway::{Gateway, Status};
+mod topic_json;
+mod topics;
+mod transport;
 pub use metrics::{LogReading, LogStats, Metrics};
 pub use problem::Problem;
 pub use session::SessionSettings;
 pub use settings::Settings;
+pub use operations::Operations;

@@ -155,7 +155,9 @@ impl From<Error> for Problem {
             ErrorKind::Internal => Cow::Borrowed("something went wrong inside the server"),
             _ => Cow::Owned(error.message().to_owned()),
         };
+        let mend = error.mend().map(|mend| ("mend", Member::Text(mend.to_owned())));
         Problem {
+            further: mend.into_iter().collect(),
             field: error.field().map(|field| Cow::Owned(field.to_owned())),
             limit: error.limit(),
             retryable,

@@ -2,9 +2,11 @@
 //! document.
 
 use crate::app::App;
-use crate::{Problem, events, health, history, messages, metrics, openapi, page, stream, websocket};
+use crate::{
+    Problem, channels, events, health, history, messages, metrics, openapi, page, stream, topics, websocket,
+};
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ pub struct Route {
 }
 
 /// The table.
-pub const ROUTES: [Route; 14] = [
+pub const ROUTES: [Route; 21] = [
     Route { method: "POST", path: "/v1/events", handler: || post(events::publish) },
     Route { method: "GET", path: "/v1/events", handler: || get(history::of_query) },
     Route { method: "GET", path: "/v1/events/{position}", handler: || get(history::one) },
@@ -27,6 +29,13 @@ pub const ROUTES: [Route; 14] = [
     Route { method: "GET", path: "/v1/channels/{channel}/events", handler: || get(history::of_channel) },
     Route { method: "GET", path: "/v1/channels/{channel}/stream", handler: || get(stream::of_channel) },
     Route { method: "GET", path: "/v1/stream", handler: || get(stream::of_query) },
+    Route { method: "GET", path: "/v1/channels", handler: || get(channels::list) },
+    Route { method: "GET", path: "/v1/topics", handler: || get(topics::list) },
+    Route { method: "POST", path: "/v1/topics", handler: || post(topics::create) },
+    Route { method: "GET", path: "/v1/topics/{topic}", handler: || get(topics::describe) },
+    Route { method: "PATCH", path: "/v1/topics/{topic}", handler: || patch(topics::alter) },
+    Route { method: "DELETE", path: "/v1/topics/{topic}", handler: || delete(topics::delete) },
+    Route { method: "POST", path: "/v1/topics/{topic}/trim", handler: || post(topics::trim) },
     Route { method: "GET", path: "/connection/websocket", handler: || get(websocket::open) },
     Route { method: "GET", path: "/health/live", handler: || get(health::live) },
     Route { method: "GET", path: "/health/ready", handler: || get(health::ready) },

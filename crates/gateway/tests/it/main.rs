@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod bad_requests;
+mod channels;
 mod connections;
 mod documents;
 mod event_streams;
@@ -15,6 +16,7 @@ mod sdk;
 mod server;
 mod tiny_log;
 mod websocket_commands;
+mod topics;
 mod websocket_frames;
 mod websocket_life;
 mod websocket_resume;

@@ -2,6 +2,7 @@
 
 use crate::tiny_log::{FIRST_MS, TinyLog};
 use dualstream_core::bus::{Bus, Health};
+use dualstream_core::channels::Channels;
 use dualstream_core::histogram::Histogram;
 use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
@@ -9,7 +10,8 @@ use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
 use dualstream_core::publisher::{self, DualPublisher};
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use dualstream_core::topic::TopicName;
-use dualstream_gateway::{Gateway, LogReading, LogStats, Metrics, Settings, Status};
+use dualstream_core::topic_admin::TopicAdmin;
+use dualstream_gateway::{Gateway, LogReading, LogStats, Metrics, Operations, Settings, Status};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,14 +85,18 @@ impl Server {
             Arc::new(ManualClock::new(FIRST_MS)),
             Arc::new(SeededEntropy::new(1)),
         );
-        let (hub, runner) = Hub::new(hub, seams.0, seams.1, namespaces);
+        let (hub, runner) = Hub::new(hub, seams.0, seams.1, namespaces.clone());
+        let operations = Operations {
+            topics: TopicAdmin::new(log.clone(), log.clone(), namespaces),
+            channels: Channels::new(log.clone(), hub.clone()),
+        };
         let parts = Arc::new(Parts {
             log: Mutex::new(Health::Up),
             bus: Mutex::new(Health::Up),
             panics: AtomicBool::default(),
         });
         let metrics = Metrics::new(Some(Arc::new(Stats)));
-        let gateway = Gateway::new(settings, publisher, hub, parts.clone(), metrics);
+        let gateway = Gateway::new(settings, publisher, hub, operations, parts.clone(), metrics);
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, mut stopped) = watch::channel(false);

@@ -3,13 +3,16 @@
 use dualstream_core::Error;
 use dualstream_core::ErrorKind;
 use dualstream_core::Result;
+use dualstream_core::filter::source_of;
 use dualstream_core::identity::{Comparison, compare, of_record};
 use dualstream_core::log::{Appended, Bounds, Commit, Committed, Gap, Log, Page, PartCommitted, Read, Span};
 use dualstream_core::record::{NewRecord, Record};
-use dualstream_core::topic::{Epoch, TopicName};
+use dualstream_core::sources::{SourceRange, Sources};
+use dualstream_core::topic::{Epoch, TopicAlteration, TopicInfo, TopicName, TopicSpec};
+use dualstream_core::topics::Topics;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use tokio::sync::watch;
 
@@ -30,6 +33,7 @@ struct State {
 }
 
 struct Topic {
+    spec: TopicSpec,
     epoch: Epoch,
     records: Vec<Record>,
     start: Vec<u64>,
@@ -77,13 +81,8 @@ impl TinyLog {
     fn with<T>(&self, name: &TopicName, act: impl FnOnce(&mut Topic) -> T) -> T {
         let mut state = self.state.lock().unwrap();
         let number = state.topics.len() as u64;
-        act(state.topics.entry(name.clone()).or_insert_with(|| Topic {
-            epoch: Epoch(0x1000 + number),
-            records: Vec::new(),
-            start: vec![0; PARTITIONS],
-            end: vec![0; PARTITIONS],
-            damaged: Vec::new(),
-        }))
+        let make = || Topic::new(TopicSpec::events(name.clone()), Epoch(0x1000 + number));
+        act(state.topics.entry(name.clone()).or_insert_with(make))
     }
 
     fn apply(&self, commit: Commit) -> Result<Committed> {
@@ -111,6 +110,17 @@ impl TinyLog {
 }
 
 impl Topic {
+    fn new(spec: TopicSpec, epoch: Epoch) -> Topic {
+        let partitions = spec.partitions as usize;
+        let (records, damaged) = Default::default();
+        Topic { spec, epoch, records, start: vec![0; partitions], end: vec![0; partitions], damaged }
+    }
+
+    fn info(&self) -> TopicInfo {
+        let bytes = self.records.iter().map(|r| r.value.as_ref().map_or(0, |value| value.len() as u64)).sum();
+        TopicInfo { spec: self.spec.clone(), epoch: self.epoch, bytes, segments: None }
+    }
+
     fn append(&mut self, partition: u32, new: NewRecord, now_ms: i64) -> Appended {
         if let Some(identity) = new.identity.filter(|identity| identity.check) {
             for old in self.records.iter().filter(|old| old.partition == partition) {
@@ -223,4 +233,71 @@ impl Log for TinyLog {
         });
         async move { Ok(found) }.boxed()
     }
+}
+
+impl Topics for TinyLog {
+    fn create(&self, spec: TopicSpec) -> BoxFuture<'_, Result<TopicInfo>> {
+        async move {
+            let mut state = self.state.lock().unwrap();
+            if state.topics.contains_key(&spec.name) {
+                return Err(Error::new(ErrorKind::Conflict, "topic_exists", "it exists").with_field("topic"));
+            }
+            let topic = Topic::new(spec.clone(), Epoch(0x2000 + state.topics.len() as u64));
+            let info = topic.info();
+            state.topics.insert(spec.name, topic);
+            Ok(info)
+        }
+        .boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        async move { Ok(self.state.lock().unwrap().topics.values().map(Topic::info).collect()) }.boxed()
+    }
+
+    fn describe(&self, name: TopicName) -> BoxFuture<'_, Result<TopicInfo>> {
+        async move { self.state.lock().unwrap().topics.get(&name).map(Topic::info).ok_or_else(unknown_topic) }
+            .boxed()
+    }
+
+    fn alter(&self, name: TopicName, change: TopicAlteration) -> BoxFuture<'_, Result<TopicInfo>> {
+        self.with(&name, |topic| {
+            let TopicAlteration { retention_ms, retention_bytes, partitions } = change;
+            topic.spec.retention_ms = retention_ms.unwrap_or(topic.spec.retention_ms);
+            topic.spec.retention_bytes = retention_bytes.unwrap_or(topic.spec.retention_bytes);
+            topic.spec.partitions = partitions.unwrap_or(topic.spec.partitions);
+            topic.start.resize(topic.spec.partitions as usize, 0);
+            topic.end.resize(topic.spec.partitions as usize, 0);
+        });
+        self.describe(name)
+    }
+
+    fn delete(&self, name: TopicName) -> BoxFuture<'_, Result<()>> {
+        self.state.lock().unwrap().topics.remove(&name);
+        async { Ok(()) }.boxed()
+    }
+
+    fn trim(&self, name: TopicName, below: Vec<u64>) -> BoxFuture<'_, Result<()>> {
+        self.with(&name, |topic| {
+            topic.start.iter_mut().zip(below).for_each(|(start, below)| *start = below.max(*start));
+        });
+        async { Ok(()) }.boxed()
+    }
+}
+
+impl Sources for TinyLog {
+    fn sources<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        range: SourceRange,
+    ) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
+        let found: BTreeSet<Vec<u8>> = self.with(topic, |topic| {
+            let sources = topic.records.iter().filter_map(|r| source_of(&r.headers, r.key.as_deref()));
+            sources.map(|(kind, id)| [kind, b":", id].concat()).filter(|source| range.holds(source)).collect()
+        });
+        async move { Ok(found.into_iter().take(range.max).collect()) }.boxed()
+    }
+}
+
+fn unknown_topic() -> Error {
+    Error::new(ErrorKind::NotFound, "unknown_topic", "there is no such topic").with_field("topic")
 }

@@ -28,6 +28,7 @@ use crate::body;
 use crate::history::Broken;
 use dualstream_core::event::codec;
 use dualstream_core::filter::source_of;
+use dualstream_core::log::Bounds;
 use dualstream_core::record::Record;
 use dualstream_core::topic::Epoch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,8 +62,6 @@ struct TopicLog {
     orders: BTreeMap<Epoch, Order>,
     /// Start of each partition as last seen.
     earliest: Vec<u64>,
-    /// The highest start ever seen: a power loss may bring back what retention removed a moment before.
-    passed: Vec<u64>,
     /// Places that were announced: whatever stands there is durable.
     announced: BTreeSet<Place>,
 }
@@ -105,17 +104,21 @@ impl Checker {
         self.topics[place.topic].earliest.get(place.partition as usize).is_some_and(|&e| place.offset < e)
     }
 
-    /// Whether a place was ever below the start of its partition.
-    pub fn was_trimmed(&self, place: &Place) -> bool {
-        self.topics[place.topic].passed.get(place.partition as usize).is_some_and(|&e| place.offset < e)
-    }
-
-    /// The start of a topic moved.
-    pub fn trimmed(&mut self, topic: usize, earliest: &[u64]) {
+    /// The start of a topic may have moved. Within an epoch it never moves back, whatever happens to the power: somebody
+    /// may have been told that what is below is gone.
+    pub fn trimmed(&mut self, topic: usize, bounds: &Bounds) -> Verdict {
         let log = &mut self.topics[topic];
-        log.earliest = earliest.to_vec();
-        log.passed.resize(earliest.len(), 0);
-        log.passed.iter_mut().zip(earliest).for_each(|(passed, &e)| *passed = (*passed).max(e));
+        let known = std::mem::replace(&mut log.earliest, bounds.earliest.clone());
+        let is_same = log.epoch == Some(bounds.epoch);
+        let back = known.iter().zip(&bounds.earliest).position(|(known, now)| now < known);
+        match back.filter(|_| is_same) {
+            None => Ok(()),
+            Some(p) => {
+                let (name, now) = (TOPICS[topic], bounds.earliest[p]);
+                let what = format!("the start of {name}[{p}] moved back from {} to {now}", known[p]);
+                Err(Broken::new("what is gone stays gone", what, vec![format!("{name}[{p}]")]))
+            }
+        }
     }
 
     /// Stored bytes of this event were damaged on purpose: its batch may be gone, if that is said.
@@ -139,7 +142,7 @@ impl Checker {
         let stored = Stored { partition, offset, n, append_time_ms: record.append_time_ms };
         let log = &mut self.topics[topic];
         let order = log.orders.entry(epoch).or_default();
-        order.push(stored, &log.passed, topic)?;
+        order.push(stored, &log.earliest, topic)?;
         self.check_rival(topic, n)
     }
 
@@ -193,14 +196,14 @@ impl Checker {
         if let Some(first) = self.facts[n as usize].place
             && first != place
             && first.epoch == place.epoch
-            && !self.was_trimmed(&first)
-            && !self.was_trimmed(&place)
+            && !self.is_trimmed(&first)
+            && !self.is_trimmed(&place)
             && !self.damaged.contains(&n)
         {
             let what = format!("#{n} stands at {first} and at {place}");
             return Err(Broken::new("stored once", what, about));
         }
-        let old = self.was_trimmed(&place);
+        let old = self.is_trimmed(&place);
         let fact = &mut self.facts[n as usize];
         let first = fact.place.filter(|first| first.epoch == place.epoch && *first != place);
         fact.again |= first.is_some();
@@ -214,7 +217,7 @@ impl Checker {
     fn check_rival(&self, topic: usize, n: u64) -> Verdict {
         let Some(base) = self.facts[n as usize].rival_of else { return Ok(()) };
         let Some(place) = self.order(topic).and_then(|order| order.place_of(base)) else { return Ok(()) };
-        let earliest = self.topics[topic].passed.get(place.0 as usize).copied().unwrap_or(0);
+        let earliest = self.topics[topic].earliest.get(place.0 as usize).copied().unwrap_or(0);
         if place.1 < earliest || self.damaged.contains(&base) {
             return Ok(());
         }

@@ -220,7 +220,7 @@ async fn take_down(world: &World, running: Running) {
     world.set_node(None);
     let Running { node, writer, runner, shutdown, followers } = running;
     drop(shutdown);
-    // A power loss may bring back what retention removed a moment ago.
+    // Nothing of what retention removed a moment ago may come back.
     world.note_starts(&node.log);
     for task in followers.into_iter().chain([runner]) {
         task.abort();

@@ -73,8 +73,8 @@ impl World {
     /// Takes note of how far retention has come.
     pub fn note_starts(&self, log: &dyn Log) {
         if let Some(bounds) = bounds(log) {
-            let mut checker = self.checker();
-            (0..).zip(&bounds).for_each(|(topic, bounds)| checker.trimmed(topic, &bounds.earliest));
+            let mut topics = (0..).zip(&bounds);
+            self.check(|checker| topics.try_for_each(|(topic, bounds)| checker.trimmed(topic, bounds)));
         }
     }
 

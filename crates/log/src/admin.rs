@@ -46,6 +46,7 @@ impl Engine {
             byte: active.header_bytes,
             next: vec![0; partitions],
             holes_below: vec![0; partitions],
+            start: vec![0; partitions],
         };
         let state = State {
             epoch: entry.epoch,
@@ -155,6 +156,10 @@ impl Engine {
                 "below",
                 "one offset for each partition, none past its end",
             ));
+        }
+        if self.unsynced {
+            // A start that is durable while its records are not would swallow what comes in their place.
+            self.sync().map_err(|e| self.fail(e))?;
         }
         let mut catalog = self.catalog.clone();
         let entry = catalog.topics.get_mut(&id).ok_or_else(|| crate::error::unknown_topic(name))?;

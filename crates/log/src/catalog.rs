@@ -2,7 +2,7 @@
 //! replaced whole on every change.
 //!
 //! ```text
-//! dualstream-log 1
+//! dualstream-log 2
 //! log 5f0c… next_topic_id=3
 //! topic 1 events epoch=9a41… partitions=12 timestamp=append cleanup=delete retention_ms=604800000 retention_bytes=- trimmed=0,0,…
 //! crc 1c0ffee1
@@ -18,13 +18,17 @@ use std::fmt::Write;
 use std::io;
 use std::str::FromStr;
 
-/// Version of the data directory's format.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of the data directory's format: what is written. Every older one is read.
+///
+/// 2: the checkpoint holds the start of each partition.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 const PATH: &str = "catalog";
 
 /// All topics of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Catalog {
+    /// Format of the directory it was read from.
+    pub format: u32,
     /// Random number of this log.
     pub log_id: u64,
     /// Id the next topic gets; ids are not reused.
@@ -45,7 +49,7 @@ pub(crate) struct Entry {
 impl Catalog {
     /// A catalog without topics.
     pub fn new(log_id: u64) -> Catalog {
-        Catalog { log_id, next_topic_id: 1, topics: BTreeMap::new() }
+        Catalog { format: FORMAT_VERSION, log_id, next_topic_id: 1, topics: BTreeMap::new() }
     }
 
     /// Reads the catalog; `None` in a fresh directory.
@@ -126,16 +130,16 @@ fn parse(bytes: &[u8]) -> Result<Catalog> {
     if crc != format!("{:08x}\n", crc32c(body.as_bytes())) {
         return Err(damaged());
     }
-    parse_body(body).ok_or_else(damaged)
+    parse_body(version, body).ok_or_else(damaged)
 }
 
-fn parse_body(body: &str) -> Option<Catalog> {
+fn parse_body(format: u32, body: &str) -> Option<Catalog> {
     let mut lines = body.lines().skip(1);
     let mut words = lines.next()?.split(' ').skip(1);
     let log_id = u64::from_str_radix(words.next()?, 16).ok()?;
     let next_topic_id = field(words.next()?, "next_topic_id")?.parse().ok()?;
     let topics = lines.map(parse_topic).collect::<Option<_>>()?;
-    Some(Catalog { log_id, next_topic_id, topics })
+    Some(Catalog { format, log_id, next_topic_id, topics })
 }
 
 fn parse_topic(line: &str) -> Option<(u32, Entry)> {
@@ -202,7 +206,7 @@ mod tests {
             let code = parse(&bytes).unwrap_err().code();
             assert!(code == "catalog_damaged" || (i == 15 && code == "data_dir_newer_format"), "{i}: {code}");
         }
-        let newer = text.replacen("dualstream-log 1", "dualstream-log 2", 1);
+        let newer = text.replacen("dualstream-log 2", "dualstream-log 3", 1);
         assert_eq!(parse(newer.as_bytes()).unwrap_err().code(), "data_dir_newer_format");
     }
 }

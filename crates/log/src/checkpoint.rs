@@ -2,11 +2,12 @@
 //! store it speaks of was synced; replaced in one step.
 //!
 //! ```text
-//! u64 magic "DSCKP001"  u32 crc32c of the rest  u8 clean  u8 fsync always  u16 0
+//! u64 magic "DSCKP002"  u32 crc32c of the rest  u8 clean  u8 fsync always  u16 0
 //! u64 sequence  u64 generation  i64 last append time
 //! u32 topics, then each: u32 id, u32 partitions, u64 segment, u64 byte, next offset of each partition,
-//!                        holes-below of each partition
+//!                        holes-below of each partition, start of each partition
 //! ```
+//! In format 1 (`DSCKP001`) there are no starts: they follow from the segments that are there.
 
 use crate::batch::crc32c;
 use crate::replace::{load, replace};
@@ -15,7 +16,8 @@ use dualstream_core::{Error, ErrorKind, Result};
 use std::io;
 
 const PATH: &str = "checkpoint";
-const MAGIC: u64 = u64::from_le_bytes(*b"DSCKP001");
+const MAGIC: u64 = u64::from_le_bytes(*b"DSCKP002");
+const MAGIC_1: u64 = u64::from_le_bytes(*b"DSCKP001");
 
 /// How far everything is synced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(crate) struct StoreMark {
     pub next: Vec<u64>,
     /// Below these offsets compaction may have left holes.
     pub holes_below: Vec<u64>,
+    /// Below these offsets retention gave records up, whether or not their files are still there.
+    pub start: Vec<u64>,
 }
 
 impl Checkpoint {
@@ -73,7 +77,8 @@ impl Checkpoint {
         for store in &self.stores {
             out.extend_from_slice(&store.topic_id.to_le_bytes());
             out.extend_from_slice(&(store.next.len() as u32).to_le_bytes());
-            for &number in [store.segment, store.byte].iter().chain(&store.next).chain(&store.holes_below) {
+            let vectors = [&[store.segment, store.byte], &store.next[..], &store.holes_below, &store.start];
+            for number in vectors.into_iter().flatten() {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         }
@@ -94,7 +99,8 @@ fn damaged() -> Error {
 
 fn parse(bytes: &[u8]) -> Option<Checkpoint> {
     let mut rest = Reader(bytes);
-    let sound = rest.u64()? == MAGIC && rest.u32()? == crc32c(bytes.get(12..)?);
+    let magic = rest.u64()?;
+    let sound = [MAGIC, MAGIC_1].contains(&magic) && rest.u32()? == crc32c(bytes.get(12..)?);
     sound.then_some(())?;
     let flags = rest.u32()?.to_le_bytes();
     let mut checkpoint = Checkpoint {
@@ -113,6 +119,7 @@ fn parse(bytes: &[u8]) -> Option<Checkpoint> {
             byte: rest.u64()?,
             next: rest.u64s(partitions)?,
             holes_below: rest.u64s(partitions)?,
+            start: if magic == MAGIC { rest.u64s(partitions)? } else { vec![0; partitions] },
         });
     }
     rest.0.is_empty().then_some(checkpoint)
@@ -153,6 +160,7 @@ mod tests {
             byte: 4_096,
             next: (0..12).collect(),
             holes_below: vec![0; 12],
+            start: (100..112).collect(),
         };
         let checkpoint = Checkpoint {
             clean: true,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sync sealed segments, write and sync their sidecars ─▶ sync active segments ─▶ sync directories
-//!      ─▶ replace the checkpoint ─▶ remove what retention gave up ─▶ compact tables
+//!      ─▶ replace the checkpoint ─▶ hide, then remove, what retention gave up ─▶ compact tables
 //! ```
 //! The steps are data, so that a thread runs them in production and a simulation one at a time.
 
@@ -34,6 +34,8 @@ pub(crate) enum Step {
     SyncDir(String),
     /// Replaces the checkpoint.
     Checkpoint(Checkpoint),
+    /// Hides the segments before that number from readers.
+    Hide(Arc<TopicView>, u64),
     /// Removes a file or a directory, if it is there.
     Remove(String),
     /// Compacts the segments of a table topic before that number; the time is now, in ms since 1970.
@@ -107,6 +109,10 @@ impl Job {
             Step::Compact(view, through, now_ms) => {
                 let done = compaction::compact(&*self.storage, &view, through, now_ms)?;
                 tracing::info!(topic = %view.name, done.bytes_before, done.bytes_after, "compacted");
+                Ok(())
+            }
+            Step::Hide(view, first_kept) => {
+                view.hide_before(first_kept);
                 Ok(())
             }
             Step::Remove(path) => remove(&*self.storage, &path),

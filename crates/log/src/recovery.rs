@@ -9,7 +9,7 @@
 //! what is lost may be given out again, so every topic begins a new epoch then.
 
 use crate::batch::{HEADER_BYTES, Head};
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, FORMAT_VERSION};
 use crate::checkpoint::{Checkpoint, StoreMark};
 use crate::engine::{Engine, Round};
 use crate::guards::Guards;
@@ -114,7 +114,17 @@ pub(crate) fn recover(
 }
 
 fn load_catalog(storage: &dyn Storage, entropy: &dyn Entropy) -> Result<Catalog> {
-    if let Some(catalog) = Catalog::load(storage)? {
+    if let Some(mut catalog) = Catalog::load(storage)? {
+        if catalog.format < FORMAT_VERSION {
+            // Before anything is written that a program of the old format would take for damage.
+            tracing::info!(
+                from = catalog.format,
+                to = FORMAT_VERSION,
+                "the data directory gets a newer format"
+            );
+            catalog.store(storage)?;
+            catalog.format = FORMAT_VERSION;
+        }
         return Ok(catalog);
     }
     let journal =
@@ -256,13 +266,16 @@ impl Engine {
         // The number of partitions may have been raised after the checkpoint.
         mark.next.resize(entry.spec.partitions as usize, 0);
         mark.holes_below.resize(entry.spec.partitions as usize, 0);
+        mark.start.resize(entry.spec.partitions as usize, 0);
         let mut segments = self.open_sealed(&mark)?;
         let active = self.open_active(&mut mark, segments.last())?;
         let window = Window::new(&segments, active.clone());
         let sealed_bytes = segments.iter().map(|s| s.file.len()).sum::<std::io::Result<u64>>()?;
         segments.push(active.clone());
         let mut start = entry.trimmed.clone();
-        start.iter_mut().zip(&segments[0].start).for_each(|(start, &first)| *start = first.max(*start));
+        for gone in [&segments[0].start, &mark.start] {
+            start.iter_mut().zip(gone).for_each(|(start, &gone)| *start = gone.max(*start));
+        }
         // A trim may speak of records that are only replayed now, or lost with a damaged journal; a start is never past
         // an end.
         start.iter_mut().zip(&mark.next).for_each(|(start, &end)| *start = end.min(*start));
@@ -417,7 +430,12 @@ impl Engine {
     fn begin_epochs(&mut self) -> Result<()> {
         tracing::warn!("records are lost: every topic begins a new epoch");
         let mut catalog = self.catalog.clone();
-        catalog.topics.values_mut().for_each(|entry| entry.epoch = Epoch(self.entropy.next_u64()));
+        for (id, entry) in &mut catalog.topics {
+            entry.epoch = Epoch(self.entropy.next_u64());
+            // What was trimmed may be lost: a start past the end would swallow what comes there.
+            let next = &self.stores[id].next;
+            entry.trimmed.iter_mut().zip(next).for_each(|(trimmed, &end)| *trimmed = end.min(*trimmed));
+        }
         catalog.store(&*self.storage)?;
         for (id, entry) in &catalog.topics {
             self.stores[id].view.publish(|state| state.epoch = entry.epoch);
@@ -514,6 +532,7 @@ fn first_mark(storage: &dyn Storage, id: u32, entry: &Entry) -> std::io::Result<
         byte: Header::bytes(begun_with),
         next: vec![0; partitions],
         holes_below: vec![0; partitions],
+        start: vec![0; partitions],
     })
 }
 

@@ -95,6 +95,14 @@ fn mark_of(storage: &dyn Storage, id: u32, partitions: usize) -> io::Result<(Sto
         end = at;
     }
     file.sync()?;
-    let mark = StoreMark { topic_id: id, segment, byte: end as u64, holes_below: vec![0; next.len()], next };
+    let zeroes = vec![0; next.len()];
+    let mark = StoreMark {
+        topic_id: id,
+        segment,
+        byte: end as u64,
+        next,
+        holes_below: zeroes.clone(),
+        start: zeroes,
+    };
     Ok((mark, sequence, append_time_ms))
 }

@@ -38,6 +38,10 @@ pub(crate) struct Store {
     pub holes_below: Vec<u64>,
     /// The segment the last completed checkpoint found active: older ones may be deleted or rewritten.
     pub checkpointed_segment: u64,
+    /// Retention gave up what is below, and the segments before that number: the next checkpoint says so, and only then
+    /// readers are told and files removed. Else a crash in between would bring back what was said to be gone.
+    pub start: Vec<u64>,
+    pub first_kept: u64,
     /// Segments before this number were compacted.
     compacted_below: u64,
     /// One per partition: records of the round being built.
@@ -72,6 +76,8 @@ impl Store {
             next: mark.next,
             holes_below: mark.holes_below,
             checkpointed_segment: mark.segment,
+            start: mark.start,
+            first_kept: 0,
             compacted_below: 0,
             storage,
             active,
@@ -195,6 +201,7 @@ impl Store {
             byte: self.position,
             next: self.next.clone(),
             holes_below: self.holes_below.clone(),
+            start: self.start.clone(),
         }
     }
 
@@ -241,6 +248,7 @@ impl Store {
         let count = partitions as usize;
         self.next.resize(count, 0);
         self.holes_below.resize(count, 0);
+        self.start.resize(count, 0);
         self.builders.resize_with(count, Builder::default);
         self.spec.partitions = partitions;
         self.roll(sequence)

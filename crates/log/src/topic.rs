@@ -135,6 +135,18 @@ impl TopicView {
         self.changed.notify_waiters();
     }
 
+    /// Hides the segments before number `first_kept`; the active one stays.
+    pub fn hide_before(&self, first_kept: u64) {
+        self.publish(|state| {
+            let count = state.segments.partition_point(|s| s.number < first_kept);
+            let (old, kept) = state.segments.split_at(count.min(state.segments.len() - 1));
+            let freed: u64 = old.iter().map(|s| s.file.len().unwrap_or(0)).sum();
+            state.start.iter_mut().zip(&kept[0].start).for_each(|(start, &first)| *start = first.max(*start));
+            state.bytes = state.bytes.saturating_sub(freed);
+            state.segments = Arc::new(kept.to_vec());
+        });
+    }
+
     /// Resolves when an end is past `ends` or the epoch is another.
     pub async fn wait(&self, epoch: Epoch, ends: &[u64]) {
         loop {

@@ -11,7 +11,6 @@ use dualstream_core::Error;
 use dualstream_core::topic::Cleanup;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Engine {
@@ -53,6 +52,7 @@ impl Engine {
         }
         steps.extend(directories);
         steps.push_back(Step::Checkpoint(self.checkpoint(clean)));
+        steps.extend(self.stores.values().filter_map(to_hide));
         steps.extend(files.into_iter().map(Step::Remove));
         steps.extend(tables);
         Ok(Some(Job::new(self.storage.clone(), steps)))
@@ -104,22 +104,20 @@ impl Engine {
         Some(self.fail(error))
     }
 
-    /// Gives up what retention allows: whole sealed segments, oldest first, that the last checkpoint covers.
+    /// Gives up what retention allows: whole sealed segments, oldest first, that the last checkpoint covers. Readers are
+    /// told once the next checkpoint says so.
     pub fn retain(&mut self) {
         let now = self.append_time_ms.max(self.clock.now_ms());
         let mut bytes = 0;
         for store in self.stores.values_mut() {
             let state = store.view.state();
             let gone = expired(store, &state, now);
-            if gone > 0 {
-                self.removals.extend(remove_oldest(store, &state, gone));
-            }
+            self.removals.extend(give_up(store, &state, gone));
             let oldest_ms = now.saturating_sub_unsigned(self.settings.dedup_window_ms);
-            let oldest = store.view.state().segments[0].number;
             let records_max = self.settings.dedup_ids_max.saturating_mul(store.next.len() as u64);
             let view = store.view.clone();
-            store.window.forget(&view.topic(), oldest, oldest_ms, records_max);
-            bytes += store.view.state().bytes;
+            store.window.forget(&view.topic(), state.segments[0].number, oldest_ms, records_max);
+            bytes += state.bytes;
         }
         self.shared.counters.store_bytes.store(bytes, Relaxed);
     }
@@ -148,17 +146,22 @@ fn expired(store: &Store, state: &State, now_ms: i64) -> usize {
     gone
 }
 
-/// Hides the oldest `count` segments from readers; the files to remove, oldest first.
-pub(crate) fn remove_oldest(store: &Store, state: &State, count: usize) -> Vec<String> {
+/// What of a store was given up and is not hidden yet.
+fn to_hide(store: &Store) -> Option<Step> {
+    let hidden = store.view.state().segments[0].number >= store.first_kept;
+    (!hidden).then(|| Step::Hide(store.view.clone(), store.first_kept))
+}
+
+/// Gives up the oldest `count` segments; the files to remove, oldest first.
+fn give_up(store: &mut Store, state: &State, count: usize) -> Vec<String> {
     let (old, kept) = state.segments.split_at(count);
-    let freed: u64 = old.iter().map(|s| s.file.len().unwrap_or(0)).sum();
-    store.view.publish(|state| {
-        state.segments = Arc::new(kept.to_vec());
-        let first = &state.segments[0].start;
-        state.start.iter_mut().zip(first).for_each(|(start, &first)| *start = first.max(*start));
-        state.bytes = state.bytes.saturating_sub(freed);
-    });
-    let paths =
-        |s: &Arc<Segment>| [sidecar_path(&store.view.dir, s.number), segment_path(&store.view.dir, s.number)];
-    old.iter().flat_map(paths).collect()
+    let first = &kept[0];
+    let fresh = old.iter().filter(|s| s.number >= store.first_kept);
+    let dir = &store.view.dir;
+    let files = fresh.flat_map(|s| [sidecar_path(dir, s.number), segment_path(dir, s.number)]).collect();
+    if first.number > store.first_kept && count > 0 {
+        store.first_kept = first.number;
+        store.start.iter_mut().zip(&first.start).for_each(|(start, &first)| *start = first.max(*start));
+    }
+    files
 }

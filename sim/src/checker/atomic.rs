@@ -54,7 +54,7 @@ impl Checker {
             let place = self.facts[n as usize].place;
             self.damaged.contains(&n)
                 || self.facts[n as usize].passed
-                || place.is_some_and(|place| self.was_trimmed(&place))
+                || place.is_some_and(|place| self.is_trimmed(&place))
         };
         let there: Vec<u64> = events.iter().copied().filter(|&n| is_there(n)).collect();
         let missing: Vec<u64> = events.iter().copied().filter(|&n| !is_there(n) && !excused(n)).collect();

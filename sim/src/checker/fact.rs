@@ -139,7 +139,7 @@ impl Checker {
             let what = format!("#{n} was accepted although #{base} stands under its id with another body");
             return Err(Broken::new("conflict", what, about));
         }
-        let is_whole = |first: &Place| !self.was_trimmed(first) && !self.damaged.contains(&n);
+        let is_whole = |first: &Place| !self.is_trimmed(first) && !self.damaged.contains(&n);
         let known = fact.place.filter(|first| is_whole(first) && first.epoch == place.epoch);
         if let Some(first) = known
             && fact.acked.is_some()
@@ -183,7 +183,7 @@ impl Checker {
     pub fn holds_identity(&self, n: u64) -> bool {
         let fact = &self.facts[n as usize];
         let stands = fact.place.is_some_and(|place| {
-            !self.was_trimmed(&place)
+            !self.is_trimmed(&place)
                 && self.topics[place.topic].epoch.is_none_or(|epoch| epoch == place.epoch)
         });
         fact.must_be_there() && stands && !self.damaged.contains(&n)

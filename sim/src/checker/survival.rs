@@ -25,7 +25,7 @@ impl Checker {
         let mut lost = Vec::new();
         for read in reads {
             let epoch = read.bounds.epoch;
-            self.trimmed(read.topic, &read.bounds.earliest);
+            self.trimmed(read.topic, &read.bounds)?;
             self.topic_of.insert(epoch, read.topic);
             match self.topics[read.topic].epoch {
                 Some(old) if old != epoch => lost.extend(self.new_epoch(read, old, clean)?),
@@ -45,7 +45,7 @@ impl Checker {
     /// The start of a topic is about to be seen at `earliest`: nothing appended after `until_ms` may be passed by it.
     pub fn check_retention(&self, topic: usize, earliest: &[u64], until_ms: i64) -> Verdict {
         let Some(order) = self.order(topic) else { return Ok(()) };
-        let known = &self.topics[topic].passed;
+        let known = &self.topics[topic].earliest;
         let is_passed = |s: &&Stored| {
             let p = s.partition as usize;
             s.offset < earliest[p] && known.get(p).is_none_or(|&known| s.offset >= known)
@@ -92,7 +92,7 @@ impl Checker {
         self.note_damage(&mut order, &missing, &read.gaps)?;
         for stored in fresh {
             self.note_gaps(&mut order, &read.gaps);
-            order.push(stored, &self.topics[topic].passed, topic)?;
+            order.push(stored, &self.topics[topic].earliest, topic)?;
         }
         self.topics[topic].orders.insert(epoch, order);
         self.check_kept(topic, epoch)
@@ -219,7 +219,7 @@ impl Checker {
         for record in &read.records {
             let n = self.saw(topic, epoch, record)?;
             self.facts[n as usize].found();
-            order.push(stored(record, n), &self.topics[topic].passed, topic)?;
+            order.push(stored(record, n), &self.topics[topic].earliest, topic)?;
         }
         Ok(order)
     }

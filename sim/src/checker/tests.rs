@@ -116,6 +116,16 @@ fn what_was_announced_may_not_be_lost_nor_announced_early() {
 }
 
 #[test]
+fn what_is_gone_stays_gone() {
+    let mut checker = checker(true, 3, stored);
+    let mut read = full(&checker, OLD, &[(2, 2)], Vec::new());
+    read.bounds.earliest[partition() as usize] = 2;
+    checker.reopened(&[read], false).unwrap();
+    let read = full(&checker, OLD, &[(0, 0), (1, 1), (2, 2)], Vec::new());
+    breaks(checker.reopened(&[read], false), "what is gone stays gone");
+}
+
+#[test]
 fn a_refused_event_may_not_be_stored() {
     let mut checker = checker(true, 1, |_| Outcome::Refused(None));
     breaks(reopen(&mut checker, OLD, &[(0, 0)]), "refused means not stored");

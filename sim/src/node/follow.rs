@@ -23,7 +23,9 @@ pub(super) async fn run(world: Arc<World>, log: EmbeddedLog, index: usize, bound
         if !world.check(|checker| checker.check_retention(index, &now.earliest, until_ms)) {
             return;
         }
-        world.checker().trimmed(index, &now.earliest);
+        if !world.check(|checker| checker.trimmed(index, &now)) {
+            return;
+        }
         next.iter_mut().zip(&now.earliest).for_each(|(next, &start)| *next = start.max(*next));
         let read = Read {
             topic: name.clone(),

@@ -65,7 +65,7 @@ fn a_newer_format_is_left_alone() {
     Server::start(folder.path()).stop();
     let catalog = folder.path().join("catalog");
     let text = fs::read_to_string(&catalog).unwrap();
-    let newer = text.replacen("dualstream-log 1", "dualstream-log 2", 1);
+    let newer = text.replacen("dualstream-log 2", "dualstream-log 3", 1);
     assert_ne!(text, newer);
     fs::write(&catalog, &newer).unwrap();
     let error = refused(folder.path(), ANY, 1);

@@ -69,6 +69,8 @@ async fn version_1_is_served() {
     let mut image = Image::default();
     load(&folder().join("v1"), "", &mut image);
     let rig = Rig::open(settings(), image.disk(), Arc::default(), Seeded::new(9)).unwrap();
+    let catalog = Image::of(&rig.storage).0.remove("catalog").unwrap();
+    assert!(catalog.starts_with(b"dualstream-log 2\n"), "an older program refuses it from now on");
     let wanted = std::fs::read_to_string(folder().join("v1.txt")).unwrap();
     assert_eq!(describe_log(&rig).await, wanted);
     assert_eq!(rig.log.damage(), Vec::<String>::new());

@@ -58,7 +58,7 @@ type Place = (u32, u64);
 struct Topic {
     epoch: u64,
     start: Vec<u64>,
-    /// What was trimmed, durably.
+    /// What was trimmed.
     trimmed: Vec<u64>,
     ends: Vec<u64>,
     records: BTreeMap<Place, Identity>,
@@ -79,8 +79,6 @@ struct Model {
     rig: Option<Rig>,
     topics: Vec<Topic>,
     seed: u64,
-    /// Opened again in this step: what retention gave up may be there again, its files were not removed yet.
-    is_opened: bool,
 }
 
 fn settings() -> Settings {
@@ -101,12 +99,7 @@ fn spec(index: usize) -> TopicSpec {
 impl Model {
     async fn new(seed: u64) -> Model {
         let rig = Rig::empty(settings(), seed);
-        let mut model = Model {
-            rig: Some(rig),
-            topics: vec![Topic::default(), Topic::default()],
-            seed,
-            is_opened: false,
-        };
+        let mut model = Model { rig: Some(rig), topics: vec![Topic::default(), Topic::default()], seed };
         for index in 0..2 {
             model.rig().log.create(spec(index)).await.unwrap();
             model.adopt(index);
@@ -144,12 +137,10 @@ impl Model {
             Step::Kill => {
                 let rig = self.rig.take().unwrap();
                 self.rig = Some(rig.reopen_or_crash());
-                self.is_opened = true;
             }
             Step::Restart => {
                 let rig = self.rig.take().unwrap();
                 self.rig = Some(rig.restart_or_crash().await);
-                self.is_opened = true;
             }
             Step::Trim(index, eighths) => self.trim(*index, *eighths).await,
             Step::Recreate(index) => self.recreate(*index).await,
@@ -169,7 +160,6 @@ impl Model {
     fn power_loss(&mut self) {
         let rig = self.rig.take().unwrap();
         self.rig = Some(rig.crash());
-        self.is_opened = true;
     }
 
     fn parts(&self, events: &[(usize, u32, u8)]) -> Vec<Part> {
@@ -289,7 +279,6 @@ impl Model {
         for index in 0..2 {
             self.check_topic(index).await;
         }
-        self.is_opened = false;
         assert_eq!(self.rig().log.damage(), Vec::<String>::new());
     }
 
@@ -300,8 +289,7 @@ impl Model {
         let found = self.rig().all(&name).await;
         let model = &mut self.topics[index];
         assert_eq!((bounds.epoch.0, &bounds.latest), (model.epoch, &model.ends), "{name}");
-        let floor = if self.is_opened { &model.trimmed } else { &model.start };
-        for (partition, (now, &before)) in bounds.earliest.iter().zip(floor).enumerate() {
+        for (partition, (now, &before)) in bounds.earliest.iter().zip(&model.start).enumerate() {
             assert!(*now >= before, "{name}/{partition}: the start moved back from {before} to {now}");
             let kept = index == 0 && *now > model.trimmed[partition];
             assert!(!kept, "{name}/{partition}: {before}..{now} is gone, kept for ever");
@@ -347,7 +335,6 @@ async fn run(seed: u64, steps: &[Step]) {
     }
     let rig = model.rig.take().unwrap();
     model.rig = Some(rig.restart_or_crash().await);
-    model.is_opened = true;
     model.check().await;
 }
 

@@ -128,6 +128,64 @@ async fn reads_in_flight_go_on() {
     assert_eq!(error.code(), "position_unrecoverable");
 }
 
+/// A trim is durable at once, so what it speaks of must be: a start past the end would swallow what comes there later.
+#[tokio::test(start_paused = true)]
+async fn a_trim_takes_nothing_that_comes_later() {
+    let settings = Settings { fsync: Fsync::Every(Duration::from_secs(3_600)), ..small() };
+    let mut rig = Rig::start(settings, 3).await;
+    let name = topic("events");
+    for i in 0..100 {
+        rig.publish(&name, &[(i, "before")]).await.unwrap();
+    }
+    rig.log.trim(name.clone(), rig.log.bounds(&name).unwrap().latest).await.unwrap();
+    rig.kill();
+    rig.storage.crash_lose_all();
+    rig = rig.reopen().unwrap();
+    for i in 0..50 {
+        rig.publish(&name, &[(i, "after")]).await.unwrap();
+    }
+    rig = rig.restart().await;
+    assert_eq!(rig.all(&name).await.len(), 50);
+}
+
+/// Whoever was told `Gone` is told so for ever: the power fails at every step of giving segments up and removing them.
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_stays_gone() {
+    let name = topic("events");
+    let mut moved = 0;
+    for step in 0..60 {
+        let mut rig = Rig::start(small(), step).await;
+        retention(&rig, "events", Some(2 * HOUR_MS as u64), None).await;
+        fill(&rig, "events", 2, 150).await;
+        let before = rig.log.bounds(&name).unwrap().earliest;
+        rig.clock.0.fetch_add(2 * HOUR_MS, Ordering::Relaxed);
+        rig.storage.crash_at_step(rig.storage.steps() + step);
+        rig.checkpoint().await;
+        let told = rig.log.bounds(&name).unwrap();
+        moved += usize::from(told.earliest != before);
+        for is_lost in [true, false] {
+            rig.kill();
+            if is_lost {
+                rig.storage.crash_lose_all()
+            } else {
+                rig.storage.crash_keep_all()
+            }
+            rig = rig.reopen().unwrap();
+            let now = rig.log.bounds(&name).unwrap();
+            let is_kept = now.earliest.iter().zip(&told.earliest).all(|(now, told)| now >= told);
+            assert!(
+                is_kept,
+                "step {step}: the start moved back from {:?} to {:?}",
+                told.earliest, now.earliest
+            );
+            assert_eq!((now.latest, now.epoch), (told.latest.clone(), told.epoch));
+            rig.checkpoint().await;
+        }
+        assert_eq!(rig.log.damage(), Vec::<String>::new());
+    }
+    assert!(moved > 5, "retention gave nothing up: the test tests nothing");
+}
+
 fn epochs(rig: &Rig) -> Vec<u64> {
     ["events", "chat"].iter().map(|name| rig.log.bounds(&topic(name)).unwrap().epoch.0).collect()
 }

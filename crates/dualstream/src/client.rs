@@ -12,8 +12,10 @@ pub mod line_id;
 pub mod lines;
 mod server;
 pub mod sse;
+mod websocket;
 
 pub use batch::publish_lines;
 pub use connection::{Connection, Request};
 pub use error::{Error, Refusal};
 pub use server::Server;
+pub use websocket::{Frame, WebSocket};

@@ -1,6 +1,7 @@
 //! The program `dualstream`: its command line. The work is in the library and in one file per subcommand.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod client;
 mod commands;
 mod exit;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Publish(args) => commands::publish::run(args, &global),
         Command::Subscribe(args) => commands::subscribe::run(args, &global),
         Command::Replay(args) => commands::replay::run(args, &global),
+        Command::Bench { command } => commands::bench::run(command, &global),
         Command::Log { command } => commands::log::run(command, &global),
         Command::Config { command } => commands::config::run(command, &global),
         Command::Completions { shell } => commands::completions::run(shell),
@@ -71,6 +73,13 @@ enum Command {
     Subscribe(commands::subscribe::Arguments),
     /// Prints what is stored in a channel
     Replay(commands::replay::Arguments),
+    /// Measures a running server from outside
+    #[command(after_help = "Example:
+  dualstream bench fan-out --embedded --subscribers 500")]
+    Bench {
+        #[command(subcommand)]
+        command: commands::bench::Command,
+    },
     /// Looks after the files of a log that is not being served
     #[command(after_help = "Example:
   dualstream log verify --data-dir dualstream-data")]

@@ -2,6 +2,8 @@
 //!
 //! Core and log count in plain atomics and know nothing of Prometheus; they are read when they are asked for.
 
+mod process;
+
 use crate::app::App;
 use crate::protocol::{Disconnect, Refusal};
 use axum::extract::State;
@@ -87,6 +89,7 @@ impl Metrics {
         let own = Arc::<Own>::default();
         let mut registry = Registry::with_prefix("dualstream");
         registry.register_collector(Box::new(own.clone()));
+        registry.register_collector(Box::new(process::OfProcess));
         if let Some(log) = log {
             registry.register_collector(Box::new(OfLog(log)));
         }
@@ -279,6 +282,12 @@ struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)
+    }
+
+    /// A counter of seconds.
+    fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(metric)
     }

@@ -1,6 +1,7 @@
 //! The program from outside: the real binary as a child process, real files, real sockets.
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod bench;
 mod browser;
 mod cli;
 mod config;

@@ -1,0 +1,45 @@
+//! What the server says it costs: its processor time, from `/metrics`.
+
+use crate::client::{Connection, Request, Server};
+use std::fs;
+
+/// Clock ticks of `/proc/PID/stat`: `USER_HZ`, 100 on every Linux of today.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Asks the server.
+pub struct ServerSide {
+    connection: Connection,
+}
+
+impl ServerSide {
+    /// Nothing is asked yet.
+    pub fn new(server: &Server) -> ServerSide {
+        ServerSide { connection: Connection::new(server) }
+    }
+
+    /// Processor time of all its threads in seconds, if it tells.
+    pub async fn cpu_seconds(&mut self) -> Option<f64> {
+        self.metric("dualstream_process_cpu_seconds_total ").await
+    }
+
+    /// Its resident memory in bytes, if it tells.
+    pub async fn memory_bytes(&mut self) -> Option<f64> {
+        self.metric("dualstream_process_resident_memory_bytes ").await
+    }
+
+    async fn metric(&mut self, name: &str) -> Option<f64> {
+        let page = self.connection.fetch(&Request::get("/metrics")).await.ok()?;
+        let page = std::str::from_utf8(&page).ok()?;
+        page.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+    }
+}
+
+/// Processor time of this program in seconds, where the operating system tells.
+pub fn own_cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the name in parentheses and may hold spaces; fields 14 and 15 are the times.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks =
+        fields.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().ok()).sum::<Option<f64>>()?;
+    Some(ticks / TICKS_PER_SECOND)
+}

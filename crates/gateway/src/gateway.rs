@@ -2,8 +2,8 @@
 
 use crate::app::App;
 use crate::metrics::Metrics;
-use crate::socket::Socket;
 use crate::operations::Operations;
+use crate::socket::Socket;
 use crate::{Problem, Settings, admission, routes};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -61,12 +61,12 @@ impl Gateway {
         settings: Settings,
         publisher: DualPublisher,
         hub: Hub,
+        operations: Operations,
         status: Arc<dyn Status>,
         metrics: Metrics,
     ) -> Gateway {
         let (drain, draining) = watch::channel(false);
         Gateway { app: App::new(settings, publisher, hub, operations, status, metrics, draining), drain }
-        operations: Operations,
     }
 
     /// Serves `listener` until `shutdown` resolves, then in order: accepts no more, closes idle connections, lets

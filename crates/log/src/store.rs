@@ -269,6 +269,7 @@ fn create_segment(
     number: u64,
     sequence: u64,
     start: Vec<u64>,
+    seed: u64,
 ) -> io::Result<Segment> {
     let file = storage.open(&segment_path(&dir(topic_id), number), Mode::Write)?;
     let header = Header { topic_id, number, sequence, start };
@@ -276,4 +277,3 @@ fn create_segment(
     file.write_at(&header.encode(), 0)?;
     Ok(Segment::active(header, file, seed))
 }
-    seed: u64,

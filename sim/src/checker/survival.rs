@@ -17,6 +17,37 @@ pub struct FullRead {
     pub records: Vec<Record>,
     /// Damage that was reported.
     pub gaps: Vec<Gap>,
+    /// Records and damage when it was read newest first.
+    pub backwards: (Vec<Record>, Vec<Gap>),
+}
+
+impl FullRead {
+    /// Both directions find the same records in the same order, and tell of the same damage, each once.
+    fn check_directions(&self) -> Verdict {
+        let place = |r: &Record| (r.partition, r.offset);
+        let broken = |what: String, (partition, offset): (u32, u64)| {
+            Err(Broken::new("backwards as forwards", what, vec![format!("[{partition}]@{offset}")]))
+        };
+        let (forwards, backwards) = (self.records.iter(), self.backwards.0.iter().rev());
+        if let Some((one, other)) = forwards.zip(backwards).find(|(a, b)| a != b) {
+            let what = format!("forwards {:?} comes where backwards {:?} does", place(one), place(other));
+            return broken(what, place(one));
+        }
+        let [forwards, backwards] = [&self.gaps, &self.backwards.1].map(|gaps| {
+            let mut lost: Vec<(u32, u64)> =
+                gaps.iter().flat_map(|g| (g.from..g.until).map(|offset| (g.partition, offset))).collect();
+            lost.sort_unstable();
+            lost
+        });
+        let (count, other) = (self.records.len(), self.backwards.0.len());
+        if count != other || forwards != backwards || forwards.windows(2).any(|w| w[0] == w[1]) {
+            let what = format!(
+                "{count} records and {other} backwards; damaged: {forwards:?}, backwards: {backwards:?}"
+            );
+            return broken(what, forwards.iter().chain(&backwards).next().copied().unwrap_or_default());
+        }
+        Ok(())
+    }
 }
 
 impl Checker {
@@ -34,6 +65,7 @@ impl Checker {
                     self.same_epoch(read)?;
                 }
             }
+            read.check_directions()?;
         }
         self.check_atomic()?;
         self.check_suffix(&lost)?;

@@ -67,8 +67,9 @@ fn full(checker: &Checker, epoch: Epoch, events: &[(u64, u64)], gaps: Vec<Gap>) 
     let mut latest = vec![0; PARTITIONS as usize];
     latest[partition() as usize] = events.iter().map(|e| e.1 + 1).max().unwrap_or(0);
     let bounds = Bounds { epoch, earliest: vec![0; PARTITIONS as usize], latest };
-    let records = events.iter().map(|&(n, offset)| record(checker, n, offset)).collect();
-    FullRead { topic: 0, bounds, records, gaps }
+    let records: Vec<_> = events.iter().map(|&(n, offset)| record(checker, n, offset)).collect();
+    let backwards = (records.iter().rev().cloned().collect(), gaps.clone());
+    FullRead { topic: 0, bounds, records, gaps, backwards }
 }
 
 fn open(checker: &mut Checker, epoch: Epoch, events: &[(u64, u64)]) {
@@ -237,6 +238,24 @@ fn damage_is_reported_and_takes_its_batch_alone() {
     let mut cut = damaged();
     let read = full(&cut, OLD, &[(0, 0)], vec![gap(1)]);
     breaks(cut.reopened(&[read], false), "nothing durable is lost");
+}
+
+#[test]
+fn backwards_is_as_forwards() {
+    let gap = Gap { partition: partition(), from: 1, until: 2, after: 0 };
+    let reopened = |change: fn(&mut FullRead)| {
+        let mut checker = checker(true, 3, stored);
+        open(&mut checker, OLD, &[(0, 0), (1, 1), (2, 2)]);
+        checker.damaged(1);
+        let mut read = full(&checker, OLD, &[(0, 0), (2, 2)], vec![gap]);
+        change(&mut read);
+        checker.reopened(&[read], false)
+    };
+    reopened(|_| {}).unwrap();
+    breaks(reopened(|read| read.backwards.0.reverse()), "backwards as forwards");
+    breaks(reopened(|read| drop(read.backwards.0.pop())), "backwards as forwards");
+    breaks(reopened(|read| read.backwards.1.clear()), "backwards as forwards");
+    breaks(reopened(|read| read.backwards.1.extend(read.gaps.clone())), "backwards as forwards");
 }
 
 /// A subscriber of everything that began at offset 0 and was given these events, of five.

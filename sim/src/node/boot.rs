@@ -8,8 +8,9 @@ use crate::seam::Seam;
 use crate::world::{World, namespaces, topic};
 use dualstream_core::filter::Filter;
 use dualstream_core::hub::Hub;
-use dualstream_core::log::{Log, Read, Span};
+use dualstream_core::log::{Bounds, Gap, Log, Read, Span};
 use dualstream_core::publisher::DualPublisher;
+use dualstream_core::record::Record;
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
 use dualstream_core::{Error, ErrorKind, Result};
@@ -88,41 +89,52 @@ async fn prepare(world: &World, dice: &Dice, log: &EmbeddedLog) -> Result<Vec<Fu
     Ok(reads)
 }
 
-/// Reads a topic from its start to its end.
+/// Reads a topic from its start to its end, and back.
 async fn read_all(log: &EmbeddedLog, index: usize, dice: &Dice) -> Result<FullRead> {
     loop {
         let bounds = log.bounds(&topic(index))?;
-        let mut full = FullRead { topic: index, bounds, records: Vec::new(), gaps: Vec::new() };
-        let mut spans = Span::all(&full.bounds.earliest, &full.bounds.latest);
-        let mut moved = true;
-        while moved && spans.iter().any(|s| s.from < s.until) {
-            let read = Read {
-                topic: topic(index),
-                epoch: full.bounds.epoch,
-                spans: spans.clone(),
-                filter: Filter::All,
-                records_max: dice.between(1, 500) as usize,
-                bytes_max: dice.size(1, 1 << 20) as usize,
-                reverse: false,
-            };
-            let page = match log.read(read).await {
-                // Retention came in between: from the start again.
-                Err(error) if error.kind() == ErrorKind::Gone => break,
-                page => page?,
-            };
-            moved = spans.iter().zip(&page.next).any(|(span, &next)| span.from < next);
-            spans.iter_mut().zip(&page.next).for_each(|(span, &next)| span.from = next);
-            full.records.extend(page.records);
-            full.gaps.extend(page.gaps);
+        let Some((records, gaps)) = read_stretch(log, index, &bounds, dice, false).await? else { continue };
+        let Some(backwards) = read_stretch(log, index, &bounds, dice, true).await? else { continue };
+        return Ok(FullRead { topic: index, bounds, records, gaps, backwards });
+    }
+}
+
+/// Reads what is between the bounds of a topic in one direction; `None` when retention came in between.
+async fn read_stretch(
+    log: &EmbeddedLog,
+    index: usize,
+    bounds: &Bounds,
+    dice: &Dice,
+    reverse: bool,
+) -> Result<Option<(Vec<Record>, Vec<Gap>)>> {
+    let (mut records, mut gaps) = (Vec::new(), Vec::new());
+    let mut spans = Span::all(&bounds.earliest, &bounds.latest);
+    while spans.iter().any(|s| s.from < s.until) {
+        let read = Read {
+            topic: topic(index),
+            epoch: bounds.epoch,
+            spans: spans.clone(),
+            filter: Filter::All,
+            records_max: dice.between(1, 500) as usize,
+            bytes_max: dice.size(1, 1 << 20) as usize,
+            reverse,
+        };
+        let page = match log.read(read).await {
+            Err(error) if error.kind() == ErrorKind::Gone => return Ok(None),
+            page => page?,
+        };
+        let before = spans.clone();
+        for (span, &next) in spans.iter_mut().zip(&page.next) {
+            *(if reverse { &mut span.until } else { &mut span.from }) = next;
         }
-        if spans.iter().all(|s| s.from >= s.until) {
-            return Ok(full);
-        }
-        if !moved {
+        if before == spans {
             let what = "a read stays where it is although it did not reach the end";
             return Err(Error::new(ErrorKind::Internal, "read_stuck", what));
         }
+        records.extend(page.records);
+        gaps.extend(page.gaps);
     }
+    Ok(Some((records, gaps)))
 }
 
 /// Lets publishers and subscribers in.

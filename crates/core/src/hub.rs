@@ -36,7 +36,8 @@ pub use entry::{Entry, LazyWire};
 pub use frames::Slot;
 pub use live::Live;
 pub use request::{
-    HISTORY_LIMIT_MAX, History, HistoryPage, Item, Mode, OnUnrecoverable, RECENT_MAX, Since, Start, Subscribe,
+    HISTORY_LIMIT_MAX, History, HistoryGap, HistoryPage, Item, Mode, OnUnrecoverable, RECENT_MAX, Since,
+    Start, Subscribe,
 };
 pub use subscription::Subscription;
 

@@ -77,7 +77,14 @@ fn print(page: &HistoryPage) -> String {
         Some(next) => drop(write!(out, ",\"next\":\"{next}\"")),
         None => out.push_str(",\"next\":null"),
     }
-    let _ = write!(out, ",\"earliest\":\"{}\",\"latest\":\"{}\"}}", page.earliest, page.latest);
+    let _ = write!(out, ",\"earliest\":\"{}\",\"latest\":\"{}\"", page.earliest, page.latest);
+    for (index, gap) in page.gaps.iter().enumerate() {
+        out.push_str(if index == 0 { ",\"gaps\":[" } else { "," });
+        let (from, to, after, records) = (gap.from, gap.until, gap.after, gap.records());
+        let _ =
+            write!(out, "{{\"from\":\"{from}\",\"to\":\"{to}\",\"after\":{after},\"records\":{records}}}");
+    }
+    out.push_str(if page.gaps.is_empty() { "}" } else { "]}" });
     out
 }
 

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::reader::Interest;
-use super::request::{HISTORY_LIMIT_MAX, History, HistoryPage, Since};
+use super::request::{HISTORY_LIMIT_MAX, History, HistoryGap, HistoryPage, Since};
 use super::scan::Scan;
 use super::shared::Shared;
 use super::start;
@@ -45,16 +45,19 @@ async fn read_in(
     let partitions = bounds.latest.len();
     let mut scan = Scan::new(shared, interest, bounds.epoch, from, until, partitions, request.reverse);
     let limit = request.limit.clamp(1, HISTORY_LIMIT_MAX);
-    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let (mut entries, mut gaps, mut bytes) = (Vec::new(), Vec::new(), 0);
     while entries.len() < limit && bytes < PAGE_BYTES_MAX && !scan.is_done() {
-        for record in scan.page(limit - entries.len(), PAGE_BYTES_MAX - bytes).await? {
+        let (records, damaged) = scan.page(limit - entries.len(), PAGE_BYTES_MAX - bytes).await?;
+        gaps.extend(damaged.into_iter().map(|gap| HistoryGap::new(bounds.epoch, gap, entries.len())));
+        for record in records {
             let entry = shared.entry(&interest.topic, bounds.epoch, record);
             bytes += entry.size();
             entries.push(entry);
         }
     }
     let next = (!scan.is_done()).then(|| Resume(vec![scan.cursor()]));
-    Ok(HistoryPage { entries, next, earliest: Resume(vec![earliest]), latest: Resume(vec![latest]) })
+    let (earliest, latest) = (Resume(vec![earliest]), Resume(vec![latest]));
+    Ok(HistoryPage { entries, gaps, next, earliest, latest })
 }
 
 async fn since(shared: &Shared, interest: &Interest, since: &Since, bounds: &Bounds) -> Result<Next> {

@@ -3,7 +3,9 @@
 use super::entry::Entry;
 use super::live::Live;
 use crate::channel::Target;
-use crate::position::Resume;
+use crate::log::Gap;
+use crate::position::{Position, Resume};
+use crate::topic::Epoch;
 use std::sync::Arc;
 
 /// A subscription to make.
@@ -123,10 +125,37 @@ pub enum Since {
 pub struct HistoryPage {
     /// The events, in log order (or newest first).
     pub entries: Vec<Arc<Entry>>,
+    /// Damaged stretches that were passed over, each told once, in the order of the entries.
+    pub gaps: Vec<HistoryGap>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Resume>,
     /// The oldest place that can be had.
     pub earliest: Resume,
     /// The end of the log when the page was read.
     pub latest: Resume,
+}
+
+/// Records whose stored bytes are damaged, some of which may have been events of the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryGap {
+    /// Where the first of them stood.
+    pub from: Position,
+    /// The place behind the last of them, in the same partition.
+    pub until: Position,
+    /// How many entries of the page come before it.
+    pub after: usize,
+}
+
+impl HistoryGap {
+    /// A gap of a page that is read behind `before` entries.
+    pub(super) fn new(epoch: Epoch, gap: Gap, before: usize) -> HistoryGap {
+        let Gap { partition, from, until, after } = gap;
+        let at = |offset| Position { epoch, partition, offset };
+        HistoryGap { from: at(from), until: at(until), after: before + after }
+    }
+
+    /// How many records stood there.
+    pub fn records(&self) -> u64 {
+        self.until.offset - self.from.offset
+    }
 }

@@ -4,7 +4,7 @@ use super::reader::Interest;
 use super::shared::Shared;
 use super::vector::{offset_in, shaped};
 use crate::Result;
-use crate::log::{Read, Span};
+use crate::log::{Gap, Read, Span};
 use crate::position::{Cursor, Next};
 use crate::record::Record;
 use crate::topic::Epoch;
@@ -55,8 +55,12 @@ impl<'a> Scan<'a> {
         Cursor { epoch: self.epoch, next: shaped(&self.like, vector) }
     }
 
-    /// The next records, at most `records_max`; none does not mean that it is done.
-    pub(super) async fn page(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>> {
+    /// The next records, at most `records_max`, and what is damaged between them; nothing does not mean that it is done.
+    pub(super) async fn page(
+        &mut self,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<Record>, Vec<Gap>)> {
         let spans: Vec<Span> = self.spans.iter().filter(|s| s.from < s.until).copied().collect();
         let read = Read {
             topic: self.interest.topic.clone(),
@@ -76,6 +80,6 @@ impl<'a> Scan<'a> {
                 false => own.from = own.from.max(next),
             }
         }
-        Ok(page.records)
+        Ok((page.records, page.gaps))
     }
 }

@@ -140,8 +140,9 @@ async fn last_in(
     let mut scan = Scan::new(shared, interest, epoch, &from, &until, partitions, true);
     let mut times = Vec::new();
     while times.len() < count && !scan.is_done() {
-        let page = scan.page(count - times.len(), shared.settings.page_bytes_max).await?;
-        times.extend(page.iter().map(|record| record.append_time_ms));
+        // What is damaged on the way is told when the subscription reads the same stretch forwards.
+        let (records, _) = scan.page(count - times.len(), shared.settings.page_bytes_max).await?;
+        times.extend(records.iter().map(|record| record.append_time_ms));
     }
     Ok((Place { epoch, next: scan.cursor().next, lost: None }, times))
 }

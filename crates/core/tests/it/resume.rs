@@ -4,7 +4,7 @@ use crate::world::*;
 use dualstream_core::channel::Target;
 use dualstream_core::hub::*;
 use dualstream_core::log::Log;
-use dualstream_core::position::{Cursor, Next, Resume};
+use dualstream_core::position::{Cursor, Next, Position, Resume};
 
 #[tokio::test(start_paused = true)]
 async fn every_token_gives_exactly_the_rest() {
@@ -275,6 +275,72 @@ async fn damage_is_reported_in_its_place() {
             });
             let damaged = if target == "events:*" { 2 } else { 1 };
             assert_eq!(events.len(), model.len() - damaged, "{target} {followed}");
+        }
+    }
+}
+
+/// Pages of any size put together: positions, and the damage between them.
+async fn paged(world: &World, target: &str, limit: usize, reverse: bool) -> (Vec<Position>, Vec<HistoryGap>) {
+    let (mut seen, mut gaps) = (Vec::new(), Vec::new());
+    let mut since = if reverse { Since::Latest } else { Since::Earliest };
+    loop {
+        let request = History { target: Target::parse(target).unwrap(), since, limit, reverse };
+        let page = world.hub.history(request).await.unwrap();
+        gaps.extend(page.gaps.iter().map(|gap| HistoryGap { after: seen.len() + gap.after, ..*gap }));
+        seen.extend(page.entries.iter().map(|e| e.position));
+        let Some(next) = page.next else { return (seen, gaps) };
+        since = Since::At(next);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_tells_of_damage_in_both_directions() {
+    let world = World::new();
+    world.publish(0, 500).await;
+    for target in ["events:*", "events:repo:*"] {
+        let model = world.model("events", target);
+        let at = model.len() / 3;
+        let lost = model[at];
+        world.log.damage(&topic("events"), lost.partition, lost.offset);
+        let kept: Vec<Position> = model.iter().filter(|p| **p != lost).copied().collect();
+        for limit in [1, 7, 1000] {
+            for (reverse, after) in [(false, at), (true, model.len() - 1 - at)] {
+                let (mut seen, gaps) = paged(&world, target, limit, reverse).await;
+                let until = Position { offset: lost.offset + 1, ..lost };
+                let gap = *gaps.iter().find(|gap| gap.from == lost).expect("it is told");
+                assert_eq!(
+                    (gap, gaps.len()),
+                    (HistoryGap { from: lost, until, after }, 1),
+                    "{target} {limit}"
+                );
+                if reverse {
+                    seen.reverse();
+                }
+                assert_eq!(seen, kept, "{target} by {limit}, reverse: {reverse}");
+            }
+        }
+        world.log.mend();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_so_many_tell_of_damage_among_them() {
+    let world = World::new();
+    world.publish(0, 500).await;
+    for target in ["events:*", "events:repo:k7"] {
+        let model = world.model("events", target);
+        for back in [1, 2, 5] {
+            let lost = model[model.len() - back];
+            world.log.damage(&topic("events"), lost.partition, lost.offset);
+            let mut subscription = world.subscribe(&[target], Start::Recent(5)).await;
+            let items = drain(&mut subscription, 1 << 20).await;
+            let (events, told): (Vec<Item>, Vec<Item>) =
+                items.into_iter().partition(|i| matches!(i, Item::Event { .. }));
+            assert_eq!(told.len(), 1, "{target}, {back} from the end");
+            assert_eq!(unrecoverable(&told).0, "damage");
+            let wanted: Vec<_> = model[model.len() - 6..].iter().filter(|p| **p != lost).copied().collect();
+            assert_eq!(positions(&events), wanted, "{target}, {back} from the end");
+            world.log.mend();
         }
     }
 }

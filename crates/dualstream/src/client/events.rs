@@ -42,6 +42,22 @@ pub struct HistoryPage<'a> {
     pub next: Option<String>,
     /// The end of the channel when the page was read.
     pub latest: String,
+    /// What is damaged on the page.
+    #[serde(default)]
+    pub gaps: Vec<HistoryGap>,
+}
+
+/// Records that cannot be read any more.
+#[derive(Debug, Deserialize)]
+pub struct HistoryGap {
+    /// Position of the first of them.
+    pub from: String,
+    /// Position behind the last of them.
+    pub to: String,
+    /// How many events of the page come before them.
+    pub after: usize,
+    /// How many records stood there.
+    pub records: u64,
 }
 
 /// An event or an announcement, as far as it is shown.

@@ -3,11 +3,11 @@
 use super::block_on;
 use crate::Global;
 use crate::client::backoff::Backoff;
-use crate::client::events::{HistoryPage, Shown, query};
+use crate::client::events::{HistoryGap, HistoryPage, Shown, query};
 use crate::client::{Connection, Request};
-use crate::output;
 use crate::progress::Progress;
 use crate::shown::Printer;
+use crate::{exit, output};
 use anyhow::Context;
 use bytes::Bytes;
 use dualstream::core::position::{Cursor, Next, Position, Resume};
@@ -70,9 +70,14 @@ impl Replay {
                 Some(end) => end,
                 None => end.insert(page.latest.parse().context("the server's `latest` is no position")?),
             };
-            for event in &page.events {
+            let mut gaps = page.gaps.iter().peekable();
+            for (at, event) in page.events.iter().enumerate() {
+                while let Some(gap) = gaps.next_if(|gap| gap.after <= at) {
+                    self.tell(gap, end);
+                }
                 self.show(event.get(), end)?;
             }
+            gaps.for_each(|gap| self.tell(gap, end));
             let cursor = page
                 .next
                 .as_deref()
@@ -116,6 +121,18 @@ impl Replay {
         self.events += 1;
         let line = self.printer.line(json);
         self.progress.aside(|| output::line(&line))
+    }
+
+    /// Says on standard error that records before the end are damaged.
+    fn tell(&self, gap: &HistoryGap, end: &Resume) {
+        if gap.from.parse().is_ok_and(|from| is_past(&from, end)) {
+            return;
+        }
+        let HistoryGap { from, to, records, .. } = gap;
+        let damaged = format!(
+            "damaged: {records} records from {from} to {to} cannot be read; some may be of this channel"
+        );
+        self.progress.aside(|| exit::tell(&damaged));
     }
 }
 

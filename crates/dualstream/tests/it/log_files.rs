@@ -79,18 +79,34 @@ fn a_backup_is_a_directory_to_serve() {
     assert_eq!(replayed(folder.path()), EVENTS);
 }
 
-#[test]
-fn a_flipped_byte_is_found_and_told() {
-    let folder = directory();
-    let segments = files(folder.path()).into_iter().filter(|path| {
-        path.strip_prefix(folder.path()).unwrap().starts_with("topics")
-            && fs::metadata(path).unwrap().len() > 4096
+/// Flips a bit of an event; the segment it is in, and what that holds now.
+fn damage(dir: &Path) -> (PathBuf, Vec<u8>) {
+    let segments = files(dir).into_iter().filter(|path| {
+        path.strip_prefix(dir).unwrap().starts_with("topics") && fs::metadata(path).unwrap().len() > 4096
     });
     let segment = segments.max_by_key(|path| fs::metadata(path).unwrap().len()).expect("a segment");
     let mut bytes = fs::read(&segment).unwrap();
     let at = bytes.windows(6).position(|window| window == b"source").expect("events are stored as they are");
     bytes[at] ^= 1;
     fs::write(&segment, &bytes).unwrap();
+    (segment, bytes)
+}
+
+#[test]
+fn a_replay_tells_what_is_damaged() {
+    let folder = directory();
+    damage(folder.path());
+    let server = Server::start(folder.path());
+    let replay = server.client(&["replay", "events:*"]);
+    server.stop();
+    assert!(replay.err.contains("damaged: ") && replay.err.contains("cannot be read"), "{replay:?}");
+    assert!(replay.json_lines().len() < EVENTS);
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_told() {
+    let folder = directory();
+    let (segment, bytes) = damage(folder.path());
     let verify = log("verify", folder.path(), &[]);
     assert_eq!(verify.code, Some(1), "{verify:?}");
     let report: serde_json::Value = serde_json::from_str(verify.out.trim_end()).unwrap();

@@ -54,6 +54,29 @@ async fn pages_of_channels_and_patterns_forwards_and_backwards() {
 }
 
 #[tokio::test]
+async fn a_page_tells_what_is_damaged() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(server.address).await;
+    publish(&mut wire, 20).await;
+    let whole = wire.ask(get("/v1/events?channel=events:*")).await.json();
+    assert_eq!(whole.get("gaps"), None, "absent when there are none");
+    let position = |at: usize| whole["events"][at]["position"].clone();
+    server.log.damage(&TopicName::new("events").unwrap(), 12);
+    for (query, events, after) in [
+        ("", (0..20).filter(|i| *i != 12).collect::<Vec<u64>>(), 12),
+        ("&reverse=true", (0..20).filter(|i| *i != 12).rev().collect(), 7),
+    ] {
+        let page = wire.ask(get(&format!("/v1/events?channel=events:*{query}"))).await.json();
+        assert_eq!(data(&page), events);
+        let gap = &page["gaps"][0];
+        assert_eq!((&gap["from"], &gap["after"], &gap["records"]), (&position(12), &after.into(), &1.into()));
+        assert!(
+            gap["to"].is_string() && gap["to"] != gap["from"] && page["gaps"].as_array().unwrap().len() == 1
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_position_that_is_gone_comes_with_what_is_left() {
     let server = Server::start().await;
     let mut wire = Wire::connect(server.address).await;

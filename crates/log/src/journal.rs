@@ -298,6 +298,30 @@ pub(crate) struct Scan {
     pub frames: Vec<Frame>,
 }
 
+/// The journal files that may hold frames behind `checkpoint`, the sequence the last checkpoint covers.
+///
+/// A file is left out only on proof: the first frame of a later generation is whole and follows directly on something the
+/// checkpoint covers, so nothing of an earlier one is above that. What is left out is 64 MiB that need not be read.
+pub(crate) fn files_behind(storage: &dyn Storage, checkpoint: u64, log_id: u64) -> io::Result<Vec<usize>> {
+    let firsts =
+        (0..FILES).map(|index| first_head(storage, index, log_id)).collect::<io::Result<Vec<_>>>()?;
+    let begins_covered = |head: &&FrameHead| head.sequence <= checkpoint + 1;
+    let newest = firsts.iter().flatten().filter(begins_covered).map(|head| head.generation).max();
+    let is_before = |index: &usize| firsts[*index].is_some_and(|head| Some(head.generation) < newest);
+    Ok((0..FILES).filter(|index| !is_before(index)).collect())
+}
+
+/// Head of the frame a journal file begins with: its generation is the newest in the file.
+fn first_head(storage: &dyn Storage, index: usize, log_id: u64) -> io::Result<Option<FrameHead>> {
+    let file = match storage.open(&path(index), Mode::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    let whole = file.read_at(&mut bytes, 0)? == bytes.len();
+    Ok(FrameHead::parse(&bytes).filter(|head| whole && head.log_id == log_id))
+}
+
 /// Reads a journal file and finds its frames. The generation is that of its newest frame; frames of older
 /// generations are leftovers and are not listed.
 pub(crate) fn scan(storage: &dyn Storage, index: usize, log_id: u64) -> io::Result<Scan> {
@@ -369,4 +393,52 @@ fn read_frame(bytes: &[u8], at: usize, head: FrameHead) -> Frame {
     let covered: usize = batches.iter().map(|(_, range)| range.len()).sum();
     let whole = covered == head.body_bytes as usize && batches.len() == head.batches as usize;
     Frame { head, batches, whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    const FILE_BYTES: u64 = 1 << 16;
+
+    /// A journal with `frames` frames of 10 KiB, six to a file, all covered as soon as they are written.
+    fn written(frames: u64) -> (Arc<MemoryStorage>, Journal) {
+        let storage = Arc::new(MemoryStorage::new());
+        let mut journal = Journal::create(storage.clone(), 0, 0, 7, FILE_BYTES).unwrap();
+        for sequence in 1..=frames {
+            let body = 10 << 10;
+            journal.reserve(body, sequence - 1).unwrap();
+            journal.append(&mut vec![1; FRAME_HEADER_BYTES + body], 0, 0).unwrap();
+            journal.sync().unwrap();
+        }
+        (storage, journal)
+    }
+
+    #[test]
+    fn only_files_that_may_hold_more_are_read() {
+        let (storage, journal) = written(40);
+        // Files 0 to 3 hold 25–30, 31–36, 37–40 and 19–24.
+        assert_eq!(journal.sequence(), 40);
+        let behind = |checkpoint| files_behind(&*storage, checkpoint, 7).unwrap();
+        assert_eq!(behind(40), [2]);
+        assert_eq!(behind(36), [2]);
+        assert_eq!(behind(35), [1, 2]);
+        assert_eq!(behind(30), [1, 2]);
+        assert_eq!(behind(24), [0, 1, 2]);
+        assert_eq!(behind(23), [0, 1, 2, 3]);
+        assert_eq!(behind(0), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_file_whose_head_is_damaged_is_read_and_proves_nothing() {
+        let (storage, _) = written(40);
+        for file in 0..FILES {
+            storage.corrupt(&path(file), |bytes| bytes[20] ^= 1).unwrap();
+        }
+        assert_eq!(files_behind(&*storage, 40, 7).unwrap(), [0, 1, 2, 3]);
+        let (storage, _) = written(40);
+        storage.corrupt(&path(0), |bytes| bytes[20] ^= 1).unwrap();
+        assert_eq!(files_behind(&*storage, 40, 7).unwrap(), [0, 2]);
+    }
 }

@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, Entry, FORMAT_VERSION};
 use crate::checkpoint::{Checkpoint, StoreMark};
 use crate::engine::{Engine, Round};
 use crate::guards::Guards;
-use crate::journal::{self, FILES, Frame, Journal, read_all};
+use crate::journal::{self, Frame, Journal, read_all};
 use crate::reader::next_batch;
 use crate::segment::{Header, Segment, segment_path, sidecar_path};
 use crate::settings::Settings;
@@ -161,10 +161,10 @@ fn renew_epochs(
 }
 
 fn plan(storage: &dyn Storage, catalog: &Catalog, checkpoint: &Checkpoint) -> Result<Replay> {
+    let failed = |e| crate::error::storage("read the journal", e);
     let mut found: Vec<(Frame, Bytes)> = Vec::new();
-    for file in 0..FILES {
-        let scan = journal::scan(storage, file, catalog.log_id)
-            .map_err(|e| crate::error::storage("read the journal", e))?;
+    for file in journal::files_behind(storage, checkpoint.sequence, catalog.log_id).map_err(failed)? {
+        let scan = journal::scan(storage, file, catalog.log_id).map_err(failed)?;
         let bytes = Bytes::from(scan.bytes);
         found.extend(scan.frames.into_iter().map(|frame| (frame, bytes.clone())));
     }

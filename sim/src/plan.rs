@@ -90,6 +90,7 @@ impl Plan {
                 page_bytes_max: dice.size(256, 32 << 10) as usize,
                 linger: Duration::from_millis(dice.size(1, 5000)),
                 targets_max: 128,
+                inbox_bytes_max: 1 << 20,
                 inboxes_bytes_max: 512 << 20,
             },
             publisher: publisher::Settings::default(),

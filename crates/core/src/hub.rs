@@ -11,6 +11,8 @@
 //!
 //! It checks no permissions, knows no wire protocol, and spawns nothing: the [`Runner`] does all background work.
 
+mod allowance;
+mod backlog;
 mod counters;
 mod entry;
 mod feed;
@@ -31,6 +33,7 @@ mod usage;
 mod vector;
 mod wake;
 
+pub use allowance::Allowance;
 pub use counters::Counters;
 pub use entry::{Entry, LazyWire};
 pub use frames::Slot;
@@ -69,6 +72,8 @@ pub struct Settings {
     pub linger: Duration,
     /// Most channels and patterns of one subscription.
     pub targets_max: usize,
+    /// Most bytes of live and bus-only items that wait for one client, over all its subscriptions; one item always fits.
+    pub inbox_bytes_max: usize,
     /// Most bytes of live and bus-only items that wait for all subscribers together; past it the largest queue is
     /// dropped first, and its subscriber told.
     pub inboxes_bytes_max: usize,
@@ -81,6 +86,7 @@ impl Default for Settings {
             page_bytes_max: 256 << 10,
             linger: Duration::from_secs(5),
             targets_max: 128,
+            inbox_bytes_max: 1 << 20,
             inboxes_bytes_max: 512 << 20,
         }
     }
@@ -141,9 +147,27 @@ impl Hub {
     /// subscription), `unknown_topic`; `Closed` after shutdown. A start that cannot be had is no error but the first
     /// item.
     pub async fn subscribe(&self, request: Subscribe) -> Result<Subscription> {
+        self.subscribe_within(&self.allowance(), request).await
+    }
+
+    /// How much may wait for one client: for all the subscriptions it makes with
+    /// [`subscribe_within`](Hub::subscribe_within).
+    pub fn allowance(&self) -> Arc<Allowance> {
+        Allowance::new(self.shared.settings.inbox_bytes_max)
+    }
+
+    /// Makes one of several subscriptions of one client, as [`subscribe`](Hub::subscribe) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn subscribe_within(
+        &self,
+        allowance: &Arc<Allowance>,
+        request: Subscribe,
+    ) -> Result<Subscription> {
         let Subscribe { targets, mode, start, on_unrecoverable } = request;
         let plan = Plan::new(&self.shared, &targets, mode)?;
-        let mut subscription = Subscription::new(&self.shared, plan.targets, mode)?;
+        let mut subscription = Subscription::new(&self.shared, plan.targets, mode, allowance.clone())?;
         for (place, namespace) in &plan.taps {
             subscription.add_tap(*place, namespace);
         }

@@ -13,6 +13,7 @@ pub mod bus;
 pub mod channel;
 pub mod channels;
 pub mod clock;
+pub mod conflation;
 pub mod error;
 pub mod event;
 pub mod filter;

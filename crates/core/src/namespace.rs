@@ -1,6 +1,7 @@
 //! Namespaces: the part of a channel before its first `:`, whose settings decide everything else about it.
 
 use crate::channel::{Channel, Target};
+use crate::conflation::ConflateKey;
 use crate::filter::Filter;
 use crate::topic::TopicName;
 use crate::{Error, ErrorKind, Result};
@@ -23,13 +24,13 @@ pub enum Stream {
 }
 
 /// What happens to live and bus-only items of a client that is slow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum SlowClient {
     /// It is disconnected.
     #[default]
     Disconnect,
-    /// Only the latest item of each conflate key is kept for it.
-    Conflate,
+    /// Past the bound of its queue only the latest item of each key is kept for it.
+    Conflate(ConflateKey),
 }
 
 /// Settings of one namespace.
@@ -56,6 +57,14 @@ impl Namespace {
     /// Whether its events are announced on the bus.
     pub fn is_announced(&self) -> bool {
         self.stream != Stream::Log
+    }
+
+    /// What live items of a slow client are conflated by, if they are.
+    pub(crate) fn conflate_key(&self) -> Option<&ConflateKey> {
+        match &self.slow_client {
+            SlowClient::Disconnect => None,
+            SlowClient::Conflate(key) => Some(key),
+        }
     }
 
     /// The sources in [`topic`](Namespace::topic) that a channel or pattern of this namespace stands for: in `events`

@@ -41,27 +41,6 @@ impl<T> LossyQueue<T> {
         true
     }
 
-    /// Bytes that wait in it.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Drops everything; one gap stands for all of it. How many items were dropped now.
-    pub(crate) fn shed(&mut self) -> u64 {
-        let (mut shed, mut lost) = (0, 0);
-        for (item, _) in self.items.drain(..) {
-            match item {
-                Queued::Item(_) => shed += 1,
-                Queued::Lost(count) => lost += count,
-            }
-        }
-        self.bytes = 0;
-        if shed + lost > 0 {
-            self.items.push_back((Queued::Lost(shed + lost), 0));
-        }
-        shed
-    }
-
     /// The oldest item or gap.
     pub(crate) fn pop(&mut self) -> Option<Queued<T>> {
         let (item, weight) = self.items.pop_front()?;
@@ -83,16 +62,5 @@ mod tests {
         assert!(queue.push('d', 4) && queue.push('e', 6) && !queue.push('f', 1));
         let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(rest, [Queued::Lost(2), Queued::Item('d'), Queued::Item('e'), Queued::Lost(1)]);
-    }
-
-    #[test]
-    fn what_is_shed_is_one_gap() {
-        let mut queue = LossyQueue::new(2);
-        for item in ['a', 'b', 'c', 'd'] {
-            queue.push(item, 1);
-        }
-        assert_eq!(queue.shed(), 2);
-        assert_eq!((queue.bytes(), queue.pop(), queue.pop()), (0, Some(Queued::Lost(4)), None));
-        assert_eq!((queue.shed(), queue.pop()), (0, None));
     }
 }

@@ -250,6 +250,7 @@ fn hub_settings(settings: &Settings) -> hub::Settings {
         page_bytes_max: limits.page_bytes_max.as_len(),
         linger: limits.linger.as_duration(),
         targets_max: limits.targets_max as usize,
+        inbox_bytes_max: limits.live_queue_bytes_max.as_len(),
         inboxes_bytes_max: limits.live_queues_bytes_max.as_len(),
     }
 }

@@ -24,7 +24,8 @@ pub use period::Period;
 pub use problem::{Origin, Problem, Problems};
 pub use size::Size;
 
-use dualstream_core::namespace::{self, EVENTS, Namespaces, SlowClient, Stream};
+use dualstream_core::conflation::ConflateKey;
+use dualstream_core::namespace::{self, EVENTS, Namespaces, Stream};
 use dualstream_core::topic::{PARTITIONS_DEFAULT, RETENTION_MS_DEFAULT, TopicName};
 use dualstream_log::Compression;
 use file::Assignment;
@@ -111,8 +112,19 @@ pub struct Namespace {
     pub topic: Option<TopicName>,
     /// What happens to slow clients.
     pub slow_client: SlowClient,
+    /// What their live items are conflated by.
+    pub conflate_key: ConflateKey,
     /// Whether live subscriptions are fed from the log too.
     pub live_feed: bool,
+}
+
+/// What happens to a client that takes live items too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowClient {
+    /// It is disconnected.
+    Disconnect,
+    /// It gets the latest item of each key.
+    Conflate,
 }
 
 /// Settings of the HTTP server.
@@ -165,6 +177,8 @@ pub struct Limits {
     pub linger: Period,
     /// Channels and patterns of one subscription.
     pub targets_max: u64,
+    /// Bytes of live and bus-only items that wait for one client.
+    pub live_queue_bytes_max: Size,
     /// Bytes of live and bus-only items that wait for all clients.
     pub live_queues_bytes_max: Size,
     /// Largest message of a client of the client protocol.
@@ -238,7 +252,13 @@ impl Default for Log {
 
 impl Default for Namespace {
     fn default() -> Namespace {
-        Namespace { stream: Stream::Dual, topic: None, slow_client: SlowClient::Disconnect, live_feed: true }
+        Namespace {
+            stream: Stream::Dual,
+            topic: None,
+            slow_client: SlowClient::Disconnect,
+            conflate_key: ConflateKey::default(),
+            live_feed: true,
+        }
     }
 }
 
@@ -273,6 +293,7 @@ impl Default for Limits {
             page_bytes_max: Size::bytes(256 << 10),
             linger: Period::seconds(5),
             targets_max: 128,
+            live_queue_bytes_max: Size::mebibytes(1),
             live_queues_bytes_max: Size::mebibytes(512),
             message_bytes_max: Size::bytes(64 << 10),
             message_max: Period::seconds(10),
@@ -352,7 +373,10 @@ impl Settings {
             name: name.clone(),
             stream: namespace.stream,
             topic: self.topic_of(name, namespace),
-            slow_client: namespace.slow_client,
+            slow_client: match namespace.slow_client {
+                SlowClient::Disconnect => namespace::SlowClient::Disconnect,
+                SlowClient::Conflate => namespace::SlowClient::Conflate(namespace.conflate_key.clone()),
+            },
             live_feed: namespace.live_feed,
         };
         Namespaces::new(self.namespaces.iter().map(named).collect(), self.default_namespace.as_deref())

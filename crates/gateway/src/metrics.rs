@@ -239,6 +239,7 @@ impl Collector for OfHub {
                 &counters.bus_rejected,
             ),
             ("slow_dropped", "Live items dropped because a subscriber was slow", &counters.slow_dropped),
+            ("live_conflated", "Live items that gave way to a later one of their key", &counters.conflated),
             ("unrecoverable", "Times a position asked for could not be had", &counters.unrecoverable),
         ] {
             page.counter(name, help, counter.load(Relaxed))?;

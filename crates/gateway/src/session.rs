@@ -31,6 +31,7 @@ use crate::socket::Socket;
 use crate::stream;
 use crate::websocket::{Connection, HEAD_BYTES_MAX, Message, Received, Text};
 use bytes::Bytes;
+use dualstream_core::hub::Allowance;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
@@ -55,6 +56,8 @@ pub(crate) struct Session {
     /// The work is subscribes, beside which others may begin.
     is_opening: bool,
     subscriptions: Subscriptions,
+    /// How much live items may wait for it.
+    allowance: Arc<Allowance>,
     pings: Pings,
     /// Pings are control frames instead of lines.
     has_frame_pings: bool,
@@ -102,6 +105,7 @@ impl Session {
             work: FuturesOrdered::new(),
             is_opening: false,
             subscriptions: Subscriptions::new(settings.ping_interval, app.settings.write_bytes_max),
+            allowance: app.hub.allowance(),
             pings: Pings::new(settings),
             has_frame_pings,
             commands: Pace::new(f64::from(settings.commands_per_second), settings.commands_burst),

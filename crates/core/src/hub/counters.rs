@@ -30,6 +30,8 @@ pub struct Counters {
     pub bus_rejected: AtomicU64,
     /// Live and bus-only items dropped because a subscriber was slow.
     pub slow_dropped: AtomicU64,
+    /// Live and bus-only items that gave way to a later one of their key because a subscriber was slow.
+    pub conflated: AtomicU64,
     /// Times a subscription was told that something cannot be had.
     pub unrecoverable: AtomicU64,
     /// From append to delivery. Recorded by whoever writes entries to a socket: the hub has no wall clock.

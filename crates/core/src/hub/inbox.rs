@@ -1,78 +1,141 @@
-//! What came from the bus for one subscription and was not fetched yet: bounded in bytes, and only for hints.
+//! What came for one subscription and was not fetched yet: bounded in bytes, and only for hints.
+//!
+//! Past the bound of its client what is superseded goes first, where the namespace conflates; what then has no room is
+//! dropped, and the subscription told.
 
+use super::allowance::Allowance;
+use super::backlog::{Backlog, Key};
 use super::counters::Counters;
 use super::live::Live;
 use crate::position::Position;
-use crate::queue::{LossyQueue, Queued};
+use crate::queue::Queued;
 use crate::topic::TopicName;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Most bytes that wait for one subscription; an empty inbox takes any one item.
-const INBOX_BYTES_MAX: usize = 1 << 20;
 /// What a queued item costs beside its payload.
 const ITEM_BYTES: usize = 128;
+/// What its place among the keys costs beside the key.
+const KEY_BYTES: usize = 128;
 
-/// A message of the bus, read once for all subscribers.
+/// A live item on its way, made once for all subscribers.
 #[derive(Debug)]
-pub(super) struct BusItem {
+pub(super) struct Incoming {
     pub live: Arc<Live>,
-    /// What it announces; `None` on a bus-only channel.
-    pub announced: Option<(TopicName, Position)>,
+    pub origin: Origin,
+    /// What it is conflated by, where its namespace conflates.
+    pub key: Option<Arc<str>>,
+}
+
+/// Where a live item came from.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A bus-only channel.
+    Message,
+    /// The bus, which announced what is stored there.
+    Announced(TopicName, Position),
+    /// The log.
+    Log,
 }
 
 /// An item and the target (its place in the request) it came for.
-pub(super) type Received = (usize, Arc<BusItem>);
+pub(super) type Received = (usize, Arc<Incoming>);
 
 /// The inbox of one subscription.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    queue: Mutex<LossyQueue<Received>>,
+    backlog: Mutex<Backlog<Received>>,
     waker: Arc<Notify>,
+    allowance: Arc<Allowance>,
     /// Its bytes count towards those of all inboxes.
     counters: Arc<Counters>,
 }
 
+impl Incoming {
+    fn weight(&self) -> usize {
+        let key = self.key.as_ref().map_or(0, |key| key.len() + KEY_BYTES);
+        self.live.payload.len() + ITEM_BYTES + key
+    }
+
+    /// What it is told from others by in the inbox of a subscription. A message comes once for each target that
+    /// matches, and counts for the first alone; an announcement goes by its position, whatever it came for.
+    fn key(&self, target: usize) -> Option<Key> {
+        let place = match self.origin {
+            Origin::Message => target,
+            Origin::Announced(..) | Origin::Log => usize::MAX,
+        };
+        self.key.clone().map(|key| (place, key))
+    }
+}
+
 impl Inbox {
-    pub(super) fn new(waker: Arc<Notify>, counters: Arc<Counters>) -> Inbox {
-        Inbox { queue: Mutex::new(LossyQueue::new(INBOX_BYTES_MAX)), waker, counters }
+    pub(super) fn new(waker: Arc<Notify>, allowance: Arc<Allowance>, counters: Arc<Counters>) -> Arc<Inbox> {
+        let inbox = Inbox { backlog: Mutex::default(), waker, allowance, counters };
+        let inbox = Arc::new(inbox);
+        inbox.allowance.join(&inbox);
+        inbox
     }
 
     /// Takes an item; false when it was dropped because the subscriber is slow.
-    pub(super) fn push(&self, target: usize, item: &Arc<BusItem>) -> bool {
-        let weight = item.live.payload.len() + ITEM_BYTES;
-        let mut queue = self.queue();
-        let taken = queue.push((target, item.clone()), weight);
-        if taken {
-            self.counters.inbox_bytes.fetch_add(weight, Relaxed);
+    pub(super) fn push(&self, target: usize, item: &Arc<Incoming>) -> bool {
+        let (weight, key) = (item.weight(), item.key(target));
+        let taken = self.allowance.take(weight) || {
+            if let Some(key) = &key {
+                self.backlog().supersede(key);
+            }
+            self.allowance.conflate();
+            self.allowance.take(weight)
+        };
+        let mut backlog = self.backlog();
+        match taken {
+            true => {
+                backlog.push((target, item.clone()), weight, key);
+                self.counters.inbox_bytes.fetch_add(weight, Relaxed);
+            }
+            false => backlog.lose(),
         }
-        drop(queue);
+        drop(backlog);
         self.waker.notify_one();
         taken
     }
 
+    /// Takes what the subscription itself read from the log. It is in no hurry, so there is always room for it.
+    pub(super) fn put(&self, item: Incoming) {
+        let (weight, key) = (item.weight(), item.key(0));
+        self.allowance.take_anyway(weight);
+        self.counters.inbox_bytes.fetch_add(weight, Relaxed);
+        self.backlog().push((0, Arc::new(item)), weight, key);
+    }
+
+    /// Whether more waits for the client than may, also after what is superseded is gone.
+    pub(super) fn is_full(&self) -> bool {
+        self.allowance.is_passed() && {
+            self.allowance.conflate();
+            self.allowance.is_passed()
+        }
+    }
+
     /// The oldest item or gap.
     pub(super) fn pop(&self) -> Option<Queued<Received>> {
-        let mut queue = self.queue();
-        let before = queue.bytes();
-        let oldest = queue.pop();
-        self.counters.inbox_bytes.fetch_sub(before - queue.bytes(), Relaxed);
-        oldest
+        self.shrink(Backlog::pop)
     }
 
     /// Bytes that wait in it.
     pub(super) fn bytes(&self) -> usize {
-        self.queue().bytes()
+        self.backlog().bytes()
+    }
+
+    /// Drops what is superseded; whether that was anything.
+    pub(super) fn conflate(&self) -> bool {
+        let count = self.shrink(Backlog::conflate);
+        self.counters.conflated.fetch_add(count, Relaxed);
+        count > 0
     }
 
     /// Drops all that waits and leaves a gap; how many items that were, `None` if nothing waits.
     pub(super) fn shed(&self) -> Option<u64> {
-        let mut queue = self.queue();
-        let bytes = queue.bytes();
-        let count = queue.shed();
-        self.counters.inbox_bytes.fetch_sub(bytes, Relaxed);
-        drop(queue);
+        let (bytes, count) = self.shrink(|backlog| (backlog.bytes(), backlog.shed()));
         self.waker.notify_one();
         (bytes > 0).then_some(count)
     }
@@ -82,13 +145,26 @@ impl Inbox {
         self.waker.notify_one();
     }
 
-    fn queue(&self) -> MutexGuard<'_, LossyQueue<Received>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes something out, and gives its bytes back.
+    fn shrink<T>(&self, take: impl FnOnce(&mut Backlog<Received>) -> T) -> T {
+        let mut backlog = self.backlog();
+        let before = backlog.bytes();
+        let taken = take(&mut backlog);
+        let bytes = before - backlog.bytes();
+        self.counters.inbox_bytes.fetch_sub(bytes, Relaxed);
+        self.allowance.give_back(bytes);
+        taken
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog<Received>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.counters.inbox_bytes.fetch_sub(self.bytes(), Relaxed);
+        let bytes = self.bytes();
+        self.counters.inbox_bytes.fetch_sub(bytes, Relaxed);
+        self.allowance.give_back(bytes);
     }
 }

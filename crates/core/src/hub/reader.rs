@@ -80,6 +80,16 @@ pub(super) enum Out {
     Unrecoverable { reason: &'static str, token: Arc<str> },
 }
 
+impl Out {
+    /// About how many bytes it took of what was asked for.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Out::Entry { entry, .. } => entry.size(),
+            Out::Unrecoverable { .. } => 0,
+        }
+    }
+}
+
 /// What to do next.
 pub(super) enum Step {
     /// Hand these over.

@@ -179,10 +179,14 @@ impl Shared {
         }
     }
 
-    /// Drops the largest inboxes until all together are within their bound.
+    /// Drops the largest inboxes until all together are within their bound; of one that conflates first what is
+    /// superseded.
     pub(super) fn keep_inboxes(&self) {
         while self.counters.inbox_bytes.load(Relaxed) > self.settings.inboxes_bytes_max {
             let largest = self.used().subscriptions.values().max_by_key(|inbox| inbox.bytes()).cloned();
+            if largest.as_ref().is_some_and(|inbox| inbox.conflate()) {
+                continue;
+            }
             let Some(count) = largest.and_then(|inbox| inbox.shed()) else { return };
             self.counters.slow_dropped.fetch_add(count, Relaxed);
         }

@@ -1,7 +1,12 @@
 //! One subscription: cursors in the log, and for what is not in the log an inbox.
+//!
+//! A live subscription of a namespace that conflates puts what it reads of the log into its inbox too, before it hands
+//! anything out: there the later item of a key replaces the earlier, whichever way each of them came.
 
+use super::allowance::Allowance;
+use super::entry::Entry;
 use super::feed;
-use super::inbox::{Inbox, Received};
+use super::inbox::{Inbox, Incoming, Origin, Received};
 use super::reader::{Interest, Out, Place, Reader, Step};
 use super::request::{Item, Mode, OnUnrecoverable};
 use super::seen::Seen;
@@ -22,6 +27,8 @@ use tokio::time::Instant;
 
 /// How long a new subscription waits for the bus before it goes on without.
 const BUS_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Pages of the log that go into an inbox that conflates before anything is handed out.
+const GATHERED_PAGES_MAX: usize = 64;
 
 /// A subscription. It owns no queue of what is in the log: whoever is slow is only a cursor that is behind. Call
 /// [`next`](Subscription::next) again at least with every ping, also when nothing came, so that the cursor of a quiet
@@ -36,6 +43,10 @@ pub struct Subscription {
     readers: Vec<Reader>,
     taps: Vec<Arc<Tap>>,
     inbox: Arc<Inbox>,
+    /// What it reads of the log goes through the inbox, to be conflated with what came from the bus.
+    gathers: bool,
+    /// Pages that went there since something was handed out.
+    gathered: usize,
     /// Positions seen on the bus in topics without a reader.
     seen: BTreeMap<(TopicName, Epoch, u32), Seen>,
     /// Whose turn it is: a reader, or after them the inbox.
@@ -44,9 +55,14 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(shared: &Arc<Shared>, targets: Vec<Target>, mode: Mode) -> Result<Subscription> {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        targets: Vec<Target>,
+        mode: Mode,
+        allowance: Arc<Allowance>,
+    ) -> Result<Subscription> {
         let waker = Arc::new(Notify::new());
-        let inbox = Arc::new(Inbox::new(waker.clone(), shared.counters.clone()));
+        let inbox = Inbox::new(waker.clone(), allowance, shared.counters.clone());
         let id = shared.enter(&inbox, &targets)?;
         let (shared, readers, taps, seen) = (shared.clone(), Vec::new(), Vec::new(), BTreeMap::new());
         Ok(Subscription {
@@ -58,6 +74,8 @@ impl Subscription {
             readers,
             taps,
             inbox,
+            gathers: false,
+            gathered: 0,
             seen,
             turn: 0,
             ended: false,
@@ -70,6 +88,7 @@ impl Subscription {
     }
 
     pub(super) fn add_tap(&mut self, place: usize, namespace: &Arc<Namespace>) {
+        self.gathers |= self.mode == Mode::Live && namespace.conflate_key().is_some();
         let tap = self.shared.tap(&self.targets[place], namespace);
         tap.join(self.id, &self.inbox, place);
         self.taps.push(tap);
@@ -135,17 +154,24 @@ impl Subscription {
     /// Asks everybody once, in turn.
     async fn collect(&mut self, bytes_max: usize) -> Collected {
         let (count, mut again, mut pause) = (self.readers.len() + 1, false, None::<Instant>);
+        // More of the log is likely to be there.
+        let mut more = false;
+        if self.gathers {
+            self.turn = 0;
+        }
         for turn in 0..count {
             let at = (self.turn + turn) % count;
             let items = match at == self.readers.len() {
+                true if more && self.gather() => Vec::new(),
                 true => self.fetch(bytes_max),
                 false => match self.readers[at].step(bytes_max) {
                     Step::Out(out) => {
                         again = true;
+                        more |= out.iter().map(Out::size).sum::<usize>() >= bytes_max / 2;
                         self.items(at, out)
                     }
                     Step::Read(read) => {
-                        again = true;
+                        (again, more) = (true, true);
                         let page = self.shared.log.read(read.clone()).await;
                         let out = self.readers[at].finish(&read, page);
                         self.items(at, out)
@@ -192,7 +218,7 @@ impl Subscription {
                 }
                 Out::Entry { entry, .. } => {
                     if !self.readers[at].was_announced(entry.position) {
-                        items.push(Item::Announcement(entry.live()));
+                        items.extend(self.announce(&entry));
                     }
                 }
             }
@@ -200,8 +226,27 @@ impl Subscription {
         items
     }
 
-    /// What came from the bus.
+    /// The announcement of an event that was read; nothing when it goes through the inbox.
+    fn announce(&self, entry: &Entry) -> Option<Item> {
+        let live = entry.live();
+        let namespace = self.shared.namespaces.of(&live.channel).ok();
+        let Some(key) = namespace.as_ref().and_then(|namespace| namespace.conflate_key()) else {
+            return Some(Item::Announcement(live));
+        };
+        let key = Some(key.of(&live.channel, &live.payload));
+        self.inbox.put(Incoming { live, origin: Origin::Log, key });
+        None
+    }
+
+    /// Whether more of the log is to go into the inbox before something is handed out.
+    fn gather(&mut self) -> bool {
+        self.gathered += 1;
+        self.gathers && self.gathered <= GATHERED_PAGES_MAX && !self.inbox.is_full()
+    }
+
+    /// What waits in the inbox.
     fn fetch(&mut self, bytes_max: usize) -> Vec<Item> {
+        self.gathered = 0;
         let (mut items, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max.max(1) {
             match self.inbox.pop() {
@@ -218,16 +263,21 @@ impl Subscription {
 
     fn receive(&mut self, (place, item): Received) -> Option<Item> {
         let live = item.live.clone();
-        let Some((topic, position)) = &item.announced else {
-            // A message that several targets match comes once for each; the first one delivers it.
-            let first = self.targets.iter().position(|t| t.matches(&live.channel));
-            return (first == Some(place)).then_some(Item::Message(live));
-        };
-        let news = match self.readers.iter_mut().find(|r| r.topic() == topic) {
-            Some(reader) => reader.announced(*position),
-            None => self.is_news(topic, *position),
-        };
-        news.then_some(Item::Announcement(live))
+        match &item.origin {
+            Origin::Message => {
+                // A message that several targets match comes once for each; the first one delivers it.
+                let first = self.targets.iter().position(|t| t.matches(&live.channel));
+                (first == Some(place)).then_some(Item::Message(live))
+            }
+            Origin::Log => Some(Item::Announcement(live)),
+            Origin::Announced(topic, position) => {
+                let news = match self.readers.iter_mut().find(|r| r.topic() == topic) {
+                    Some(reader) => reader.announced(*position),
+                    None => self.is_news(topic, *position),
+                };
+                news.then_some(Item::Announcement(live))
+            }
+        }
     }
 
     fn is_news(&mut self, topic: &TopicName, position: Position) -> bool {

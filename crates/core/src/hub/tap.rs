@@ -7,7 +7,7 @@
 //! ```
 //! The bus is not trusted: on a durable channel only announcements of the topic's epoch pass.
 
-use super::inbox::{BusItem, Inbox};
+use super::inbox::{Inbox, Incoming, Origin};
 use super::live::Live;
 use super::shared::Shared;
 use super::usage::Usage;
@@ -123,7 +123,7 @@ impl Tap {
         }
     }
 
-    fn hand_out(&self, shared: &Shared, item: &Arc<BusItem>) {
+    fn hand_out(&self, shared: &Shared, item: &Arc<Incoming>) {
         let dropped =
             self.state().inboxes.values().filter(|(inbox, place)| !inbox.push(*place, item)).count();
         shared.counters.slow_dropped.fetch_add(dropped as u64, Relaxed);
@@ -131,19 +131,24 @@ impl Tap {
     }
 
     /// On a durable channel, what it announces and exactly its four fields; else the payload as it came.
-    fn read(&self, shared: &Shared, message: Message) -> Option<BusItem> {
+    fn read(&self, shared: &Shared, message: Message) -> Option<Incoming> {
         if !self.target.matches(message.channel.as_str()) {
             return None;
         }
-        let channel = message.channel.as_str().into();
+        let channel: Arc<str> = message.channel.as_str().into();
         if !self.namespace.is_durable() {
-            return Some(BusItem { live: Arc::new(Live::new(channel, message.payload)), announced: None });
+            return Some(self.incoming(Live::new(channel, message.payload), Origin::Message));
         }
         let announcement = Announcement::parse(&message.payload)?;
         let position: Position = announcement.position.parse().ok()?;
         let topic = self.topic_of(shared, position)?;
-        let live = Arc::new(Live::new(channel, announcement.encode()));
-        Some(BusItem { live, announced: Some((topic, position)) })
+        let live = Live::new(channel, announcement.encode());
+        Some(self.incoming(live, Origin::Announced(topic, position)))
+    }
+
+    fn incoming(&self, live: Live, origin: Origin) -> Incoming {
+        let key = self.namespace.conflate_key().map(|key| key.of(&live.channel, &live.payload));
+        Incoming { live: Arc::new(live), origin, key }
     }
 
     fn topic_of(&self, shared: &Shared, position: Position) -> Option<TopicName> {

@@ -4,6 +4,7 @@ use crate::model_log::ModelLog;
 use bytes::Bytes;
 use dualstream_core::bus::Bus;
 use dualstream_core::channel::Target;
+use dualstream_core::conflation::ConflateKey;
 use dualstream_core::event::{Data, Event};
 use dualstream_core::filter::source_of;
 use dualstream_core::hub::{self, *};
@@ -33,12 +34,19 @@ pub fn namespace(name: &str, stream: Stream, live_feed: bool) -> Namespace {
     Namespace { name: name.into(), stream, topic: topic(name), slow_client, live_feed }
 }
 
+fn conflating(name: &str, stream: Stream, pointer: &str) -> Namespace {
+    let slow_client = SlowClient::Conflate(ConflateKey::new(pointer).unwrap());
+    Namespace { slow_client, ..namespace(name, stream, true) }
+}
+
 pub fn namespaces() -> Namespaces {
     let list = vec![
         namespace("chat", Stream::Dual, true),
         namespace("audit", Stream::Log, true),
         namespace("huge", Stream::Dual, false),
         namespace("ai", Stream::Bus, true),
+        conflating("board", Stream::Bus, "/widgetId"),
+        conflating("desk", Stream::Dual, ""),
     ];
     Namespaces::new(list, None)
 }
@@ -50,7 +58,7 @@ impl World {
 
     /// The bus the publisher announces on and the hub listens to may differ: what is between them is the test's.
     pub fn with(settings: hub::Settings, announce_on: Option<Arc<dyn Bus>>) -> World {
-        let (log, bus) = (ModelLog::new(&["events", "chat", "audit", "huge"]), MemoryBus::default());
+        let (log, bus) = (ModelLog::new(&["events", "chat", "audit", "huge", "desk"]), MemoryBus::default());
         let announce_on = announce_on.unwrap_or_else(|| Arc::new(bus.clone()));
         let publisher = DualPublisher::new(
             publisher::Settings::default(),

@@ -1,7 +1,7 @@
 //! What no single setting can know: addresses that need authentication, and settings that exclude each other.
 
 use super::problem::{Origin, Problem};
-use super::{Namespace, Settings};
+use super::{Namespace, Settings, SlowClient};
 use dualstream_core::channel::check_source_type;
 use dualstream_core::namespace::Stream;
 use std::collections::BTreeMap;
@@ -96,6 +96,13 @@ impl Rules<'_> {
                 &path("stream"),
                 "`namespaces.events.stream` wants \"dual\" or \"log\": events are stored".into(),
             )),
+            _ if !namespace.conflate_key.as_str().is_empty()
+                && namespace.slow_client != SlowClient::Conflate =>
+            {
+                let why = "nothing is conflated by it unless `slow_client = \"conflate\"`";
+                let text = format!("`{}` has no effect: {why}", path("conflate_key"));
+                Some(self.problem(&path("conflate_key"), text))
+            }
             Stream::Log if !namespace.live_feed => Some(conflict(
                 "live_feed",
                 "log",

@@ -54,6 +54,7 @@ pub static FIELDS: &[Field] = &[
     each("namespaces.*.stream", |n| &mut n.stream),
     each("namespaces.*.topic", |n| &mut n.topic),
     each("namespaces.*.slow_client", |n| &mut n.slow_client),
+    each("namespaces.*.conflate_key", |n| &mut n.conflate_key),
     each("namespaces.*.live_feed", |n| &mut n.live_feed),
     any("http.allowed_origins", |s| &mut s.http.allowed_origins),
     number("http.body_bytes_max", KIB, 64 * MIB, |s| &mut s.http.body_bytes_max),
@@ -76,6 +77,7 @@ pub static FIELDS: &[Field] = &[
     number("limits.page_bytes_max", KIB, 64 * MIB, |s| &mut s.limits.page_bytes_max),
     number("limits.linger", US_PER_MS, US_PER_H, |s| &mut s.limits.linger),
     number("limits.targets_max", 1, 100_000, |s| &mut s.limits.targets_max),
+    number("limits.live_queue_bytes_max", KIB, GIB, |s| &mut s.limits.live_queue_bytes_max),
     number("limits.live_queues_bytes_max", MIB, 64 * GIB, |s| &mut s.limits.live_queues_bytes_max),
     number("limits.message_bytes_max", KIB, 16 * MIB, |s| &mut s.limits.message_bytes_max),
     number("limits.message_max", 10 * US_PER_MS, US_PER_H, |s| &mut s.limits.message_max),
@@ -100,7 +102,6 @@ pub static ABSENT: &[(&str, &str)] = &[
     ("bus.redis", "this build has no Redis backend: leave it out to use the in-process bus"),
     ("auth", "this build has no authentication: it listens on loopback addresses only"),
     ("namespaces.*.last_value", "this build keeps no last values"),
-    ("namespaces.*.conflate_key", "this build does not conflate"),
     ("namespaces.*.presence", "this build has no presence"),
 ];
 

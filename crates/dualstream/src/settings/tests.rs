@@ -91,6 +91,17 @@ fn namespaces_get_their_topics() {
 }
 
 #[test]
+fn a_namespace_may_conflate() {
+    let file =
+        "[namespaces.board]\nstream = \"bus\"\nslow_client = \"conflate\"\nconflate_key = \"/widgetId\"\n";
+    let namespaces = load(file, &[], &[]).unwrap().settings.namespaces();
+    let key = ConflateKey::new("/widgetId").unwrap();
+    let wanted = [namespace::SlowClient::Conflate(key), namespace::SlowClient::Disconnect];
+    let found: Vec<_> = namespaces.iter().map(|namespace| namespace.slow_client.clone()).collect();
+    assert_eq!(found, wanted);
+}
+
+#[test]
 fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
     for (file, expected) in [
         ("listn = \"x\"", "t.toml:1:1: unknown setting `listn`; did you mean `listen`?"),
@@ -183,6 +194,18 @@ fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
             "t.toml:2:1: `bus.redis` is not available: this build has no Redis backend",
         ),
         ("[auth.jwt]\nhmac_secret_file = \"x\"", "is not available: this build has no authentication"),
+        (
+            "[namespaces.x]\nslow_client = \"drop\"",
+            "`namespaces.x.slow_client` wants \"disconnect\" or \"conflate\", got the string \"drop\"",
+        ),
+        (
+            "[namespaces.x]\nslow_client = \"conflate\"\nconflate_key = \"widgetId\"",
+            "t.toml:3:1: `namespaces.x.conflate_key` wants a JSON pointer like \"/widgetId\", or \"\", got the string",
+        ),
+        (
+            "[namespaces.x]\nconflate_key = \"/widgetId\"",
+            "t.toml:2:1: `namespaces.x.conflate_key` has no effect: nothing is conflated by it unless",
+        ),
         ("[namespaces.x]\npresence = true", "`namespaces.x.presence` is not available"),
     ] {
         let message = load(file, &[], &[]).expect_err(file);

@@ -1,9 +1,10 @@
 //! How a value that was given becomes a setting: one [`Slot`] per kind of setting.
 
 use super::problem::quote;
-use super::{Fsync, Period, Size};
+use super::{Fsync, Period, Size, SlowClient};
 use dualstream_core::channel::check_source_type;
-use dualstream_core::namespace::{SlowClient, Stream};
+use dualstream_core::conflation::ConflateKey;
+use dualstream_core::namespace::Stream;
 use dualstream_core::topic::TopicName;
 use dualstream_log::Compression;
 use serde_json::{Value, json};
@@ -322,6 +323,22 @@ impl Slot for Option<String> {
     }
 }
 
+/// A JSON pointer; empty for the channel itself.
+impl Slot for ConflateKey {
+    fn wants(&self, _: Range) -> String {
+        "a JSON pointer like \"/widgetId\", or \"\"".into()
+    }
+    fn take(&mut self, given: &Given, _: Range) -> bool {
+        put(self, given.string().and_then(|text| ConflateKey::new(text).ok()))
+    }
+    fn show(&self) -> String {
+        format!("{:?}", self.as_str())
+    }
+    fn schema(&self, _: Range) -> Value {
+        json!({"type": "string", "pattern": "^(/([^~]|~[01])*)?$", "maxLength": 255})
+    }
+}
+
 /// Origins of web pages; outside a file separated by `,`.
 impl Slot for Vec<String> {
     fn wants(&self, _: Range) -> String {
@@ -360,7 +377,8 @@ impl Choice for Stream {
 }
 
 impl Choice for SlowClient {
-    const ALL: &'static [(&'static str, SlowClient)] = &[("disconnect", SlowClient::Disconnect)];
+    const ALL: &'static [(&'static str, SlowClient)] =
+        &[("disconnect", SlowClient::Disconnect), ("conflate", SlowClient::Conflate)];
 }
 
 impl Choice for Compression {

@@ -124,9 +124,9 @@ impl Session {
         }
         self.subscriptions.reserve(&wanted.channel);
         self.is_opening = true;
-        let app = self.app.clone();
+        let (app, allowance) = (self.app.clone(), self.allowance.clone());
         self.begin(async move {
-            let opened = opening::open(&app.hub, &target, &wanted, &app.settings.session).await;
+            let opened = opening::open(&app.hub, &allowance, &target, &wanted, &app.settings.session).await;
             Done::Opened { id, channel: wanted.channel, target, opened: opened.map(Box::new) }
         });
         Ok(())

@@ -9,7 +9,7 @@ use crate::protocol::Refusal;
 use crate::protocol::command::{self, Position};
 use crate::protocol::reply::Subscribed;
 use dualstream_core::channel::Target;
-use dualstream_core::hub::{Hub, Item, Mode, OnUnrecoverable, Start, Subscribe, Subscription};
+use dualstream_core::hub::{Allowance, Hub, Item, Mode, OnUnrecoverable, Start, Subscribe, Subscription};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -55,12 +55,13 @@ pub struct Opened {
 /// Why it is refused.
 pub async fn open(
     hub: &Hub,
+    allowance: &Arc<Allowance>,
     target: &Target,
     wanted: &command::Subscribe,
     settings: &SessionSettings,
 ) -> Result<Opened, Refusal> {
     let deadline = Instant::now() + settings.answer_max;
-    let within = tokio::time::timeout_at(deadline, begin(hub, target, wanted)).await;
+    let within = tokio::time::timeout_at(deadline, begin(hub, allowance, target, wanted)).await;
     let (mut subscription, form, is_void) = within.map_err(|_| Refusal::Internal)??;
     let began = subscription.resume();
     let was_recovering = wanted.recover.is_some();
@@ -95,6 +96,7 @@ pub async fn open(
 /// The subscription, and whether the place asked for is none.
 async fn begin(
     hub: &Hub,
+    allowance: &Arc<Allowance>,
     target: &Target,
     wanted: &command::Subscribe,
 ) -> Result<(Subscription, Form, bool), Refusal> {
@@ -116,7 +118,7 @@ async fn begin(
     };
     let targets = vec![target.clone()];
     let request = Subscribe { targets, mode, start, on_unrecoverable: OnUnrecoverable::Latest };
-    Ok((hub.subscribe(request).await.map_err(refuse)?, form, is_void))
+    Ok((hub.subscribe_within(allowance, request).await.map_err(refuse)?, form, is_void))
 }
 
 fn asked(hub: &Hub, target: &Target, position: &Position) -> Result<Asked, Refusal> {

@@ -17,6 +17,7 @@ mod server;
 mod tiny_log;
 mod topics;
 mod websocket_commands;
+mod websocket_conflation;
 mod websocket_frames;
 mod websocket_life;
 mod websocket_resume;

@@ -3,6 +3,7 @@
 use crate::tiny_log::{FIRST_MS, TinyLog};
 use dualstream_core::bus::{Bus, Health};
 use dualstream_core::channels::Channels;
+use dualstream_core::conflation::ConflateKey;
 use dualstream_core::histogram::Histogram;
 use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
@@ -74,8 +75,10 @@ impl Server {
     /// A server over a log that may hold something already: what is started again.
     pub async fn over(log: Arc<TinyLog>, settings: Settings, hub: hub::Settings, listen: &str) -> Server {
         let bus = MemoryBus::default();
-        let namespaces =
-            Namespaces::new(vec![namespace("chat", Stream::Dual), namespace("ai", Stream::Bus)], None);
+        let namespaces = Namespaces::new(
+            vec![namespace("chat", Stream::Dual), namespace("ai", Stream::Bus), board()],
+            None,
+        );
         let seams: (Arc<TinyLog>, Arc<dyn Bus>) = (log.clone(), Arc::new(bus.clone()));
         let publisher = DualPublisher::new(
             publisher::Settings::default(),
@@ -110,6 +113,11 @@ impl Server {
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
+}
+
+fn board() -> Namespace {
+    let key = ConflateKey::new("/widgetId").unwrap();
+    Namespace { slow_client: SlowClient::Conflate(key), ..namespace("board", Stream::Bus) }
 }
 
 fn namespace(name: &str, stream: Stream) -> Namespace {

@@ -20,18 +20,11 @@ const CHANNELS: &str = "/v1/channels/";
 /// answer, if there is one.
 ///
 /// # Errors
-/// 414 `uri_too_long`, 400 `invalid_host`, 403 `origin_denied`.
+/// 400 `invalid_host`, 403 `origin_denied`.
 pub(crate) fn admit(
     request: &mut Request<Body>,
     settings: &Settings,
 ) -> Result<Option<HeaderValue>, Problem> {
-    let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if length > settings.uri_bytes_max {
-        let message = format!("the request target is {length} bytes");
-        return Err(Problem::http(StatusCode::URI_TOO_LONG, "uri_too_long", message)
-            .with_limit(settings.uri_bytes_max as u64)
-            .closing());
-    }
     let host = host(request.headers())?;
     let origin = foreign_origin(request.headers(), &host);
     let origin = match origin {

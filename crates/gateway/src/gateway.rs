@@ -1,9 +1,11 @@
 //! The component: settings and handles in, `run` until shutdown.
 
 use crate::app::App;
+use crate::exchange::{Answer, Exchange};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::socket::Socket;
+use crate::transport::Transport;
 use crate::{Problem, Settings, admission, routes};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -11,17 +13,17 @@ use dualstream_core::bus::Health;
 use dualstream_core::hub::Hub;
 use dualstream_core::publisher::DualPublisher;
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use http::{Method, StatusCode};
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -34,6 +36,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const REFUSALS_MAX: usize = 64;
 /// Time a refused connection has.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(2);
+/// What the library may hold of a request.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Tells whether the parts behind the gateway work, for `/health/ready`.
 pub trait Status: Send + Sync {
@@ -47,8 +51,9 @@ pub trait Status: Send + Sync {
 ///
 /// ```text
 /// accept ──> one task per connection ──> admission ──> route ──> handler ──> answer
-///               │ Socket: write deadline      (Host, Origin, limits)  (panic = 500)
-///               └ hyper: header deadline, HTTP/1.1 only
+///               ├ Socket: write deadline      (Host, Origin, limits)  (panic = 500)
+///               ├ Transport: framing, header deadline
+///               └ hyper: HTTP/1.1 only
 /// ```
 pub struct Gateway {
     app: App,
@@ -135,20 +140,11 @@ impl Server {
 async fn serve(app: Arc<App>, router: Router, socket: Socket, _slot: OwnedSemaphorePermit) {
     let _open = app.metrics.connection_opened();
     let mut draining = app.draining.clone();
-    let settings = app.settings.clone();
-    let handover = Handover::default();
-    let handed = handover.clone();
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(handover.clone());
-        answer(app.clone(), router.clone(), request)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_deadline)
-        .max_header_size(settings.header_bytes_max)
-        .max_buf_size(settings.header_bytes_max.max(64 << 10))
-        .serve_connection(TokioIo::new(socket), service)
-        .with_upgrades();
+    let exchange = Arc::new(Exchange::default());
+    let transport = Transport::new(socket, &app.settings, exchange.clone());
+    let shared = exchange.clone();
+    let service = service_fn(move |request| answer(app.clone(), router.clone(), shared.clone(), request));
+    let connection = http(&transport).serve_connection(TokioIo::new(transport), service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -160,24 +156,16 @@ async fn serve(app: Arc<App>, router: Router, socket: Socket, _slot: OwnedSemaph
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
-    } else if let Some(session) = handed.take() {
+    } else if let Some(session) = exchange.session() {
         session.await;
     }
 }
 
-/// What a connection goes on as after an upgrade. It stays the same task, so it has an owner and counts.
-#[derive(Clone, Default)]
-pub(crate) struct Handover(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
-
-impl Handover {
-    /// Sets what runs once the answer to the upgrade is out.
-    pub fn set(&self, session: BoxFuture<'static, ()>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
-    }
-
-    fn take(&self) -> Option<BoxFuture<'static, ()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+/// The library's part: what is decided by the transport is not decided again.
+fn http(transport: &Transport) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).max_buf_size(transport.head_bytes_max().max(BUFFER_BYTES));
+    builder
 }
 
 /// Resolves when shutdown begins.
@@ -187,32 +175,54 @@ async fn begins(draining: &mut watch::Receiver<bool>) {
 
 /// A connection past the limit: its first request is answered 503.
 async fn refuse(app: Arc<App>, socket: Socket, _slot: OwnedSemaphorePermit) {
+    let exchange = Arc::new(Exchange::default());
+    let transport = Transport::new(socket, &app.settings, exchange.clone());
     let service = service_fn(|_: http::Request<Incoming>| {
-        let problem = Problem::http(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too_many_connections",
-            "the server has as many connections as it serves at a time",
-        )
-        .with_limit(app.settings.connections_max as u64)
-        .closing();
-        let response = app.finish(problem.into_response());
+        let too_many = || {
+            Problem::http(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_connections",
+                "the server has as many connections as it serves at a time",
+            )
+            .with_limit(app.settings.connections_max as u64)
+            .closing()
+        };
+        let problem = exchange.refusal().cloned().unwrap_or_else(too_many);
+        let response = exchange.clone().watch(app.finish(problem.into_response()));
         async { Ok::<_, Infallible>(response) }
     });
-    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
+    let connection = http(&transport).serve_connection(TokioIo::new(transport), service);
     let _ = tokio::time::timeout(REFUSAL_DEADLINE, connection).await;
 }
 
 /// One request. A panic in a handler is this request's failure and nobody else's.
 async fn answer(
     app: Arc<App>,
-    mut router: Router,
+    router: Router,
+    exchange: Arc<Exchange>,
     request: http::Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let mut request = request.map(axum::body::Body::new);
+) -> Result<http::Response<Answer>, Infallible> {
+    let response = match exchange.refusal() {
+        Some(problem) => app.finish(problem.clone().into_response()),
+        None => respond(&app, router, &exchange, request.map(axum::body::Body::new)).await,
+    };
+    Ok(exchange.watch(response))
+}
+
+async fn respond(
+    app: &App,
+    mut router: Router,
+    exchange: &Arc<Exchange>,
+    mut request: axum::extract::Request,
+) -> Response {
     let origin = match admission::admit(&mut request, &app.settings) {
         Ok(origin) => origin,
-        Err(problem) => return Ok(app.finish(problem.into_response())),
+        Err(problem) => return app.finish(problem.into_response()),
     };
+    let asks_upgrade = request.headers().contains_key(UPGRADE);
+    if asks_upgrade {
+        request.extensions_mut().insert(exchange.clone());
+    }
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let handled = match origin.is_some() && method == Method::OPTIONS {
         true => Ok(Ok(admission::preflight())),
@@ -225,12 +235,16 @@ async fn answer(
     });
     let mut response = app.finish(response);
     admission::allow(origin, response.headers_mut());
+    if asks_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows is not read: it may be meant for the protocol that was asked for.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.status().is_server_error() {
         let path: String = uri.path().chars().take(256).collect();
         let request_id = response.headers().get("x-request-id");
         tracing::warn!(%method, ?path, ?request_id, status = response.status().as_u16(), "a request failed");
     }
-    Ok(response)
+    response
 }
 
 fn note_panic(ended: Result<(), tokio::task::JoinError>) {

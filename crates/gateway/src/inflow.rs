@@ -1,5 +1,6 @@
 //! The body of a request while it comes in: bounded in bytes, and in how slow it may be.
 
+use crate::framing::Fault;
 use crate::{Problem, Settings};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -44,7 +45,7 @@ impl Inflow {
             match frame {
                 Err(_) => return Err(too_slow(self.rate_min)),
                 Ok(None) => return Ok(None),
-                Ok(Some(Err(_))) => return Err(incomplete()),
+                Ok(Some(Err(_))) => return Err(Fault::Chunk.problem()),
                 Ok(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         self.received += data.len() as u64;
@@ -99,9 +100,4 @@ fn too_large(bytes_max: usize) -> Problem {
 fn too_slow(rate_min: u64) -> Problem {
     let message = format!("the body comes at less than {rate_min} bytes per second");
     Problem::http(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message).with_limit(rate_min).closing()
-}
-
-fn incomplete() -> Problem {
-    let message = "the body ends before its length, or its chunks are malformed";
-    Problem::http(StatusCode::BAD_REQUEST, "body_incomplete", message).closing()
 }

@@ -1,10 +1,11 @@
 //! The outside of dualstream: HTTP publishing, history, Server-Sent Events, the client protocol, health, metrics.
 //!
 //! ```text
-//! socket ── admission ── routes ──┬─ events, ingest, messages ──> DualPublisher
-//!                                 ├─ history, stream ───────────> Hub
-//!                                 ├─ websocket ── session ──────> both
-//!                                 └─ health, metrics, openapi, page
+//! socket ── transport ── admission ── routes ──┬─ events, ingest, messages ──> DualPublisher
+//!           (framing)                          ├─ history, stream ───────────> Hub
+//!                                              ├─ websocket ── session ──────> both
+//!                                              ├─ topics, channels ──────────> Operations
+//!                                              └─ health, metrics, openapi, page
 //! ```
 //! Everything a client can see of HTTP is decided here: forms and strictness of input (`json`, `plain_event`,
 //! `cloudevent`), limits and deadlines ([`Settings`]), statuses and error bodies ([`Problem`]).
@@ -18,6 +19,8 @@ mod app;
 mod channels;
 mod cloudevent;
 mod events;
+mod exchange;
+mod framing;
 mod gateway;
 mod health;
 mod history;
@@ -45,6 +48,7 @@ mod sse;
 mod stream;
 mod topic_json;
 mod topics;
+mod transport;
 mod websocket;
 
 pub use gateway::{Gateway, Status};

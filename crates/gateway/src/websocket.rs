@@ -12,11 +12,11 @@ pub(crate) use frame::{HEAD_BYTES_MAX, Message, Text};
 
 use crate::admission;
 use crate::app::App;
-use crate::gateway::Handover;
+use crate::exchange::Exchange;
 use crate::protocol::Disconnect;
 use crate::session::Session;
-use crate::socket::Socket;
-use axum::extract::{Extension, Request, State};
+use crate::transport::Transport;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::Uri;
@@ -28,11 +28,7 @@ const JSON: &str = "centrifuge-json";
 const PROTOBUF: &str = "centrifuge-protobuf";
 
 /// The upgrade. The session begins when the answer is out.
-pub(crate) async fn open(
-    State(app): State<Arc<App>>,
-    Extension(handover): Extension<Handover>,
-    mut request: Request,
-) -> Response {
+pub(crate) async fn open(State(app): State<Arc<App>>, mut request: Request) -> Response {
     if let Err(problem) = admission::own_or_allowed_origin(request.headers(), &app.settings) {
         return problem.into_response();
     }
@@ -42,7 +38,9 @@ pub(crate) async fn open(
     };
     let wanted = Wanted::of(&request);
     let upgrade = hyper::upgrade::on(&mut request);
-    handover.set(serve(app, upgrade, wanted).boxed());
+    if let Some(exchange) = request.extensions().get::<Arc<Exchange>>() {
+        exchange.hand_over(serve(app, upgrade, wanted).boxed());
+    }
     response
 }
 
@@ -73,13 +71,13 @@ fn has_parameter(uri: &Uri, name: &str, value: &str) -> bool {
 
 async fn serve(app: Arc<App>, upgrade: OnUpgrade, wanted: Wanted) {
     let Ok(upgraded) = upgrade.await else { return };
-    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Socket>>() else {
+    let Ok(Parts { io, .. }) = upgraded.downcast::<TokioIo<Transport>>() else {
         tracing::error!("a connection is not of the kind that was upgraded");
         return;
     };
+    let (socket, early) = io.into_inner().into_raw();
     let settings = &app.settings.session;
-    let connection =
-        Connection::new(io.into_inner(), read_buf, settings.message_bytes_max, settings.message_deadline);
+    let connection = Connection::new(socket, early, settings.message_bytes_max, settings.message_deadline);
     let _open = app.metrics.websocket_opened();
     if wanted.protobuf {
         let refused = Disconnect::InappropriateProtocol;

@@ -7,6 +7,7 @@ mod channels;
 mod connections;
 mod documents;
 mod event_streams;
+mod framing;
 mod page;
 mod pages;
 mod peer;

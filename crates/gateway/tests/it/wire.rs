@@ -28,6 +28,16 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
+    /// Whether it is a problem as every problem is: complete, and without a word about the inside.
+    pub fn assert_problem(&self, name: &str) {
+        let json = self.json();
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{name}");
+        assert_eq!(json["request_id"].as_str(), self.header("x-request-id"), "{name}");
+        assert_eq!(json["status"], self.status, "{name}");
+        assert!(json["message"].is_string() && json["retryable"] == false, "{name}: {json}");
+        assert!(!self.body.contains("src/") && !self.body.contains("panicked"), "{name}: {json}");
+    }
+
     /// The stable word of a problem; empty for any other answer.
     pub fn code(&self) -> String {
         let json: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();

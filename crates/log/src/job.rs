@@ -88,7 +88,7 @@ impl Job {
             Step::Sync(segment) => segment.file.sync().map_err(sync_failed),
             Step::Sidecar(view, segment) => {
                 // A sidecar is a cache: without it the segment is scanned.
-                match sidecar_cache::write(&*self.storage, &view.dir, &segment) {
+                match sidecar_cache::write(&view.topic(), &segment) {
                     Ok(()) => {
                         segment.seal();
                         self.outcome.sidecars.push((view.id, segment.number));

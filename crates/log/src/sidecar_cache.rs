@@ -15,7 +15,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 /// How records are mapped to sources: header `source_type` and key. A sidecar of another mapping is built again.
-const MAPPING: u64 = 1;
+const MAPPING: u32 = 1;
 
 /// The indexes of a sealed segment that readers use.
 pub(crate) struct Sealed {
@@ -31,8 +31,8 @@ pub(crate) struct SidecarCache {
     pub seed: u64,
     bytes_max: usize,
     loaded: Mutex<Loaded>,
-    /// One rebuild at a time: each reads a whole segment.
-    rebuilding: Mutex<()>,
+    /// One is built and stored at a time: each may read a whole segment, and they are written under one name.
+    building: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ pub(crate) struct LoadedIdentities {
 
 impl SidecarCache {
     pub fn new(bytes_max: usize, seed: u64) -> SidecarCache {
-        SidecarCache { seed, bytes_max, loaded: Mutex::default(), rebuilding: Mutex::default() }
+        SidecarCache { seed, bytes_max, loaded: Mutex::default(), building: Mutex::default() }
     }
 
     /// Keeps one loaded as long as it fits.
@@ -90,7 +90,7 @@ fn open(topic: &Topic<'_>, segment: &Segment) -> io::Result<(Arc<dyn File>, Side
     if let Some(found) = try_open(topic, segment)? {
         return Ok(found);
     }
-    let _one = topic.cache.rebuilding.lock().expect("no holder of this lock panics");
+    let _one = topic.cache.building.lock().expect("no holder of this lock panics");
     if let Some(found) = try_open(topic, segment)? {
         return Ok(found);
     }
@@ -103,7 +103,7 @@ fn open(topic: &Topic<'_>, segment: &Segment) -> io::Result<(Arc<dyn File>, Side
         active.push(at as u64, &head, &bytes.slice(at..at + head.bytes), None);
         at += head.bytes;
     }
-    store(topic.storage, &path, &encode(segment, &active)?)?;
+    store(topic.storage, &path, &encode(topic, segment, &active)?)?;
     try_open(topic, segment)?.ok_or_else(|| io::Error::other("the sidecar cannot be read back"))
 }
 
@@ -118,7 +118,7 @@ fn try_open(topic: &Topic<'_>, segment: &Segment) -> io::Result<Option<(Arc<dyn 
         Err(error) if damaged(&error) => return Ok(None),
         sidecar => sidecar?,
     };
-    if sidecar.stamp() != stamp(segment)? {
+    if sidecar.stamp() != stamp(topic, segment)? {
         return Ok(None);
     }
     for kind in [Kind::Blocks, Kind::Sources, Kind::Identities] {
@@ -130,30 +130,52 @@ fn try_open(topic: &Topic<'_>, segment: &Segment) -> io::Result<Option<(Arc<dyn 
     Ok(Some((file, sidecar)))
 }
 
-fn stamp(segment: &Segment) -> io::Result<Stamp> {
-    Ok(Stamp { segment: segment.number, covered_bytes: segment.file.len()?, mapping: MAPPING })
+fn stamp(topic: &Topic<'_>, segment: &Segment) -> io::Result<Stamp> {
+    let covered_bytes = segment.file.len()?;
+    Ok(Stamp { topic: topic.id, segment: segment.number, covered_bytes, mapping: MAPPING })
 }
 
-fn encode(segment: &Segment, active: &Active) -> io::Result<Vec<u8>> {
+fn encode(topic: &Topic<'_>, segment: &Segment, active: &Active) -> io::Result<Vec<u8>> {
     let sections = [
         (Kind::Blocks, active.blocks.encode()),
         (Kind::Sources, active.sources.encode()),
         (Kind::Identities, identities::encode(&active.hashes)),
     ];
-    Ok(sidecar::encode(stamp(segment)?, &sections))
+    Ok(sidecar::encode(stamp(topic, segment)?, &sections))
 }
 
 /// Writes the sidecar of a segment that was sealed and still has its index in memory.
-pub(crate) fn write(storage: &dyn Storage, dir: &str, segment: &Segment) -> io::Result<()> {
-    match segment.read_active(|active| encode(segment, active)) {
-        Some(bytes) => store(storage, &sidecar_path(dir, segment.number), &bytes?),
-        None => Ok(()),
-    }
+pub(crate) fn write(topic: &Topic<'_>, segment: &Segment) -> io::Result<()> {
+    let Some(bytes) = segment.read_active(|active| encode(topic, segment, active)) else { return Ok(()) };
+    let _one = topic.cache.building.lock().expect("no holder of this lock panics");
+    store(topic.storage, &sidecar_path(topic.dir, segment.number), &bytes?)
 }
 
+/// Puts a sidecar in its place in one step: whoever has the one of before open goes on reading that. Its bytes are synced
+/// before it gets its name, so that a power loss costs no rebuild; the name is not, as a lost one costs no more than that.
 fn store(storage: &dyn Storage, path: &str, bytes: &[u8]) -> io::Result<()> {
-    let file = storage.open(path, Mode::Write)?;
+    let fresh = format!("{path}.new");
+    let file = storage.open(&fresh, Mode::Write)?;
     file.truncate(0)?;
     file.write_at(bytes, 0)?;
-    file.sync()
+    file.sync()?;
+    storage.rename(&fresh, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    /// Whoever found the places of its sections goes on reading what it opened.
+    #[test]
+    fn an_open_sidecar_stays_as_it_was() {
+        let storage = MemoryStorage::new();
+        store(&storage, "a.index", b"of before").unwrap();
+        let open = storage.open("a.index", Mode::Read).unwrap();
+        store(&storage, "a.index", b"of now").unwrap();
+        assert_eq!(read_all(&*open).unwrap(), b"of before");
+        assert_eq!(read_all(&*storage.open("a.index", Mode::Read).unwrap()).unwrap(), b"of now");
+        assert_eq!(storage.list("").unwrap(), ["a.index"]);
+    }
 }

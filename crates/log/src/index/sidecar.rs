@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  0 u64 magic "DSINDEX1"      8 u32 crc32c of the header from 12 on     12 u32 sections
-//! 16 u64 segment number       24 u64 bytes of the segment it covers     32 u64 hash of the source mapping
+//! 16 u64 segment number       24 u64 bytes of the segment it covers     32 u32 source mapping   36 u32 topic number
 //! 40 sections × { u32 kind, u32 crc32c, u64 offset, u64 length }        then the sections
 //! ```
-//! All bytes are covered by a CRC. A sidecar of another segment, another length or another mapping is as good as none:
-//! whoever opens it compares [`Stamp`]s.
+//! All bytes are covered by a CRC. A sidecar of another topic, segment, length or mapping is as good as none (the
+//! first ones name no topic, 0): whoever opens it compares [`Stamp`]s.
 
 use super::Damaged;
 use crate::batch::crc32c;
@@ -23,12 +23,14 @@ const SECTIONS_MAX: usize = 16;
 /// What a sidecar is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
+    /// Number of its topic.
+    pub topic: u32,
     /// Number of its segment.
     pub segment: u64,
     /// Bytes of the segment that were indexed.
     pub covered_bytes: u64,
-    /// Hash of how records were mapped to sources.
-    pub mapping: u64,
+    /// How records were mapped to sources.
+    pub mapping: u32,
 }
 
 /// What a section holds. The numbers are stored; one that is not known is passed over.
@@ -65,9 +67,11 @@ pub(crate) fn encode(stamp: Stamp, sections: &[(Kind, Vec<u8>)]) -> Vec<u8> {
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&(sections.len() as u32).to_le_bytes());
-    for field in [stamp.segment, stamp.covered_bytes, stamp.mapping] {
+    for field in [stamp.segment, stamp.covered_bytes] {
         out.extend_from_slice(&field.to_le_bytes());
     }
+    out.extend_from_slice(&stamp.mapping.to_le_bytes());
+    out.extend_from_slice(&stamp.topic.to_le_bytes());
     let mut offset = header_bytes as u64;
     for (kind, bytes) in sections {
         out.extend_from_slice(&(*kind as u32).to_le_bytes());
@@ -113,7 +117,12 @@ impl Sidecar {
             }
             sections.push(Section { kind: u32_at(at)?, crc: u32_at(at + 4)?, offset, length });
         }
-        let stamp = Stamp { segment: u64_at(16)?, covered_bytes: u64_at(24)?, mapping: u64_at(32)? };
+        let stamp = Stamp {
+            topic: u32_at(36)?,
+            segment: u64_at(16)?,
+            covered_bytes: u64_at(24)?,
+            mapping: u32_at(32)?,
+        };
         Some(Sidecar { stamp, sections })
     }
 

@@ -5,7 +5,7 @@ use crate::storage::{MemoryStorage, Mode, Storage};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-const STAMP: Stamp = Stamp { segment: 7, covered_bytes: 1 << 26, mapping: 0xfeed };
+const STAMP: Stamp = Stamp { topic: 3, segment: 7, covered_bytes: 1 << 26, mapping: 0xfeed };
 
 fn stored(bytes: &[u8]) -> Arc<dyn File> {
     let file = MemoryStorage::new().open("f", Mode::Write).unwrap();

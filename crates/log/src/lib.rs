@@ -31,6 +31,7 @@ mod guards;
 mod index;
 mod job;
 mod journal;
+mod leftovers;
 mod queue;
 mod reader;
 mod recovery;

@@ -109,6 +109,7 @@ pub(crate) fn recover(
         engine.begin_epochs()?;
     }
     engine.restore_guards()?;
+    engine.take_leftovers().map_err(failed)?;
     engine.first_checkpoint().map_err(failed)?;
     Ok(engine)
 }
@@ -468,6 +469,24 @@ impl Engine {
             ),
         });
         whole
+    }
+
+    /// Has removed, by the first checkpoint, what no catalog names.
+    fn take_leftovers(&mut self) -> std::io::Result<()> {
+        let found = crate::leftovers::find(&*self.storage, &self.catalog)?;
+        for path in &found.removable {
+            tracing::warn!(path, "left by a crash, named by no catalog: removed");
+        }
+        self.removals.extend(found.removable);
+        for id in found.foreign {
+            self.shared.report_damage(format!(
+                "{}: a store with records that the catalog does not know; left as it is",
+                dir(id)
+            ));
+            // A new topic must not be given its files.
+            self.catalog.next_topic_id = self.catalog.next_topic_id.max(id + 1);
+        }
+        Ok(())
     }
 
     fn restore_guards(&mut self) -> Result<()> {

@@ -12,6 +12,7 @@ mod fixtures;
 mod flips;
 mod holes;
 mod image;
+mod leftovers;
 mod model;
 mod power;
 mod process;

@@ -1,0 +1,90 @@
+//! What a crash leaves that no catalog names is removed by the next start; what is not the log's own is left alone.
+
+use crate::image::Image;
+use crate::rig::{PARTITIONS, Rig, small, topic};
+use dualstream_core::log::Log;
+use dualstream_core::topic::TopicSpec;
+use dualstream_core::topics::Topics;
+use dualstream_log::Storage;
+use dualstream_log::storage::Mode;
+
+/// Every file is one that the catalog explains.
+fn check(rig: &Rig, what: &str) {
+    let catalog = String::from_utf8(Image::of(&rig.storage).0.remove("catalog").unwrap()).unwrap();
+    let words = catalog.lines().filter_map(|line| line.strip_prefix("topic "));
+    let known: Vec<&str> = words.filter_map(|line| line.split(' ').next()).collect();
+    let mut found = rig.storage.list("topics").unwrap();
+    found.sort_by_key(|name| name.parse::<u32>().unwrap());
+    assert_eq!(found, known, "{what}");
+    assert_eq!(Image::of(&rig.storage).ending(".new"), Vec::<String>::new(), "{what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_catalog_names_is_removed() {
+    for step in 0..45 {
+        let mut rig = Rig::start(small(), step).await;
+        for i in 0..200 {
+            rig.publish(&topic("chat"), &[(i % 9, &i.to_string())]).await.unwrap();
+        }
+        rig.storage.crash_at_step(rig.storage.steps() + step);
+        let _deleted = rig.log.delete(topic("chat")).await;
+        let _created = rig.log.create(TopicSpec::events(topic("extra"))).await;
+        rig.checkpoint().await;
+        rig.kill();
+        match step % 2 {
+            0 => rig.storage.crash_keep_all(),
+            _ => rig.storage.crash(&*rig.entropy),
+        }
+        rig = rig.reopen().unwrap();
+        check(&rig, &format!("step {step}"));
+        rig.publish(&topic("events"), &[(1, "goes on")]).await.unwrap();
+        let _created = rig.log.create(TopicSpec::events(topic("another"))).await.unwrap();
+        assert_eq!(rig.log.bounds(&topic("another")).unwrap().latest, [0; PARTITIONS as usize]);
+        assert_eq!(rig.log.damage(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_the_logs_own_is_left() {
+    let rig = Rig::start(small(), 1).await;
+    let files = [
+        "topics/7/notes.txt",
+        "topics/lost+found/1",
+        "topics/01/00000000000000000000.segment",
+        "topics/1/a.new",
+    ];
+    for path in files {
+        rig.storage.create_dir(path.rsplit_once('/').unwrap().0).unwrap();
+        rig.storage.open(path, Mode::Write).unwrap();
+    }
+    for path in [
+        "checkpoint.new",
+        "topics/1/00000000000000000000.segment.new",
+        "topics/1/00000000000000000000.index.new",
+    ] {
+        rig.storage.open(path, Mode::Write).unwrap();
+    }
+    rig.kill();
+    rig.storage.crash_keep_all();
+    let rig = rig.reopen().unwrap();
+    let image = Image::of(&rig.storage);
+    assert!(files.iter().all(|path| image.0.contains_key(*path)), "{:?}", image.0.keys());
+    assert_eq!(image.ending(".new"), ["topics/1/a.new"]);
+}
+
+/// A catalog from a backup names fewer topics than there are stores: it never gave their numbers away, so they are not
+/// its own to remove.
+#[tokio::test(start_paused = true)]
+async fn stores_newer_than_the_catalog_are_left() {
+    let rig = Rig::start(small(), 1).await;
+    let old = Image::of(&rig.storage).0["catalog"].clone();
+    rig.log.create(TopicSpec::events(topic("newer"))).await.unwrap();
+    rig.publish(&topic("newer"), &[(1, "precious")]).await.unwrap();
+    rig.checkpoint().await;
+    rig.kill();
+    rig.storage.crash_keep_all();
+    rig.storage.corrupt("catalog", |bytes| *bytes = old).unwrap();
+    let rig = rig.reopen().unwrap();
+    assert_eq!(rig.storage.list("topics").unwrap(), ["1", "2", "3"]);
+    assert!(rig.log.damage().iter().any(|line| line.contains("topics/3")), "{:?}", rig.log.damage());
+}

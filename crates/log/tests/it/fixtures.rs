@@ -1,15 +1,18 @@
 //! Data directories of released formats, kept as files: this version opens each of them and serves what is in it.
 //!
-//! `fixtures/v1` is a log of format version 1: two topics with sealed segments and their sidecars, a trim, and commits
-//! that are in the journal only. `fixtures/v1.txt` says what it holds. A format that was released never changes; a new
-//! one gets a directory of its own. How this one was made: `cargo test -p dualstream-log -- --ignored regenerate`.
+//! `fixtures/vN` is a log of format version N: two topics with sealed segments and their sidecars, a trim; in
+//! version 1 commits that are in the journal only, in version 2 segments that retention gave up and whose files are still
+//! there. `fixtures/vN.txt` says what it holds. A format that was released never changes; a new one gets a directory of its
+//! own. How the last one was made: `cargo test -p dualstream-log -- --ignored regenerate`.
 
 use crate::image::{Image, Seen};
 use crate::rig::{Rig, Seeded, id_of, topic};
 use dualstream_core::log::Appended;
 use dualstream_core::record::Record;
+use dualstream_core::topic::TopicAlteration;
 use dualstream_core::topics::Topics;
 use dualstream_log::Settings;
+use dualstream_log::storage::{Fault, Op};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,12 +69,21 @@ fn load(folder: &Path, below: &str, image: &mut Image) {
 
 #[tokio::test(start_paused = true)]
 async fn version_1_is_served() {
+    is_served("v1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn version_2_is_served() {
+    is_served("v2").await;
+}
+
+async fn is_served(version: &str) {
     let mut image = Image::default();
-    load(&folder().join("v1"), "", &mut image);
+    load(&folder().join(version), "", &mut image);
     let rig = Rig::open(settings(), image.disk(), Arc::default(), Seeded::new(9)).unwrap();
     let catalog = Image::of(&rig.storage).0.remove("catalog").unwrap();
     assert!(catalog.starts_with(b"dualstream-log 2\n"), "an older program refuses it from now on");
-    let wanted = std::fs::read_to_string(folder().join("v1.txt")).unwrap();
+    let wanted = std::fs::read_to_string(folder().join(version).with_extension("txt")).unwrap();
     assert_eq!(describe_log(&rig).await, wanted);
     assert_eq!(rig.log.damage(), Vec::<String>::new());
     // It is known what is in it, and it can be written.
@@ -85,9 +97,9 @@ async fn version_1_is_served() {
     assert_eq!(describe_log(&rig).await.lines().count(), wanted.lines().count() + 1);
 }
 
-/// Writes `fixtures/v1` anew. Only for a format that was never released.
+/// Writes the last of them anew. Only for a format that was never released.
 #[tokio::test(start_paused = true)]
-#[ignore = "overwrites fixtures/v1: see the head of this file"]
+#[ignore = "overwrites fixtures/v2: see the head of this file"]
 async fn regenerate() {
     let mut rig = Rig::start(settings(), 2_026).await;
     rig.clock.0.store(1_790_000_000_000, std::sync::atomic::Ordering::Relaxed);
@@ -101,17 +113,21 @@ async fn regenerate() {
         rig.publish(&topic(TOPICS[i as usize % 2]), &events).await.unwrap();
         rig.clock.0.fetch_add(60_000, std::sync::atomic::Ordering::Relaxed);
     }
+    // Given up and said so, but the power fails before the files go.
+    let change = TopicAlteration { retention_bytes: Some(Some(12 << 10)), ..TopicAlteration::default() };
+    rig.log.alter(topic("chat"), change).await.unwrap();
+    rig.storage.fail_next(Op::Remove, 1, Fault::Eio);
+    rig.checkpoint().await;
     rig.kill();
-    // As after a power loss: the last commits are in the journal only.
     rig.storage.crash_lose_all();
     let image = Image::of(&rig.storage);
     let rig = rig.reopen().unwrap();
     let text = describe_log(&rig).await;
-    let _ = std::fs::remove_dir_all(folder().join("v1"));
+    let _ = std::fs::remove_dir_all(folder().join("v2"));
     for (path, bytes) in &image.0 {
-        let path = folder().join("v1").join(path);
+        let path = folder().join("v2").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
-    std::fs::write(folder().join("v1.txt"), text).unwrap();
+    std::fs::write(folder().join("v2.txt"), text).unwrap();
 }

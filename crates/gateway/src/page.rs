@@ -28,8 +28,8 @@ macro_rules! files {
 }
 
 /// Every file, by name. The first is the page itself.
-static FILES: [(&str, &[u8]); 14] = files! {
-    "page.html" "page.css" "icon.svg" "main.js" "channels.js" "event.js" "follow.js" "keys.js" "list.js"
+static FILES: [(&str, &[u8]); 15] = files! {
+    "page.html" "page.css" "icon.svg" "main.js" "channels.js" "clock.js" "event.js" "follow.js" "keys.js" "list.js"
     "picker.js" "publish.js" "rate.js" "snippet.js" "tree.js"
 };
 

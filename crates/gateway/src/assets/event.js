@@ -1,7 +1,7 @@
 // One event as it came: its text, and what can be said of it without parsing its payload.
 
 const TEXT = '"((?:[^"\\\\]|\\\\.)*)"';
-const HEAD = new RegExp(`^\\{"id":${TEXT},"type":${TEXT},"source_type":${TEXT},"source_id":${TEXT},"time":${TEXT}`);
+const HEAD = new RegExp(`^\\{"id":${TEXT},"type":${TEXT},"source_type":${TEXT},"source_id":${TEXT},"time":${TEXT},"appended":${TEXT}`);
 const PREVIEW_CHARS = 240;
 
 /// How an event came here. Only `live` says something about latency.
@@ -9,18 +9,18 @@ export const LIVE = "live", CAUGHT_UP = "caught-up", HISTORY = "history";
 
 /// `text` is the event's JSON, or the payload of a message on a channel that stores nothing. `after` is the cursor
 /// just after it, where one is known.
-export function read(text, channel, after, how, arrived) {
+export function read(text, channel, after, how) {
   const head = HEAD.exec(text);
   if (!head) {
-    return { text, id: "", type: "message", channel, at: arrived, dataFrom: 0, after, how, arrived, matches: true };
+    return { text, id: "", type: "message", channel, at: NaN, dataFrom: 0, after, how, delay: null, matches: true };
   }
-  const [id, type, sourceType, sourceId, time] = head.slice(1).map(unescape);
+  const [id, type, sourceType, sourceId, time, appended] = head.slice(1).map(unescape);
   const namespace = channel.startsWith("events:") ? "events:" : "";
   const data = text.indexOf(',"data":', head[0].length);
   const dataFrom = data < 0 ? text.length : data + 8;
-  const at = Date.parse(time);
   return {
-    text, id, type, channel: `${namespace}${sourceType}:${sourceId}`, at, dataFrom, after, how, arrived, matches: true,
+    text, id, type, channel: `${namespace}${sourceType}:${sourceId}`, at: Date.parse(time), appended: Date.parse(appended),
+    dataFrom, after, how, delay: null, matches: true,
   };
 }
 
@@ -36,10 +36,22 @@ export function preview(event) {
     : text;
 }
 
-/// Milliseconds from the time the event carries to its arrival here; two clocks, unless they are one machine's. A
-/// message that is not stored carries none.
-export function latency(event) {
-  return event.how === LIVE && event.id !== "" && Number.isFinite(event.at) ? event.arrived - event.at : null;
+/// Notes how long an event of the stream took, from the log to here. One that was there before the stream was opened, by
+/// the server's time, has caught up: its age is no latency.
+export function time(event, opened, arrived, era) {
+  if (era.offset === null || event.appended < opened) event.how = CAUGHT_UP;
+  else event.delay = { raw: arrived - event.appended, era };
+}
+
+/// Milliseconds of a delay, by what is known of the clocks now. The time in an event is cut to a millisecond, which is
+/// half of one too much on the average.
+export function latency({ raw, era }) {
+  return raw + era.offset - 0.5;
+}
+
+/// The most that it can be wrong.
+export function doubt({ era }) {
+  return era.error + 0.5;
 }
 
 /// The whole event as a value; numbers that a double cannot hold keep their digits. Text where it is no JSON.

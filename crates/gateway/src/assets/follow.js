@@ -7,7 +7,8 @@
 // new connection where the last one stopped. What is held is bounded; whatever is dropped moves a cursor, and can be
 // read again from the log.
 
-import { CAUGHT_UP, HISTORY, LIVE, read, splitPage } from "./event.js";
+import { now } from "./clock.js";
+import { CAUGHT_UP, HISTORY, LIVE, read, splitPage, time } from "./event.js";
 
 export const PAGE = 200;
 const HELD_MAX = 5000;
@@ -25,8 +26,9 @@ export class Refused extends Error {}
 
 export class Follow {
   /// `on` is told: `state(state)`, `events(list)`, `healed({ms, count})`, `lost(reason)`, `moved()`.
-  constructor(channel, on) {
+  constructor(channel, clock, on) {
     this.channel = channel;
+    this.clock = clock;
     this.on = on;
     this.held = [];
     this.chars = 0;
@@ -103,6 +105,7 @@ export class Follow {
       failures = this.received > received || this.state.name !== "lost" ? 1 : failures + 1;
       const wait = Math.min(BACKOFF_MS_MAX, 500 * 2 ** failures) * (0.5 + Math.random() / 2);
       const since = this.state.name === "lost" ? this.state.since : Date.now();
+      this.clock.forget();
       this.enter("lost", { since, again: Date.now() + wait });
       await new Promise((done) => {
         this.wake = done;
@@ -162,7 +165,7 @@ export class Follow {
   takePage(page) {
     const before = this.older;
     const events = page.events.map((text, index) =>
-      read(text, this.channel, index === 0 ? before : null, HISTORY, null)).reverse();
+      read(text, this.channel, index === 0 ? before : null, HISTORY)).reverse();
     this.older = page.next;
     this.held = events.concat(this.held);
     this.first -= events.length;
@@ -180,6 +183,10 @@ export class Follow {
     try {
       const answer = await fetch(url, { signal: both, headers: { accept: "text/event-stream" }, cache: "no-store" });
       if (!answer.ok) throw failure(answer, await answer.json().catch(() => ({})));
+      const opened = now();
+      if (!this.clock.isKnown) await this.clock.ask(both);
+      // By the server's clock; null when it did not say.
+      this.openedAt = this.clock.at(opened);
       this.opened(began);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
@@ -198,7 +205,7 @@ export class Follow {
 
   opened(began) {
     if (began.name !== "lost") return this.enter("live");
-    this.catching = { count: 0, ms: Date.now() - began.since, opened: Date.now() };
+    this.catching = { count: 0, ms: Date.now() - began.since };
     this.enter("catching-up");
     this.waitForLull();
   }
@@ -219,7 +226,7 @@ export class Follow {
 
   /// Takes the whole blocks of a text; gives back what is left.
   takeText(text) {
-    const arrived = performance.timeOrigin + performance.now();
+    const arrived = now();
     const events = [];
     let from = 0;
     for (let to; (to = text.indexOf("\n\n", from)) >= 0; from = to + 2) {
@@ -243,14 +250,15 @@ export class Follow {
       this.on.lost(JSON.parse(data).reason);
       return null;
     }
-    const event = read(data, this.channel, id, LIVE, arrived);
+    const event = read(data, this.channel, id, LIVE);
+    if (event.id === "") event.at = arrived;
+    else time(event, this.openedAt, arrived, this.clock.era);
     if (this.catching) this.countCaughtUp(event);
     return event;
   }
 
   countCaughtUp(event) {
-    if (event.at >= this.catching.opened) return this.caughtUp();
-    event.how = CAUGHT_UP;
+    if (event.how !== CAUGHT_UP) return this.caughtUp();
     this.catching.count += 1;
     this.waitForLull();
   }

@@ -5,9 +5,10 @@ export function listen(actions) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (document.querySelector("dialog[open]")) return;
-    const isField = event.target.closest("input, textarea, select");
-    if (isField) {
-      if (event.key === "Escape") isField.blur();
+    const field = event.target.closest("input, textarea, select");
+    // A field of a dialog that was just closed has the focus until the next frame.
+    if (field && !field.closest("dialog")) {
+      if (event.key === "Escape") field.blur();
       return;
     }
     // Space and Enter belong to what has the focus.

@@ -1,7 +1,7 @@
 // The events on the screen, newest first. At most ROWS rows exist; they are changed once per animation frame, however
 // much comes. Live, the list shows the newest; frozen, it stands still and is turned page by page.
 
-import { CAUGHT_UP, latency, parse, preview } from "./event.js";
+import { CAUGHT_UP, doubt, latency, parse, preview } from "./event.js";
 import { tree } from "./tree.js";
 
 export const ROWS = 200;
@@ -225,15 +225,17 @@ function clock(at) {
 }
 
 function lateness(event) {
-  const ms = latency(event);
-  if (ms !== null) return duration(ms);
+  if (event.delay !== null) {
+    const [ms, least] = [latency(event.delay), doubt(event.delay)].map(Math.ceil);
+    return ms <= least ? `< ${duration(least)}` : duration(ms);
+  }
   return event.how === CAUGHT_UP ? "caught up" : "";
 }
 
 /// Milliseconds as people say them.
 export function duration(ms) {
   const size = Math.abs(ms);
-  if (size < 10) return `${ms.toFixed(1)} ms`;
+  if (size < 10 && !Number.isInteger(ms)) return `${ms.toFixed(1)} ms`;
   if (size < 1000) return `${ms.toFixed(0)} ms`;
   if (size < 60_000) return `${(ms / 1000).toFixed(1)} s`;
   if (size < 3_600_000) return `${Math.round(ms / 60_000)} min`;

@@ -1,7 +1,8 @@
 // The page: what is followed, what is shown of it, and the state of the connection.
 
 import { Channels, Names } from "./channels.js";
-import { latency } from "./event.js";
+import { ServerClock } from "./clock.js";
+import { doubt, latency } from "./event.js";
 import { Follow } from "./follow.js";
 import { listen } from "./keys.js";
 import { List, ROWS, duration } from "./list.js";
@@ -11,6 +12,7 @@ import { Rate, path } from "./rate.js";
 import { curl, script } from "./snippet.js";
 
 const byId = (id) => document.getElementById(id);
+const EVERYTHING = "events:*";
 const HEALED_SHOWN_MS = 30_000;
 // A filter looks through this many pages of history before it asks whether to go on.
 const FILTER_PAGES_MAX = 10;
@@ -18,6 +20,7 @@ const FILTER_PAGES_MAX = 10;
 const channels = new Channels();
 const types = new Names();
 const publish = new Publish();
+const clock = new ServerClock();
 const filter = { text: "", type: "" };
 let follow = null;
 let rate = new Rate();
@@ -41,7 +44,7 @@ function open(channel) {
   follow?.stop();
   healed = null;
   rate = new Rate();
-  const own = new Follow(channel, {
+  const own = new Follow(channel, clock, {
     state: showState,
     events: (events) => follow === own && take(events),
     moved: () => follow === own && rematch(),
@@ -57,12 +60,18 @@ function open(channel) {
   showCounts();
 }
 
+/// Leaves the field too, so that keys are shortcuts again.
+function choose(channel) {
+  if (channel === "") return;
+  byId("channel").blur();
+  open(channel);
+}
+
 function take(events) {
   rate.count(events.length);
   for (const event of events) {
     event.matches = matches(event);
-    const ms = latency(event);
-    if (ms !== null) rate.late(ms);
+    if (event.delay !== null) rate.late(event.delay);
     if (event.id) channels.see(event.channel);
     types.see(event.type);
   }
@@ -76,6 +85,7 @@ function heal({ ms, count }) {
   healed = { text: `Connected again after ${duration(ms)}: ${caught}, ${ending}.`, until: Date.now() + HEALED_SHOWN_MS };
   list.notes.push({ number: follow.end - count, text: `connection lost for ${duration(ms)}; ${caught}, ${ending}`, kind: "good" });
   follow.isBroken = false;
+  showParts();
   list.clear();
   list.changed();
   showState(follow.state);
@@ -101,6 +111,16 @@ function rematch() {
   }
   list.changed();
   showCounts();
+}
+
+function isFiltered() {
+  return filter.text !== "" || filter.type !== "";
+}
+
+function clearFilter() {
+  byId("text").value = "";
+  byId("type").value = "";
+  setFilter();
 }
 
 function setFilter() {
@@ -175,28 +195,37 @@ function showPages() {
   const isMore = follow.older !== null || list.bottom > follow.first;
   byId("older").disabled = isTurning || !isMore;
   byId("older").textContent = isTurning ? "Reading …" : isSearchLong ? "Search further back" : "Older";
-  byId("newer").disabled = !follow.frozen;
-  byId("newer").textContent = list.pages.length > 0 || !follow.frozen ? "Newer" : "Live";
+  byId("newer").disabled = list.pages.length === 0;
   const edge = isMore || list.rows.length === 0 ? "" : follow.isHistory ? "the beginning of the history" : "";
   byId("edge").textContent = edge;
   showEmpty();
+}
+
+/// Why nothing is to be seen, and what one can do about it.
+function emptiness() {
+  const { name, reason } = follow.state;
+  if (name === "refused") {
+    const title = "This cannot be followed";
+    return { title, text: reason, action: `Follow ${EVERYTHING}`, act: () => open(EVERYTHING) };
+  }
+  if (isFiltered() && follow.held.length > 0) {
+    const text = "New events are still counted; older ones can be searched page by page.";
+    return { title: "Nothing here matches the filter", text, action: "Clear the filter", act: clearFilter };
+  }
+  const title = name === "connecting" ? "Connecting …" : "No events yet";
+  const text = `Whatever is published to ${follow.channel} appears here at once.`;
+  return { title, text, action: "Publish an event", act: () => publish.open(follow.channel), isNew: true };
 }
 
 function showEmpty() {
   const isEmpty = list.rows.length === 0;
   byId("empty").hidden = !isEmpty;
   if (!isEmpty) return;
-  const { name } = follow.state;
-  const isFiltered = filter.text !== "" || filter.type !== "";
-  const title = name === "connecting" ? "Connecting …"
-    : name === "refused" ? "This cannot be followed"
-    : isFiltered && follow.held.length > 0 ? "Nothing here matches the filter" : "No events yet";
-  const text = name === "refused" ? follow.state.reason
-    : isFiltered && follow.held.length > 0 ? "New events are still counted; older ones can be searched page by page."
-    : `Whatever is published to ${follow.channel} appears here at once.`;
-  if (byId("empty-title").textContent !== title) byId("empty-title").textContent = title;
-  if (byId("empty-text").textContent !== text) byId("empty-text").textContent = text;
-  byId("empty-curl").hidden = name === "refused" || isFiltered;
+  const { title, text, action, isNew } = emptiness();
+  put("empty-title", title);
+  put("empty-text", text);
+  put("empty-action", action);
+  for (const id of ["empty-curl", "empty-copy"]) byId(id).hidden = !isNew;
 }
 
 // ---- numbers and state
@@ -207,12 +236,12 @@ function showCounts() {
   put("rate", number(rate.perSecond()));
   byId("spark").setAttribute("d", path(rate.minute()));
   const late = rate.quantiles();
-  put("latency", late ? duration(late.half) : "–");
-  put("latency-most", late ? duration(late.most) : "–");
-  const isFiltered = filter.text !== "" || filter.type !== "";
+  put("latency", late ? duration(Math.max(0, latency(late.half))) : "–");
+  put("latency-most", late ? duration(Math.max(0, latency(late.most))) : "–");
+  put("latency-error", late ? `± ${duration(doubt(late.half))}` : "");
   const held = number(follow.held.length);
   const matching = () => number(follow.held.reduce((count, event) => count + event.matches, 0));
-  put("matched", isFiltered ? `${matching()} of ${held} held here match` : `${held} held here`);
+  put("matched", isFiltered() ? `${matching()} of ${held} held here match` : `${held} held here`);
   const waiting = follow.received - receivedAtFreeze;
   put("pause", !follow.frozen ? "Pause" : follow.isFull ? "Go live · many new" : `Go live · ${number(waiting)} new`);
   byId("pause").setAttribute("aria-pressed", String(follow.frozen));
@@ -258,7 +287,7 @@ function put(id, text) {
 
 async function showParts() {
   if (document.hidden) return;
-  const parts = await fetch("/health/ready").then((answer) => answer.json()).catch(() => null);
+  const parts = await clock.ask();
   for (const name of ["log", "bus"]) {
     const part = parts?.[name]?.status ?? "unknown";
     byId(name).className = `part ${part}`;
@@ -306,28 +335,21 @@ async function copy(text, button) {
   setTimeout(() => { button.textContent = before; }, 1500);
 }
 
-async function learnChannels() {
-  const answer = await fetch("/v1/events?channel=events:*&reverse=true&limit=300").catch(() => null);
-  if (!answer?.ok) return;
-  for (const event of (await answer.json()).events) {
-    channels.see(`events:${event.source_type}:${event.source_id}`);
-  }
-}
-
 // ---- beginning
 
 function begin() {
-  new Picker(byId("channel"), byId("channel-names"), (text, max) => channels.matching(text, max), (name) => name && open(name));
+  new Picker(byId("channel"), byId("channel-names"), (text, max) => channels.matching(text, max), choose, (text) => channels.ask(text));
   new Picker(byId("type"), byId("type-names"), (text, max) => types.matching(text, max), setFilter);
   byId("channel").addEventListener("keydown", ({ key }) => {
     if (key === "Escape") byId("channel").value = follow.channel;
   });
-  byId("follow").addEventListener("click", () => byId("channel").value.trim() && open(byId("channel").value.trim()));
+  byId("follow").addEventListener("click", () => choose(byId("channel").value.trim()));
   byId("text").addEventListener("input", setFilter);
   byId("type").addEventListener("input", setFilter);
   const clicks = {
     pause: toggle, older, newer, again: () => follow.hurry(), publish: () => publish.open(follow.channel), copy: showSnippet,
-    help: () => byId("help-dialog").showModal(), "empty-publish": () => publish.open(follow.channel),
+    help: () => byId("help-dialog").showModal(), "empty-action": () => emptiness().act(),
+    "empty-copy": () => copy(byId("empty-curl").textContent, byId("empty-copy")),
     "copy-curl": () => copy(byId("snippet-curl").textContent, byId("copy-curl")),
     "copy-script": () => copy(byId("snippet-script").textContent, byId("copy-script")),
   };
@@ -336,7 +358,7 @@ function begin() {
     close.addEventListener("click", () => close.closest("dialog").close());
   }
   listen({
-    "/": () => byId("channel").focus(), f: () => byId("text").focus(), t: () => byId("type").focus(), p: toggle,
+    "/": () => byId("channel").select(), f: () => byId("text").focus(), t: () => byId("type").focus(), p: toggle,
     o: older, n: newer, j: () => list.move(1), k: () => list.move(-1), e: clicks.publish, c: showSnippet, "?": clicks.help,
   });
   addEventListener("online", () => follow.hurry());
@@ -345,7 +367,6 @@ function begin() {
   setInterval(showCounts, 250);
   setInterval(showParts, 5000);
   showParts();
-  learnChannels();
   restore();
 }
 
@@ -353,7 +374,7 @@ function restore() {
   const asked = new URLSearchParams(location.hash.slice(1));
   byId("text").value = asked.get("text") ?? "";
   byId("type").value = asked.get("type") ?? "";
-  open(asked.get("channel") ?? "events:*");
+  open(asked.get("channel") ?? EVERYTHING);
   if (asked.has("text") || asked.has("type")) setFilter();
 }
 

@@ -3,9 +3,10 @@
 const OPTIONS_MAX = 40;
 
 export class Picker {
-  /// `names` gives the options of a text; `taken` is called with a value that was chosen or entered.
-  constructor(input, list, names, taken) {
-    Object.assign(this, { input, list, names, taken, active: -1, options: [] });
+  /// `names` gives the options of a text; `taken` is called with a value that was chosen or entered. `ask`, if there is
+  /// one, tells later whether `names` gives more now.
+  constructor(input, list, names, taken, ask = async () => false) {
+    Object.assign(this, { input, list, names, taken, ask, active: -1, options: [] });
     input.addEventListener("input", () => (input.value ? this.open(input.value) : this.close()));
     input.addEventListener("click", () => this.open(""));
     input.addEventListener("keydown", (event) => this.key(event));
@@ -19,13 +20,23 @@ export class Picker {
   }
 
   open(text) {
-    this.options = this.names(text, OPTIONS_MAX);
+    this.text = text;
     this.active = -1;
+    this.fill();
+    this.ask(text).then((isMore) => {
+      // Whoever chooses already is not disturbed.
+      if (isMore && this.text === text && this.active < 0 && this.input === document.activeElement) this.fill();
+    });
+  }
+
+  fill() {
+    this.options = this.names(this.text, OPTIONS_MAX);
     this.list.replaceChildren(...this.options.map(([name, hint], index) => option(this.list.id, name, hint, index)));
     this.show(this.options.length > 0);
   }
 
   close() {
+    this.text = null;
     this.show(false);
   }
 

@@ -7,8 +7,9 @@ export class Rate {
   constructor() {
     this.seconds = new Uint32Array(SECONDS);
     this.now = Math.floor(performance.now() / 1000);
-    this.latencies = new Float64Array(LATENCIES);
+    this.delays = new Float64Array(LATENCIES);
     this.seen = 0;
+    this.era = null;
   }
 
   count(number) {
@@ -16,8 +17,11 @@ export class Rate {
     this.seconds[this.now % SECONDS] += number;
   }
 
-  late(ms) {
-    this.latencies[this.seen % LATENCIES] = ms;
+  /// Delays by another server's clock cannot be compared: they begin anew.
+  late({ raw, era }) {
+    if (era !== this.era) this.seen = 0;
+    this.era = era;
+    this.delays[this.seen % LATENCIES] = raw;
     this.seen += 1;
   }
 
@@ -39,10 +43,10 @@ export class Rate {
     return Array.from({ length: SECONDS - 1 }, (_, index) => this.seconds[(this.now + 1 + index) % SECONDS]);
   }
 
-  /// Median and 99th percentile in ms; null before the first event.
+  /// Median and 99th percentile of the delays; null before the first event.
   quantiles() {
-    const sorted = this.latencies.slice(0, Math.min(this.seen, LATENCIES)).sort();
-    const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+    const sorted = this.delays.slice(0, Math.min(this.seen, LATENCIES)).sort();
+    const at = (share) => ({ raw: sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))], era: this.era });
     return sorted.length === 0 ? null : { half: at(0.5), most: at(0.99) };
   }
 }

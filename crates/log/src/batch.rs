@@ -93,6 +93,11 @@ impl Builder {
         self.count
     }
 
+    /// Bytes of the records, without what they share.
+    pub fn bytes(&self) -> usize {
+        self.records.len()
+    }
+
     /// Whether nothing was collected.
     pub fn is_empty(&self) -> bool {
         self.count == 0

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::batch::Stamp;
+use crate::batches::Batches;
 use crate::catalog::Catalog;
 use crate::guards::Guards;
 use crate::journal::{AppendError, FRAME_HEADER_BYTES, Journal};
@@ -87,13 +88,10 @@ struct PendingEvent {
     offset: u64,
 }
 
-/// Batches of one topic.
-type Batches = Vec<Placed>;
-
 /// A frame ready to be written: the batches of each topic stand together.
 struct Frame {
     bytes: Vec<u8>,
-    topics: Vec<(u32, Batches)>,
+    topics: Vec<(u32, Vec<Placed>)>,
     batches: u32,
 }
 
@@ -271,11 +269,11 @@ impl Engine {
             }
         }
         let store = self.stores.get_mut(&id).expect("every topic of the catalog has a store");
-        let builder = &mut store.builders[partition];
-        let offset = store.next[partition] + u64::from(builder.count());
+        let batches = &mut store.round[partition];
+        let offset = store.next[partition] + batches.records();
         let own_time = (store.spec.timestamp == TimestampKind::Create)
             .then(|| record.timestamp_ms.unwrap_or(self.append_time_ms));
-        builder.push(record, own_time);
+        batches.push(record, own_time);
         *self.round.touched.entry(id).or_default() += 1;
         self.round.bytes += record.weight();
         if let Some(key) = checked {
@@ -372,18 +370,22 @@ impl Engine {
         for &id in self.round.touched.keys() {
             let Some(store) = self.stores.get_mut(&id) else { continue };
             let mut batches = Vec::new();
-            for (partition, builder) in store.builders.iter_mut().enumerate().filter(|(_, b)| !b.is_empty()) {
-                let start = frame.bytes.len();
-                let stamp = Stamp {
-                    topic_id: id,
-                    partition: partition as u32,
-                    base_offset: store.next[partition],
-                    sequence: self.journal.sequence() + 1,
-                    append_time_ms: self.append_time_ms,
-                };
-                let hashes = Some(builder.take_hashes());
-                let head = builder.finish(&mut frame.bytes, stamp, None, self.settings.compression);
-                batches.push(Placed { head, range: start..frame.bytes.len(), hashes });
+            for (partition, round) in store.round.iter_mut().enumerate() {
+                let mut base_offset = store.next[partition];
+                for builder in round.each() {
+                    let start = frame.bytes.len();
+                    let stamp = Stamp {
+                        topic_id: id,
+                        partition: partition as u32,
+                        base_offset,
+                        sequence: self.journal.sequence() + 1,
+                        append_time_ms: self.append_time_ms,
+                    };
+                    let hashes = Some(builder.take_hashes());
+                    let head = builder.finish(&mut frame.bytes, stamp, None, self.settings.compression);
+                    base_offset = head.next_offset;
+                    batches.push(Placed { head, range: start..frame.bytes.len(), hashes });
+                }
             }
             frame.batches += batches.len() as u32;
             frame.topics.push((id, batches));
@@ -394,7 +396,7 @@ impl Engine {
     fn clear_round(&mut self) {
         for id in self.round.touched.keys() {
             if let Some(store) = self.stores.get_mut(id) {
-                store.builders.iter_mut().for_each(crate::batch::Builder::clear);
+                store.round.iter_mut().for_each(Batches::clear);
             }
         }
         self.round.pending.clear();

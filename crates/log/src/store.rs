@@ -1,6 +1,7 @@
 //! A topic store as its writer sees it: the active segment, what is not synced yet, the next offsets.
 
-use crate::batch::{Builder, Head};
+use crate::batch::Head;
+use crate::batches::Batches;
 use crate::catalog::Entry;
 use crate::checkpoint::StoreMark;
 use crate::index::identities::RECORDS_MAX;
@@ -45,7 +46,7 @@ pub(crate) struct Store {
     /// Segments before this number were compacted.
     compacted_below: u64,
     /// One per partition: records of the round being built.
-    pub builders: Vec<Builder>,
+    pub round: Vec<Batches>,
     storage: Arc<dyn Storage>,
     active: Arc<Segment>,
     position: u64,
@@ -72,7 +73,7 @@ impl Store {
             spec: entry.spec.clone(),
             view,
             window,
-            builders: mark.next.iter().map(|_| Builder::default()).collect(),
+            round: mark.next.iter().map(|_| Batches::default()).collect(),
             next: mark.next,
             holes_below: mark.holes_below,
             checkpointed_segment: mark.segment,
@@ -249,7 +250,7 @@ impl Store {
         self.next.resize(count, 0);
         self.holes_below.resize(count, 0);
         self.start.resize(count, 0);
-        self.builders.resize_with(count, Builder::default);
+        self.round.resize_with(count, Batches::default);
         self.spec.partitions = partitions;
         self.roll(sequence)
     }

@@ -1,0 +1,48 @@
+//! A commit much larger than a batch.
+
+use crate::rig::{Rig, id_of, small, topic};
+use dualstream_core::log::Appended;
+use dualstream_log::Settings;
+
+/// Longer than a batch with records of some hundred bytes.
+const EVENTS: u32 = 20_000;
+
+/// Sizes of the batches in a segment.
+fn batches(segment: &[u8]) -> Vec<usize> {
+    let mut at = u32::from_le_bytes(segment[8..12].try_into().unwrap()) as usize;
+    let mut sizes = Vec::new();
+    while at + 4 <= segment.len() {
+        let size = u32::from_le_bytes(segment[at..at + 4].try_into().unwrap()) as usize + 4;
+        if size == 4 {
+            break;
+        }
+        sizes.push(size);
+        at += size;
+    }
+    sizes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_commit_is_many_batches_and_every_event_is_found_again() {
+    let settings = Settings { segment_bytes: 64 << 20, journal_file_bytes: 64 << 20, ..small() };
+    let mut rig = Rig::start(settings, 1).await;
+    let events = topic("events");
+    let ids: Vec<String> = (0..EVENTS).map(|i| format!("{i}-{}", "x".repeat(100))).collect();
+    let all: Vec<(u32, &str)> = ids.iter().map(|id| (7, id.as_str())).collect();
+    rig.publish(&events, &all).await.unwrap();
+    for reopened in [false, true] {
+        if reopened {
+            rig = rig.crash();
+        }
+        let found: Vec<String> = rig.all(&events).await.iter().map(id_of).collect();
+        assert!(found == ids, "{} of {EVENTS}, reopened: {reopened}", found.len());
+        for at in [0, 5_000, EVENTS as usize - 1] {
+            let again = rig.publish(&events, &[(7, &ids[at])]).await.unwrap();
+            assert_eq!(again[0].1, Appended::Duplicate(at as u64));
+        }
+    }
+    let mut sizes = Vec::new();
+    rig.storage.corrupt("topics/1/00000000000000000000.segment", |bytes| sizes = batches(bytes)).unwrap();
+    assert!(sizes.len() > 3, "{sizes:?}");
+    assert!(sizes.iter().all(|&size| size <= (1 << 20) + 1024), "{sizes:?}");
+}

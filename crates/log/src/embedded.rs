@@ -17,8 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Reads that begin this many blocks before the end, or later, were written a moment ago: no disk is waited for.
-const TAIL_BLOCKS: usize = 32;
+/// A read of at most so many bytes before the end runs on its caller, an async worker: it takes some tens of
+/// microseconds, as long as handing it to another thread. What was written last is in the page cache, so no disk is
+/// waited for. Longer ones run on blocking threads.
+const TAIL_BYTES_MAX: u64 = 64 << 10;
 
 /// A handle of the embedded log; cheap to clone. Reads never wait for the writer.
 #[derive(Clone)]
@@ -106,17 +108,20 @@ fn unanswered() -> Error {
     )
 }
 
-/// Whether everything wanted lies in what was written a moment ago.
+/// Whether a read can touch nothing but the last [`TAIL_BYTES_MAX`] bytes.
 fn is_at_tail(snapshot: &Snapshot, read: &Read) -> bool {
     let Some(active) = snapshot.segments.last() else { return false };
-    let is_recent = |blocks: &Blocks| {
-        let tail = match blocks.len().saturating_sub(TAIL_BLOCKS) {
-            0 => &active.start[..],
-            block => blocks.start_vector(block),
-        };
-        read.spans.iter().all(|span| tail.get(span.partition as usize).is_none_or(|&tail| span.from >= tail))
+    let is_tail = |blocks: &Blocks| {
+        read.spans.iter().all(|span| {
+            let partition = span.partition as usize;
+            let is_older = active.start.get(partition).is_some_and(|&start| span.from < start);
+            let block = blocks.first_block_past(partition, span.from);
+            let begins =
+                if block < blocks.len() { blocks.block_range(block).start } else { snapshot.end_byte };
+            !is_older && snapshot.end_byte.saturating_sub(begins) <= TAIL_BYTES_MAX
+        })
     };
-    active.read_active(|index| is_recent(&index.blocks)).unwrap_or(false)
+    active.read_active(|index| is_tail(&index.blocks)).unwrap_or(false)
 }
 
 impl Log for EmbeddedLog {
@@ -209,5 +214,56 @@ impl Topics for EmbeddedLog {
 impl std::fmt::Debug for EmbeddedLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EmbeddedLog").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStorage, Settings, open};
+    use bytes::Bytes;
+    use dualstream_core::filter::Filter;
+    use dualstream_core::log::{Part, Span};
+    use dualstream_core::record::NewRecord;
+    use dualstream_core::testing::{ManualClock, SeededEntropy};
+
+    async fn append(log: &EmbeddedLog, topic: &TopicName, partition: u32, count: usize, bytes: usize) {
+        let value = Some(Bytes::from(vec![b'x'; bytes]));
+        let records = vec![NewRecord { value, ..NewRecord::default() }; count];
+        let part = Part { topic: topic.clone(), partition, records };
+        log.commit(Commit { parts: vec![part], guard: None }).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_last_bytes_are_the_tail() {
+        let (clock, entropy) = (Arc::new(ManualClock::new(1)), Arc::new(SeededEntropy::new(1)));
+        let storage = Arc::new(MemoryStorage::new());
+        let (log, writer) = open(Settings::default(), storage, clock, entropy).unwrap();
+        let writer = tokio::spawn(writer.drive());
+        let topic = TopicName::new("events").unwrap();
+        log.create(TopicSpec::events(topic.clone())).await.unwrap();
+        let is_tail = |from: Vec<u64>| {
+            let snapshot = log.view(&topic).unwrap().snapshot();
+            let spans = Span::all(&from, &vec![u64::MAX; from.len()]);
+            let (topic, epoch, filter) = (topic.clone(), snapshot.epoch, Filter::All);
+            let (records_max, bytes_max) = (1_000, 1 << 20);
+            is_at_tail(
+                &snapshot,
+                &Read { topic, epoch, spans, filter, records_max, bytes_max, reverse: false },
+            )
+        };
+        assert!(is_tail(vec![0; 12]), "an empty topic");
+        append(&log, &topic, 3, 40, 1 << 10).await;
+        assert!(is_tail(vec![0; 12]), "a little was written");
+        let before = log.bounds(&topic).unwrap().latest;
+        append(&log, &topic, 5, 2_000, 1 << 10).await;
+        assert!(!is_tail(before), "a few blocks, but much was written since");
+        let end = log.bounds(&topic).unwrap().latest;
+        assert!(is_tail(end.clone()), "nothing is left to read");
+        append(&log, &topic, 5, 1, 1 << 10).await;
+        assert!(is_tail(end), "level but for one");
+        assert!(!is_tail(vec![0; 12]));
+        log.close();
+        writer.await.unwrap().unwrap();
     }
 }

@@ -12,6 +12,7 @@ pub mod line_id;
 pub mod lines;
 mod server;
 pub mod sse;
+pub mod topics;
 mod websocket;
 
 pub use batch::publish_lines;

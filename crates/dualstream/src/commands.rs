@@ -8,6 +8,7 @@ pub mod publish;
 pub mod replay;
 pub mod serve;
 pub mod subscribe;
+pub mod topic;
 
 use std::future::Future;
 

@@ -8,8 +8,12 @@ mod exit;
 mod output;
 mod progress;
 mod shown;
+mod signals;
+mod table;
+mod topic_view;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::Server;
 use std::process::ExitCode;
 
@@ -20,11 +24,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
+    if global.servers.len() > 1 && !matches!(command, Command::Subscribe(_)) {
+        let message = "only `subscribe` takes several servers (--server)\n";
+        Cli::command().error(ErrorKind::TooManyValues, message).exit();
+    }
     exit::code(match command {
         Command::Serve(args) => commands::serve::run(args, &global),
         Command::Publish(args) => commands::publish::run(args, &global),
         Command::Subscribe(args) => commands::subscribe::run(args, &global),
         Command::Replay(args) => commands::replay::run(args, &global),
+        Command::Topic { command } => commands::topic::run(command, &global),
         Command::Bench { command } => commands::bench::run(command, &global),
         Command::Log { command } => commands::log::run(command, &global),
         Command::Config { command } => commands::config::run(command, &global),
@@ -49,18 +58,26 @@ struct Cli {
 /// Flags of every subcommand.
 #[derive(Args)]
 struct Global {
-    /// The server to talk to
+    /// The server to talk to; `subscribe` takes several and goes on at the next one when one is lost
     #[arg(
-        long,
+        long = "server",
         global = true,
         value_name = "URL",
         env = "DUALSTREAM_SERVER",
+        value_delimiter = ',',
         default_value = "http://127.0.0.1:8000"
     )]
-    server: Server,
+    servers: Vec<Server>,
     /// Output for people or for programs
     #[arg(long, global = true, value_enum, env = "DUALSTREAM_OUTPUT", default_value = "human")]
     output: output::Format,
+}
+
+impl Global {
+    /// The server of a command that talks to one.
+    fn server(&self) -> &Server {
+        self.servers.first().expect("there is a default")
+    }
 }
 
 #[derive(Subcommand)]
@@ -73,6 +90,13 @@ enum Command {
     Subscribe(commands::subscribe::Arguments),
     /// Prints what is stored in a channel
     Replay(commands::replay::Arguments),
+    /// Administers topics
+    #[command(after_help = "Example:
+  dualstream topic describe events")]
+    Topic {
+        #[command(subcommand)]
+        command: commands::topic::Command,
+    },
     /// Measures a running server from outside
     #[command(after_help = "Example:
   dualstream bench fan-out --embedded --subscribers 500")]

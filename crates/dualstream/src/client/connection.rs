@@ -55,6 +55,11 @@ impl Connection {
         Connection { server: server.clone(), sender: None }
     }
 
+    /// The server, as people name it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.authority())
+    }
+
     /// Sends a request and gives the answer whose body is still to be read. An error answer is an error.
     pub async fn open(&mut self, request: &Request) -> Result<Response<Incoming>, Error> {
         let answer = match timeout(ANSWER_MAX, self.send(request)).await {

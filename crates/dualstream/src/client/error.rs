@@ -44,6 +44,8 @@ pub struct Refusal {
     pub message: String,
     /// Which field or parameter it is about.
     pub field: Option<String>,
+    /// How to get what was wanted all the same.
+    pub mend: Option<String>,
     /// Which element of an array it is about, from 0.
     pub index: Option<usize>,
 }
@@ -55,9 +57,10 @@ impl std::fmt::Display for Refusal {
             return write!(f, "the server answered with status {http_status}");
         }
         match self.field.as_deref().filter(|field| !message.contains(field)) {
-            Some(field) => write!(f, "{field}: {message} ({code}, status {http_status})"),
-            None => write!(f, "{message} ({code}, status {http_status})"),
+            Some(field) => write!(f, "{field}: {message} ({code}, status {http_status})")?,
+            None => write!(f, "{message} ({code}, status {http_status})")?,
         }
+        self.mend.as_deref().map_or(Ok(()), |mend| write!(f, "\nhelp: {mend}"))
     }
 }
 

@@ -174,7 +174,7 @@ async fn measure(command: Command, global: &Global) -> anyhow::Result<Report> {
 
 fn load(common: &Common, time: Option<&Time>, global: &Global) -> anyhow::Result<Load> {
     let (warm_up, duration) = time.map_or_else(Default::default, |time| (time.warm_up, time.duration));
-    Load::new(global.server.clone(), common.embedded, warm_up, duration)
+    Load::new(global.server().clone(), common.embedded, warm_up, duration)
 }
 
 fn channels(common: &Common, count: u64, id: Option<String>) -> Channels {

@@ -75,7 +75,7 @@ fn json(text: &str) -> Result<Box<RawValue>, String> {
 /// Publishes.
 pub fn run(args: Arguments, global: &Global) -> anyhow::Result<()> {
     let mut sender = Sender {
-        connection: Connection::new(&global.server),
+        connection: Connection::new(global.server()),
         backoff: Backoff::new(Duration::from_secs(args.patience)),
     };
     match &args.file {

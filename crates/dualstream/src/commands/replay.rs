@@ -36,7 +36,7 @@ pub struct Arguments {
 pub fn run(args: Arguments, global: &Global) -> anyhow::Result<()> {
     let replay = Replay {
         printer: Printer::new(global.output),
-        connection: Connection::new(&global.server),
+        connection: Connection::new(global.server()),
         backoff: Backoff::new(PATIENCE),
         progress: Progress::of_records(None),
         channel: args.channel,

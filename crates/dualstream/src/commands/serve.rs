@@ -1,6 +1,6 @@
 //! `dualstream serve`: runs the server.
 
-use crate::{Global, output};
+use crate::{Global, output, signals};
 use anyhow::Context;
 use clap::ValueEnum;
 use dualstream::serve::Server;
@@ -84,7 +84,7 @@ pub fn run(args: Arguments, global: &Global) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
-        let shutdown = shutdown_signal()?;
+        let shutdown = signals::first()?;
         let server = Server::open(settings).await?;
         tracing::info!("development mode: nobody has to authenticate, and only this machine is served");
         output::line(&greeting(server.address()?, &data_dir, global.output))?;
@@ -105,34 +105,6 @@ fn greeting(address: SocketAddr, data_dir: &Path, format: output::Format) -> Str
         version = env!("CARGO_PKG_VERSION"),
         data_dir = data_dir.display(),
     )
-}
-
-/// Resolves with the first SIGINT or SIGTERM; the second one ends the process at once.
-fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let context = "cannot listen for signals";
-    let mut interrupt = signal(SignalKind::interrupt()).context(context)?;
-    let mut terminate = signal(SignalKind::terminate()).context(context)?;
-    let (told, stop) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let mut told = Some(told);
-        loop {
-            let code = tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
-            };
-            match told.take() {
-                // The receiver is gone when the server is past stopping; then the next signal ends it.
-                Some(told) => drop(told.send(())),
-                None => std::process::exit(code),
-            }
-        }
-    });
-    Ok(async {
-        if stop.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
 }
 
 fn start_logging(format: LogFormat) {

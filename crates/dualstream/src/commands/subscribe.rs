@@ -1,4 +1,13 @@
-//! `dualstream subscribe`: follows channels over Server-Sent Events, and comes back where it was after a break.
+//! `dualstream subscribe`: follows channels over Server-Sent Events, and comes back where it was after a break, at the
+//! same server or at the next one it was given.
+//!
+//! ```text
+//!           ┌──── a block ends: printed, its id kept ────┐
+//! connect ──▶ stream ────────────────────────────────────┘
+//!    ▲          │ broken, silent, ended
+//!    └─ pause ──┘ with the last id, at the next server
+//! ```
+//! What is printed is exact for channels that are stored: an id is kept only after everything before it was printed.
 
 use super::block_on;
 use crate::client::backoff::Backoff;
@@ -6,10 +15,12 @@ use crate::client::events::query;
 use crate::client::sse::{Message, Parser};
 use crate::client::{Connection, Error, Request};
 use crate::shown::Printer;
-use crate::{Global, exit, output};
+use crate::{Global, exit, output, signals};
 use http::HeaderName;
 use http_body_util::BodyExt;
-use std::time::Duration;
+use indicatif::{HumanCount, HumanDuration};
+use serde::Deserialize;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// Longer than two heartbeats of the server.
@@ -20,7 +31,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[command(after_help = "Examples:
   dualstream subscribe events:repo:owner/repo
   dualstream subscribe 'events:user:*' --since 2026-11-21T08:00:00Z
-  dualstream --output json subscribe 'events:*' --recent 10 | jq .type")]
+  dualstream --output json subscribe 'events:*' --recent 10 | jq .type
+  dualstream subscribe 'events:*' --server http://10.0.0.1:8000 --server http://10.0.0.2:8000
+
+With several servers of one log it goes on at the next one when one is lost, after the last event it printed. Ctrl-C ends
+it, and says with which --since to go on.")]
 pub struct Arguments {
     /// Channels, or patterns with one * at the end
     #[arg(required = true, value_name = "CHANNEL")]
@@ -66,24 +81,54 @@ impl Arguments {
 pub fn run(args: Arguments, global: &Global) -> anyhow::Result<()> {
     let follower = Follower {
         printer: Printer::new(global.output),
-        connection: Connection::new(&global.server),
+        connections: global.servers.iter().map(Connection::new).collect(),
+        now: 0,
+        health: Health::New,
+        shown: 0,
         backoff: Backoff::new(Duration::from_secs(args.patience)),
         last_id: None,
         left: args.count,
         args,
     };
-    block_on(follower.run())
+    block_on(async {
+        let interrupted = signals::first()?;
+        let mut follower = follower;
+        tokio::select! {
+            ended = follower.run() => ended,
+            () = interrupted => {
+                follower.say_goodbye();
+                Ok(())
+            }
+        }
+    })
 }
 
 struct Follower {
     args: Arguments,
     printer: Printer,
-    connection: Connection,
+    /// One for each server.
+    connections: Vec<Connection>,
+    /// Which of them is used.
+    now: usize,
+    health: Health,
     backoff: Backoff,
+    /// How many events were printed.
+    shown: u64,
     /// Where to go on after a break.
     last_id: Option<String>,
     /// How many events are still wanted, if that is limited.
     left: Option<u64>,
+}
+
+/// Whether events come, and what was said of that.
+#[derive(Clone, Copy)]
+enum Health {
+    /// There was no connection yet.
+    New,
+    /// They come.
+    Up,
+    /// They do not come since then, and it was said.
+    Down(Instant),
 }
 
 /// Why a stream ended.
@@ -95,22 +140,70 @@ enum End {
 }
 
 impl Follower {
-    async fn run(mut self) -> anyhow::Result<()> {
+    async fn run(&mut self) -> anyhow::Result<()> {
         loop {
             let broken = match self.follow().await? {
                 End::Done => return Ok(()),
                 End::Broken(error) => error,
             };
-            if !broken.is_temporary() || !self.backoff.failed(broken.retry_after()).await {
+            if !broken.is_temporary() {
                 return Err(broken.into());
             }
+            self.say_lost(&broken);
+            if !self.backoff.failed(broken.retry_after()).await {
+                return Err(broken.into());
+            }
+            self.now = (self.now + 1) % self.connections.len();
+        }
+    }
+
+    /// Says that no events come, once.
+    fn say_lost(&mut self, broken: &Error) {
+        let what = match self.health {
+            Health::Down(_) => return,
+            Health::New => "not connected yet",
+            Health::Up => "connection lost",
+        };
+        self.health = Health::Down(Instant::now());
+        let next = match self.connections.len() {
+            1 => "trying again".to_owned(),
+            count => format!("trying {count} servers in turn"),
+        };
+        exit::tell(format_args!("{what}: {}; {next}", told(broken)));
+    }
+
+    /// Says that events come again.
+    fn say_found(&mut self) {
+        if let Health::Down(since) = self.health {
+            let server = self.connections[self.now].url();
+            let after = HumanDuration(since.elapsed());
+            let rest = match (&self.last_id, self.args.live) {
+                (_, true) => "what was announced meanwhile is not repeated",
+                (Some(_), _) => "going on after the last event",
+                (None, _) => "nothing was missed",
+            };
+            exit::tell(format_args!("connected to {server} after {after:#}: {rest}"));
+        }
+        self.health = Health::Up;
+    }
+
+    /// The last word after Ctrl-C.
+    fn say_goodbye(&self) {
+        let events =
+            if self.shown == 1 { "1 event".to_owned() } else { format!("{} events", HumanCount(self.shown)) };
+        match &self.last_id {
+            Some(id) if !self.args.live => {
+                exit::tell(format_args!("stopped after {events}; to go on: --since {id}"))
+            }
+            _ => exit::tell(format_args!("stopped after {events}")),
         }
     }
 
     /// One stream from its beginning to its end.
     async fn follow(&mut self) -> Result<End, output::Error> {
         let request = self.args.request(self.last_id.as_deref());
-        let mut body = match self.connection.open(&request).await {
+        let connection = &mut self.connections[self.now];
+        let mut body = match connection.open(&request).await {
             Ok(response) => response.into_body(),
             Err(error) => return Ok(End::Broken(error)),
         };
@@ -118,16 +211,25 @@ impl Follower {
         loop {
             let chunk = match timeout(SILENCE_MAX, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                Ok(Some(Err(error))) => return Ok(End::Broken(self.connection.broken(error.into()))),
-                Ok(None) => {
-                    return Ok(End::Broken(self.connection.broken("the server ended the stream".into())));
+                Ok(Some(Err(error))) => {
+                    return Ok(End::Broken(self.connections[self.now].broken(error.into())));
                 }
-                Err(late) => return Ok(End::Broken(self.connection.broken(late.into()))),
+                Ok(None) => {
+                    let ended = "the server ended the stream".into();
+                    return Ok(End::Broken(self.connections[self.now].broken(ended)));
+                }
+                Err(_) => {
+                    let silent = "the server is silent".into();
+                    return Ok(End::Broken(self.connections[self.now].broken(silent)));
+                }
             };
             self.backoff.succeeded();
+            self.say_found();
             let messages = match parser.feed(&chunk) {
                 Ok(messages) => messages,
-                Err(error) => return Ok(End::Broken(self.connection.strange(error.to_string()))),
+                Err(error) => {
+                    return Ok(End::Broken(self.connections[self.now].strange(error.to_string())));
+                }
             };
             for message in messages {
                 if self.show(&message)? {
@@ -143,11 +245,35 @@ impl Follower {
     /// Prints a message; whether it was the last one wanted.
     fn show(&mut self, message: &Message) -> Result<bool, output::Error> {
         if message.event == "unrecoverable" {
-            exit::tell(format_args!("some events can no longer be had: {}", message.data));
+            exit::tell(format_args!("some events can no longer be had: {}", lost(&message.data)));
             return Ok(false);
         }
         output::line(&self.printer.line(&message.data))?;
+        self.shown += 1;
         self.left = self.left.map(|left| left - 1);
         Ok(self.left == Some(0))
     }
+}
+
+/// Why events cannot be had, as people say it.
+fn lost(data: &str) -> String {
+    #[derive(Deserialize)]
+    struct Unrecoverable {
+        reason: String,
+    }
+    let Ok(Unrecoverable { reason }) = serde_json::from_str(data) else { return data.to_owned() };
+    let meaning = match reason.as_str() {
+        "retention" => "they are older than what is kept",
+        "epoch" => "their topic was made again or repartitioned, or lost them in a crash",
+        "future" => "the log ends before that place",
+        "damage" => "they cannot be read from the disk",
+        _ => return reason,
+    };
+    format!("{meaning} ({reason})")
+}
+
+/// An error with its causes, on one line.
+fn told(error: &Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -21,6 +21,7 @@ mod history;
 mod inbox;
 mod live;
 mod reader;
+mod recent;
 mod request;
 mod ring;
 mod scan;

@@ -35,6 +35,8 @@ pub(super) enum Origin {
     Message,
     /// The bus, which announced what is stored there.
     Announced(TopicName, Position),
+    /// The bus, which announced a place past the end of the topic as this node knows it: not yet here, or made up.
+    Ahead(TopicName),
     /// The log.
     Log,
 }
@@ -63,7 +65,7 @@ impl Incoming {
     fn key(&self, target: usize) -> Option<Key> {
         let place = match self.origin {
             Origin::Message => target,
-            Origin::Announced(..) | Origin::Log => usize::MAX,
+            Origin::Announced(..) | Origin::Ahead(_) | Origin::Log => usize::MAX,
         };
         self.key.clone().map(|key| (place, key))
     }

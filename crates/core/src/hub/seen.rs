@@ -31,11 +31,6 @@ impl Seen {
         offset >= self.base && offset - self.base < WINDOW && self.bits[word] & bit != 0
     }
 
-    /// The lowest floor with which `offset` fits into the window.
-    pub(super) fn floor_for(&self, offset: u64) -> u64 {
-        self.base.max(offset.saturating_sub(WINDOW - 1))
-    }
-
     fn advance(&mut self, floor: u64) {
         if floor >= self.base.saturating_add(WINDOW) {
             self.bits = [0; WORDS];

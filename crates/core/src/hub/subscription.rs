@@ -8,17 +8,15 @@ use super::entry::Entry;
 use super::feed;
 use super::inbox::{Inbox, Incoming, Origin, Received};
 use super::reader::{Interest, Out, Place, Reader, Step};
+use super::recent::Recent;
 use super::request::{Item, Mode, OnUnrecoverable};
-use super::seen::Seen;
 use super::shared::Shared;
 use super::tap::Tap;
 use crate::Result;
 use crate::channel::Target;
 use crate::namespace::Namespace;
-use crate::position::{Position, Resume};
+use crate::position::Resume;
 use crate::queue::Queued;
-use crate::topic::{Epoch, TopicName};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -47,8 +45,8 @@ pub struct Subscription {
     gathers: bool,
     /// Pages that went there since something was handed out.
     gathered: usize,
-    /// Positions seen on the bus in topics without a reader.
-    seen: BTreeMap<(TopicName, Epoch, u32), Seen>,
+    /// Positions that the bus announced in topics without a reader.
+    recent: Recent,
     /// Whose turn it is: a reader, or after them the inbox.
     turn: usize,
     ended: bool,
@@ -64,7 +62,7 @@ impl Subscription {
         let waker = Arc::new(Notify::new());
         let inbox = Inbox::new(waker.clone(), allowance, shared.counters.clone());
         let id = shared.enter(&inbox, &targets)?;
-        let (shared, readers, taps, seen) = (shared.clone(), Vec::new(), Vec::new(), BTreeMap::new());
+        let (shared, readers, taps, recent) = (shared.clone(), Vec::new(), Vec::new(), Recent::default());
         Ok(Subscription {
             shared,
             id,
@@ -76,7 +74,7 @@ impl Subscription {
             inbox,
             gathers: false,
             gathered: 0,
-            seen,
+            recent,
             turn: 0,
             ended: false,
         })
@@ -273,17 +271,17 @@ impl Subscription {
             Origin::Announced(topic, position) => {
                 let news = match self.readers.iter_mut().find(|r| r.topic() == topic) {
                     Some(reader) => reader.announced(*position),
-                    None => self.is_news(topic, *position),
+                    None => self.recent.pass(*position),
                 };
                 news.then_some(Item::Announcement(live))
             }
+            // It is not remembered: what is made up must not hide what is announced there later. The ring brings it
+            // where there is one.
+            Origin::Ahead(topic) => {
+                let is_read = self.readers.iter().any(|r| r.topic() == topic);
+                (!is_read).then_some(Item::Announcement(live))
+            }
         }
-    }
-
-    fn is_news(&mut self, topic: &TopicName, position: Position) -> bool {
-        let Position { epoch, partition, offset } = position;
-        let seen = self.seen.entry((topic.clone(), epoch, partition)).or_default();
-        seen.pass(seen.floor_for(offset), offset)
     }
 }
 

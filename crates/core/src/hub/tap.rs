@@ -16,7 +16,6 @@ use crate::bus::{Delivery, Message};
 use crate::channel::Target;
 use crate::namespace::Namespace;
 use crate::position::Position;
-use crate::topic::TopicName;
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -141,9 +140,9 @@ impl Tap {
         }
         let announcement = Announcement::parse(&message.payload)?;
         let position: Position = announcement.position.parse().ok()?;
-        let topic = self.topic_of(shared, position)?;
+        let origin = self.origin(shared, position)?;
         let live = Live::new(channel, announcement.encode());
-        Some(self.incoming(live, Origin::Announced(topic, position)))
+        Some(self.incoming(live, origin))
     }
 
     fn incoming(&self, live: Live, origin: Origin) -> Incoming {
@@ -151,10 +150,15 @@ impl Tap {
         Incoming { live: Arc::new(live), origin, key }
     }
 
-    fn topic_of(&self, shared: &Shared, position: Position) -> Option<TopicName> {
-        let bounds = shared.log.bounds(&self.namespace.topic).ok()?;
-        let known = bounds.epoch == position.epoch && position.partition < bounds.partitions();
-        known.then(|| self.namespace.topic.clone())
+    fn origin(&self, shared: &Shared, position: Position) -> Option<Origin> {
+        let topic = self.namespace.topic.clone();
+        let bounds = shared.log.bounds(&topic).ok()?;
+        let latest =
+            bounds.latest.get(position.partition as usize).filter(|_| bounds.epoch == position.epoch)?;
+        Some(match position.offset < *latest {
+            true => Origin::Announced(topic, position),
+            false => Origin::Ahead(topic),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

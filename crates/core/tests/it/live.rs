@@ -117,6 +117,29 @@ async fn live_without_a_feed_hears_the_bus_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn forged_places_hide_nothing_on_the_bus_alone() {
+    let world = World::new();
+    let mut subscription = world.live(&["huge:x"]).await;
+    let channel = Channel::new("huge:x").unwrap();
+    let send = async || world.publisher.send(&channel, Bytes::from_static(b"1")).await.unwrap();
+    send().await;
+    let Position { epoch, partition, offset } = world.model("huge", "huge:x")[0];
+    // Far away, and exactly where the next events will stand.
+    for ahead in (1..10).chain([5_000, 1 << 60, u64::MAX - offset]) {
+        let position = Position { epoch, partition, offset: offset + ahead }.to_string().into();
+        let (id, event_type, source_id) = ("x".into(), "t".into(), "x".into());
+        let payload = Announcement { id, event_type, source_id, position }.encode();
+        world.bus.publish(vec![Message { channel: channel.clone(), payload }]);
+    }
+    drain(&mut subscription, 1 << 20).await;
+    for _ in 0..5 {
+        send().await;
+    }
+    let heard = announced(&drain(&mut subscription, 1 << 20).await);
+    assert_eq!(heard, world.model("huge", "huge:x")[1..]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn live_of_a_log_only_namespace_comes_from_the_ring() {
     let world = World::new();
     let mut subscription = world.live(&["audit:x"]).await;

@@ -32,7 +32,8 @@ impl Engine {
         check_partitions(spec.partitions)?;
         let id = self.catalog.next_topic_id;
         let failed = |e| crate::error::storage("create the topic", e);
-        let active = Store::create_files(&*self.storage, id, spec.partitions, self.cache.seed).map_err(failed)?;
+        let active =
+            Store::create_files(&*self.storage, id, spec.partitions, self.cache.seed).map_err(failed)?;
         self.storage.sync_dir(topic::DIR).map_err(failed)?;
         let partitions = spec.partitions as usize;
         let entry = Entry { spec, epoch: Epoch(self.entropy.next_u64()), trimmed: vec![0; partitions] };
@@ -112,7 +113,7 @@ impl Engine {
             state.epoch = entry.epoch;
             state.ends.clone_from(&store.next);
             state.start.resize(store.next.len(), 0);
-            state.holes_below.clone_from(&store.holes_below);
+            state.holes_below.resize(store.next.len(), 0);
         });
         self.describe(name)
     }

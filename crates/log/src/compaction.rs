@@ -5,13 +5,15 @@
 //! each sealed segment      N.segment ─▶ N.segment.new (synced) ─▶ rename over N.segment
 //! ```
 //! Offsets keep their records; holes appear between them. Before the first rename a checkpoint says below which
-//! offsets holes are expected, so a hole is never taken for damage, nor damage above it for a hole. A tombstone stays
-//! for a day, so that whoever reads the table learns of it.
+//! offsets holes are expected, so a hole is never taken for damage, nor damage above it for a hole. A segment with damage
+//! stays as it is: what is rewritten without the damaged bytes could never be told from a hole. A tombstone stays for a
+//! day, so that whoever reads the table learns of it.
 
 use crate::batch::{Builder, Compression, Head, Records, Stamp};
 use crate::reader::next_batch;
 use crate::segment::{Header, Segment, segment_path, sidecar_path};
 use crate::storage::{Mode, Storage};
+use crate::store::raise;
 use crate::topic::TopicView;
 use bytes::Bytes;
 use dualstream_core::topic::TimestampKind;
@@ -34,12 +36,13 @@ pub(crate) struct Compacted {
 /// Offset of the latest record of each key; a key by 128 bits of hash.
 type Latest = HashMap<(u32, u64, u64), u64>;
 
-/// Compacts the segments before number `through`.
+/// Compacts the segments before number `through`; tells of each that was put in place of an old one.
 pub(crate) fn compact(
     storage: &dyn Storage,
     view: &TopicView,
     through: u64,
     now_ms: i64,
+    mut replaced: impl FnMut(Arc<Segment>),
 ) -> io::Result<Compacted> {
     let state = view.state();
     let mut latest = Latest::new();
@@ -56,12 +59,16 @@ pub(crate) fn compact(
                 let is_latest = latest.get(&slot(partition, key)).is_none_or(|&last| last == offset);
                 is_latest && !(is_tombstone && append_time_ms < now_ms - TOMBSTONE_MS)
             };
-        let rewritten = rewrite(view.id, segment, own_time, keep)?;
+        let Some(rewritten) = rewrite(view.id, segment, own_time, keep)? else {
+            let path = segment_path(&view.dir, segment.number);
+            tracing::error!(path, "the segment is damaged: it is not compacted");
+            continue;
+        };
         let before = segment.file.len()?;
         done.bytes_before += before;
         done.bytes_after += rewritten.len() as u64;
         if (rewritten.len() as u64) < before {
-            replace(storage, view, segment, &rewritten)?;
+            replaced(replace(storage, view, segment, &rewritten)?);
         }
     }
     Ok(done)
@@ -75,17 +82,25 @@ fn slot(partition: u32, key: &[u8]) -> (u32, u64, u64) {
     )
 }
 
-/// Calls `visit` with every whole batch of a segment.
-fn each_batch(id: u32, segment: &Segment, end: u64, mut visit: impl FnMut(&Head, &Bytes)) -> io::Result<()> {
+/// Calls `visit` with every whole batch of a segment; whether there is nothing else in it.
+fn each_batch(
+    id: u32,
+    segment: &Segment,
+    end: u64,
+    mut visit: impl FnMut(&Head, &Bytes),
+) -> io::Result<bool> {
     let mut bytes = crate::journal::read_all(&*segment.file)?;
     bytes.truncate(usize::try_from(end).unwrap_or(usize::MAX));
     let bytes = Bytes::from(bytes);
     let mut at = segment.header_bytes as usize;
+    let (mut until, mut whole) = (at, true);
     while let Some(head) = next_batch(&bytes, &mut at, id, segment.start.len()) {
+        whole &= at == until;
         visit(&head, &bytes.slice(at..at + head.bytes));
         at += head.bytes;
+        until = at;
     }
-    Ok(())
+    Ok(whole && until >= bytes.len())
 }
 
 fn note_latest(latest: &mut Latest, id: u32, segment: &Segment, end: u64) -> io::Result<()> {
@@ -99,20 +114,25 @@ fn note_latest(latest: &mut Latest, id: u32, segment: &Segment, end: u64) -> io:
             }
         }
     })
+    .map(drop)
 }
 
-/// The bytes of a segment with only the records to keep.
+/// The bytes of a segment with only the records to keep; `None` when it is damaged.
 fn rewrite(
     id: u32,
     segment: &Segment,
     own_time: bool,
     keep: impl Fn(u32, Option<&[u8]>, u64, bool, i64) -> bool,
-) -> io::Result<Vec<u8>> {
+) -> io::Result<Option<Vec<u8>>> {
     let header = Header { topic_id: id, number: segment.number, sequence: 0, start: segment.start.clone() };
     let mut out = header.encode();
     let mut builder = Builder::default();
-    each_batch(id, segment, u64::MAX, |head, batch| {
-        let Some(mut records) = Records::open(*head, batch) else { return };
+    let mut readable = true;
+    let whole = each_batch(id, segment, u64::MAX, |head, batch| {
+        let Some(mut records) = Records::open(*head, batch) else {
+            readable = false;
+            return;
+        };
         while let Some(raw) = records.next_raw() {
             let key = raw.key.map(|range| records.slice(range));
             if keep(head.partition, key, raw.offset, raw.value.is_none(), head.append_time_ms) {
@@ -137,12 +157,17 @@ fn rewrite(
             }
         }
     })?;
-    Ok(out)
+    Ok((whole && readable).then_some(out))
 }
 
 /// Puts a rewritten segment in the place of the old one, on the disk and for readers; those who are reading keep the
-/// old one open.
-fn replace(storage: &dyn Storage, view: &TopicView, old: &Arc<Segment>, bytes: &[u8]) -> io::Result<()> {
+/// old one open. From now on readers expect holes below its end.
+fn replace(
+    storage: &dyn Storage,
+    view: &TopicView,
+    old: &Arc<Segment>,
+    bytes: &[u8],
+) -> io::Result<Arc<Segment>> {
     let path = segment_path(&view.dir, old.number);
     let fresh = format!("{path}.new");
     let file = storage.open(&fresh, Mode::Write)?;
@@ -156,15 +181,17 @@ fn replace(storage: &dyn Storage, view: &TopicView, old: &Arc<Segment>, bytes: &
     storage.rename(&fresh, &path)?;
     storage.sync_dir(&view.dir)?;
     let header = Header { topic_id: view.id, number: old.number, sequence: 0, start: old.start.clone() };
-    let segment = Arc::new(Segment::sealed(header, file));
+    let fresh = Arc::new(Segment::sealed(header, file));
     let freed = old.file.len()?.saturating_sub(bytes.len() as u64);
     view.publish(|state| {
         let mut segments = state.segments.to_vec();
-        if let Some(place) = segments.iter_mut().find(|s| s.number == old.number) {
-            *place = segment;
+        if let Some(place) = segments.iter().position(|s| s.number == old.number) {
+            segments[place] = fresh.clone();
             state.bytes = state.bytes.saturating_sub(freed);
+            let end = segments.get(place + 1).map_or(&state.ends, |next| &next.start);
+            raise(&mut state.holes_below, end);
         }
         state.segments = Arc::new(segments);
     });
-    Ok(())
+    Ok(fresh)
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! sync sealed segments, write and sync their sidecars ─▶ sync active segments ─▶ sync directories
 //!      ─▶ replace the checkpoint ─▶ hide, then remove, what retention gave up ─▶ compact tables
+//!      ─▶ measure segments that are not known yet
 //! ```
 //! The steps are data, so that a thread runs them in production and a simulation one at a time.
 
@@ -40,10 +41,12 @@ pub(crate) enum Step {
     Remove(String),
     /// Compacts the segments of a table topic before that number; the time is now, in ms since 1970.
     Compact(Arc<TopicView>, u64, i64),
+    /// Looks up how many records a sealed segment holds, and how old the newest is.
+    Measure(Arc<TopicView>, Arc<Segment>),
 }
 
 /// What a job amounts to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Outcome {
     /// The error that ended it.
     pub error: Option<io::Error>,
@@ -51,6 +54,10 @@ pub(crate) struct Outcome {
     pub checkpoint: Option<Checkpoint>,
     /// Topic and number of segments whose sidecar is on disk now.
     pub sidecars: Vec<(u32, u64)>,
+    /// Topic and segments that a compaction put in place of others.
+    pub replaced: Vec<(u32, Arc<Segment>)>,
+    /// Topic and first segment left alone of each compaction that is done.
+    pub compacted: Vec<(u32, u64)>,
     /// After an error: files still to be removed, in order.
     pub unremoved: Vec<String>,
 }
@@ -107,12 +114,21 @@ impl Job {
                 Ok(())
             }
             Step::Compact(view, through, now_ms) => {
-                let done = compaction::compact(&*self.storage, &view, through, now_ms)?;
+                let replaced = |segment| self.outcome.replaced.push((view.id, segment));
+                let done = compaction::compact(&*self.storage, &view, through, now_ms, replaced)?;
+                self.outcome.compacted.push((view.id, through));
                 tracing::info!(topic = %view.name, done.bytes_before, done.bytes_after, "compacted");
                 Ok(())
             }
             Step::Hide(view, first_kept) => {
                 view.hide_before(first_kept);
+                Ok(())
+            }
+            Step::Measure(view, segment) => {
+                if let Err(error) = segment.measure(&view.topic()) {
+                    // It is kept until it can be read: retention and the window come too late, nothing is lost.
+                    tracing::debug!(topic = %view.name, segment = segment.number, %error, "not measured");
+                }
                 Ok(())
             }
             Step::Remove(path) => remove(&*self.storage, &path),

@@ -22,6 +22,7 @@ use crate::sidecar_cache::SidecarCache;
 use crate::storage::{File, Mode, Storage};
 use crate::store::{Placed, Store};
 use crate::topic::{self, State, TopicView, dir};
+use crate::upkeep::Occasion;
 use crate::window::Window;
 use bytes::Bytes;
 use dualstream_core::clock::{Clock, Entropy};
@@ -518,7 +519,7 @@ impl Engine {
         for store in self.stores.values_mut() {
             store.mark_dirty();
         }
-        let Some(job) = self.checkpoint_job(false)? else {
+        let Some(job) = self.checkpoint_job(Occasion::Opened)? else {
             // A fresh directory: from the first commit on it must say whether acks are synced.
             return self.checkpoint(false).store(&*self.storage);
         };

@@ -10,7 +10,7 @@
 use crate::batch::{Head, Records, crc32c};
 use crate::index::blocks::Blocks;
 use crate::index::sources::SourcesBuilder;
-use crate::sidecar_cache::{Sealed, SidecarCache};
+use crate::sidecar_cache::{self, Sealed, SidecarCache};
 use crate::storage::{File, Storage};
 use bytes::Bytes;
 use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
@@ -18,7 +18,7 @@ use dualstream_core::identity;
 use dualstream_core::sources::SourceRange;
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, Weak};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"DSSEG001");
 
@@ -31,6 +31,22 @@ pub(crate) struct Segment {
     pub header_bytes: u64,
     pub file: Arc<dyn File>,
     index: RwLock<Index>,
+    /// Of a sealed segment, once it is known.
+    extent: OnceLock<Extent>,
+}
+
+/// What retention and the dedup window ask of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub records: u64,
+    /// Append time of its newest record.
+    pub newest_ms: i64,
+}
+
+impl Extent {
+    fn of(blocks: &Blocks) -> Extent {
+        Extent { records: blocks.records(), newest_ms: blocks.append_time_max() }
+    }
 }
 
 /// Where the index of a segment is.
@@ -160,12 +176,32 @@ impl Segment {
 
     fn new(header: Header, file: Arc<dyn File>, index: Index) -> Segment {
         let header_bytes = Header::bytes(header.start.len());
-        Segment { number: header.number, start: header.start, header_bytes, file, index: RwLock::new(index) }
+        let index = RwLock::new(index);
+        let extent = OnceLock::new();
+        Segment { number: header.number, start: header.start, header_bytes, file, index, extent }
     }
 
     /// From now on its sidecar is read from disk.
     pub fn seal(&self) {
-        *self.index.write().expect("no holder of this lock panics") = Index::Sealed(Weak::new());
+        let mut index = self.index.write().expect("no holder of this lock panics");
+        if let Index::Active(active) = &*index {
+            self.extent.get_or_init(|| Extent::of(&active.blocks));
+        }
+        *index = Index::Sealed(Weak::new());
+    }
+
+    /// What is in it, without reading anything; `None` for a sealed one that nobody looked at since the start.
+    pub fn extent(&self) -> Option<Extent> {
+        self.read_active(|active| Extent::of(&active.blocks)).or_else(|| self.extent.get().copied())
+    }
+
+    /// Makes its extent known. Reads its sidecar, or builds it again: not for the writer.
+    pub fn measure(&self, topic: &Topic<'_>) -> io::Result<()> {
+        if self.extent().is_none() {
+            let blocks = sidecar_cache::load_blocks(topic, self)?;
+            self.extent.get_or_init(|| Extent::of(&blocks));
+        }
+        Ok(())
     }
 
     /// Changes the index of a segment that grows; `None` once it is sealed.
@@ -198,6 +234,7 @@ impl Segment {
             }
         }
         let sealed = Arc::new(Sealed::load(topic, self)?);
+        self.extent.get_or_init(|| Extent::of(&sealed.blocks));
         topic.cache.keep(sealed.clone());
         if let Index::Sealed(loaded) = &mut *self.index.write().expect("no holder of this lock panics") {
             *loaded = Arc::downgrade(&sealed);

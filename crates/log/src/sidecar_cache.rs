@@ -76,6 +76,12 @@ impl Sealed {
     }
 }
 
+/// Loads the blocks of a segment only, past the cache.
+pub(crate) fn load_blocks(topic: &Topic<'_>, segment: &Segment) -> io::Result<Blocks> {
+    let (file, sidecar) = open(topic, segment)?;
+    Ok(Blocks::decode(&sidecar.read(&*file, Kind::Blocks)?)?)
+}
+
 /// Finds the identities of a segment.
 pub(crate) fn load_identities(topic: &Topic<'_>, segment: &Segment) -> io::Result<LoadedIdentities> {
     let (sidecar_file, sidecar) = open(topic, segment)?;

@@ -35,8 +35,6 @@ pub(crate) struct Store {
     pub window: Window,
     /// Next offset per partition.
     pub next: Vec<u64>,
-    /// Below these offsets compaction may have left holes.
-    pub holes_below: Vec<u64>,
     /// The segment the last completed checkpoint found active: older ones may be deleted or rewritten.
     pub checkpointed_segment: u64,
     /// Retention gave up what is below, and the segments before that number: the next checkpoint says so, and only then
@@ -45,6 +43,8 @@ pub(crate) struct Store {
     pub first_kept: u64,
     /// Segments before this number were compacted.
     compacted_below: u64,
+    /// A compaction is under way that may leave holes below these offsets.
+    compacting: Vec<u64>,
     /// One per partition: records of the round being built.
     pub round: Vec<Batches>,
     storage: Arc<dyn Storage>,
@@ -75,11 +75,11 @@ impl Store {
             window,
             round: mark.next.iter().map(|_| Batches::default()).collect(),
             next: mark.next,
-            holes_below: mark.holes_below,
             checkpointed_segment: mark.segment,
             start: mark.start,
             first_kept: 0,
             compacted_below: 0,
+            compacting: Vec::new(),
             storage,
             active,
             position: mark.byte,
@@ -194,14 +194,16 @@ impl Store {
         }
     }
 
-    /// Where the store stands, for a checkpoint.
+    /// Where the store stands, for a checkpoint. It expects the holes there are, and those a compaction is about to make.
     pub fn mark(&self) -> StoreMark {
+        let mut holes_below = self.view.state().holes_below;
+        raise(&mut holes_below, &self.compacting);
         StoreMark {
             topic_id: self.id,
             segment: self.active.number,
             byte: self.position,
             next: self.next.clone(),
-            holes_below: self.holes_below.clone(),
+            holes_below,
             start: self.start.clone(),
         }
     }
@@ -212,8 +214,15 @@ impl Store {
         self.directory_dirty = true;
     }
 
-    /// Decides whether a table topic is to be compacted: the number of the first segment to leave alone. From now on
-    /// holes are expected before it. Segments are compacted once as many bytes are new as were compacted before.
+    /// Decides whether a table topic is to be compacted: the number of the first segment to leave alone. Segments are
+    /// compacted once as many bytes are new as were compacted before.
+    ///
+    /// Holes are expected in three places, each told no more than it must be, so that damage is not taken for them:
+    /// the checkpoint of the job says all that the compaction may rewrite, before it begins; readers are told of each
+    /// segment as it is put in place of the old one; and what the next checkpoint says is what readers were told. So a
+    /// compaction that finds no space hides damage in nothing it did not rewrite. After a crash in the middle nobody
+    /// knows how far it came: everything it might have rewritten counts as such, until it is compacted again, which the
+    /// first checkpoint after the start does.
     pub fn begin_compaction(&mut self) -> Option<u64> {
         if self.spec.cleanup != Cleanup::Compact {
             return None;
@@ -231,12 +240,14 @@ impl Store {
         }
         let through = self.checkpointed_segment;
         let first_left = state.segments.iter().find(|s| s.number >= through)?;
-        self.compacted_below = through;
-        let raise = |(below, &start): (&mut u64, &u64)| *below = start.max(*below);
-        self.holes_below.iter_mut().zip(&first_left.start).for_each(raise);
-        let holes = self.holes_below.clone();
-        self.view.publish(|state| state.holes_below = holes);
+        self.compacting.clone_from(&first_left.start);
         Some(through)
+    }
+
+    /// No compaction is under way any more; which segments the last one was through with, if it was.
+    pub fn end_compaction(&mut self, through: Option<u64>) {
+        self.compacting.clear();
+        self.compacted_below = through.unwrap_or(self.compacted_below);
     }
 
     /// Whether anything was written since the last checkpoint.
@@ -248,7 +259,6 @@ impl Store {
     pub fn add_partitions(&mut self, partitions: u32, sequence: u64) -> io::Result<()> {
         let count = partitions as usize;
         self.next.resize(count, 0);
-        self.holes_below.resize(count, 0);
         self.start.resize(count, 0);
         self.round.resize_with(count, Batches::default);
         self.spec.partitions = partitions;
@@ -262,6 +272,11 @@ pub(crate) struct Unsynced {
     pub active: Vec<Arc<Segment>>,
     pub sealed: Vec<Arc<Segment>>,
     pub directory: bool,
+}
+
+/// Raises each offset to the one beside it.
+pub(crate) fn raise(offsets: &mut [u64], to: &[u64]) {
+    offsets.iter_mut().zip(to).for_each(|(offset, &to)| *offset = to.max(*offset));
 }
 
 fn create_segment(

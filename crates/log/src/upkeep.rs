@@ -13,6 +13,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// Most segments of a topic that one job measures: each may be a sidecar to build again.
+const MEASURED_MAX: usize = 64;
+
+/// When a checkpoint is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Before the log is open.
+    Opened,
+    Running,
+    /// The process ends in order after it.
+    Closed,
+}
+
 impl Engine {
     /// Whether enough was written since the last checkpoint.
     pub fn wants_checkpoint(&self) -> bool {
@@ -24,10 +37,14 @@ impl Engine {
     ///
     /// # Errors
     /// A failed sync of the journal (only without sync before the ack).
-    pub fn checkpoint_job(&mut self, clean: bool) -> io::Result<Option<Job>> {
+    pub fn checkpoint_job(&mut self, occasion: Occasion) -> io::Result<Option<Job>> {
         let files = std::mem::take(&mut self.removals);
-        let now = self.append_time_ms.max(self.clock.now_ms());
-        let tables: Vec<Step> = if clean { Vec::new() } else { self.begin_compactions(now) };
+        let clean = occasion == Occasion::Closed;
+        let tables: Vec<Step> = match occasion {
+            Occasion::Running => self.begin_compactions().into_iter().chain(self.measures()).collect(),
+            // Nobody waits for that before the log is open, or closed.
+            Occasion::Opened | Occasion::Closed => Vec::new(),
+        };
         let dirty = self.stores.values().any(Store::is_dirty) || self.journal.sequence() > self.checkpointed;
         if !dirty && !clean && files.is_empty() && tables.is_empty() {
             return Ok(None);
@@ -58,11 +75,25 @@ impl Engine {
         Ok(Some(Job::new(self.storage.clone(), steps)))
     }
 
-    fn begin_compactions(&mut self, now_ms: i64) -> Vec<Step> {
+    fn begin_compactions(&mut self) -> Vec<Step> {
+        let now_ms = self.append_time_ms.max(self.clock.now_ms());
         let begin = |store: &mut Store| {
             store.begin_compaction().map(|through| Step::Compact(store.view.clone(), through, now_ms))
         };
         self.stores.values_mut().filter_map(begin).collect()
+    }
+
+    /// The segments retention and the dedup windows have to know of next: the oldest and the newest of each topic.
+    fn measures(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for store in self.stores.values() {
+            let state = store.view.state();
+            let unknown: Vec<_> = state.segments.iter().filter(|s| s.extent().is_none()).collect();
+            let rest = unknown.len().saturating_sub(MEASURED_MAX / 2).max(MEASURED_MAX / 2);
+            let wanted = unknown.iter().take(MEASURED_MAX / 2).chain(unknown.iter().skip(rest));
+            steps.extend(wanted.map(|&s| Step::Measure(store.view.clone(), s.clone())));
+        }
+        steps
     }
 
     /// Where everything stands now.
@@ -84,6 +115,15 @@ impl Engine {
             if let Some(store) = self.stores.get_mut(&topic) {
                 store.window.sidecar_written(number);
             }
+        }
+        for (topic, segment) in outcome.replaced {
+            if let Some(store) = self.stores.get_mut(&topic) {
+                store.window.replace(segment);
+            }
+        }
+        for store in self.stores.values_mut() {
+            let done = outcome.compacted.iter().find(|(topic, _)| *topic == store.id);
+            store.end_compaction(done.map(|(_, through)| *through));
         }
         if let Some(checkpoint) = outcome.checkpoint {
             self.checkpointed = checkpoint.sequence;
@@ -115,8 +155,7 @@ impl Engine {
             self.removals.extend(give_up(store, &state, gone));
             let oldest_ms = now.saturating_sub_unsigned(self.settings.dedup_window_ms);
             let records_max = self.settings.dedup_ids_max.saturating_mul(store.next.len() as u64);
-            let view = store.view.clone();
-            store.window.forget(&view.topic(), state.segments[0].number, oldest_ms, records_max);
+            store.window.forget(state.segments[0].number, oldest_ms, records_max);
             bytes += state.bytes;
         }
         self.shared.counters.store_bytes.store(bytes, Relaxed);
@@ -126,15 +165,14 @@ impl Engine {
 /// How many of the oldest segments may go.
 fn expired(store: &Store, state: &State, now_ms: i64) -> usize {
     let covered = |segment: &Segment| segment.number < store.checkpointed_segment;
-    let topic = store.view.topic();
     let mut bytes = state.bytes;
     let mut gone = 0;
     for (segment, next) in state.segments.iter().zip(state.segments.iter().skip(1)) {
         let trimmed = next.start.iter().zip(&state.start).all(|(next, start)| next <= start);
         let by_size = store.spec.retention_bytes.is_some_and(|limit| bytes > limit);
         let by_age = store.spec.retention_ms.is_some_and(|limit| {
-            let newest = segment.index(&topic).map(|index| index.blocks().append_time_max());
-            newest.is_ok_and(|newest| newest < now_ms.saturating_sub_unsigned(limit))
+            let oldest_ms = now_ms.saturating_sub_unsigned(limit);
+            segment.extent().is_some_and(|extent| extent.newest_ms < oldest_ms)
         });
         let retained = store.spec.cleanup == Cleanup::Compact || !(by_size || by_age);
         if !covered(segment) || (retained && !trimmed) {
@@ -165,3 +203,6 @@ fn give_up(store: &mut Store, state: &State, count: usize) -> Vec<String> {
     }
     files
 }
+
+#[cfg(test)]
+mod tests;

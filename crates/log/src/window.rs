@@ -6,7 +6,7 @@
 use crate::batch::{Head, Records};
 use crate::index::identities::{Filter, HashBuilder};
 use crate::reader::{next_batch, storage_error};
-use crate::segment::{Indexed, Segment, Topic};
+use crate::segment::{Segment, Topic};
 use crate::sidecar_cache::load_identities;
 use crate::storage::File;
 use dualstream_core::Result;
@@ -62,18 +62,23 @@ impl Window {
         }
     }
 
+    /// A compaction put a segment in the place of the one with its number.
+    pub fn replace(&mut self, segment: Arc<Segment>) {
+        if let Some(member) = self.segments.iter_mut().find(|s| s.segment.number == segment.number) {
+            *member = Member { segment, identities: Identities::OnDisk };
+        }
+    }
+
     /// Forgets segments before `oldest`, those last appended to before `time_ms`, and those more than `records_max`
     /// records back.
-    pub fn forget(&mut self, topic: &Topic<'_>, oldest: u64, time_ms: i64, records_max: u64) {
+    pub fn forget(&mut self, oldest: u64, time_ms: i64, records_max: u64) {
         let mut newer = 0;
         let mut keep = self.segments.len();
         for (i, sealed) in self.segments.iter().enumerate().rev() {
-            // A segment whose index cannot be read now is kept: forgetting too late costs memory only. One that is
-            // still empty has no time yet.
-            let index = sealed.segment.index(topic).ok();
-            let blocks = index.as_ref().map(Indexed::blocks).filter(|blocks| blocks.records() > 0);
-            let (records, newest_ms) =
-                blocks.map_or((0, i64::MAX), |blocks| (blocks.records(), blocks.append_time_max()));
+            // A segment that was not measured yet is kept: forgetting too late costs memory only. One that is still
+            // empty has no time yet.
+            let extent = sealed.segment.extent().filter(|extent| extent.records > 0);
+            let (records, newest_ms) = extent.map_or((0, i64::MAX), |e| (e.records, e.newest_ms));
             if newer > records_max || sealed.segment.number < oldest || newest_ms < time_ms {
                 break;
             }

@@ -5,6 +5,7 @@ use crate::job::{Job, Outcome};
 use crate::queue::{Op, Pending, Queue};
 use crate::settings::Fsync;
 use crate::shared::Shared;
+use crate::upkeep::Occasion;
 use dualstream_core::transaction::COMMIT_BYTES_MAX;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
@@ -211,7 +212,7 @@ impl Writer {
         if self.busy || self.engine.failed.is_some() {
             return;
         }
-        match self.engine.checkpoint_job(false) {
+        match self.engine.checkpoint_job(Occasion::Running) {
             Ok(Some(job)) => {
                 self.busy = true;
                 self.job = Some(job);
@@ -234,7 +235,7 @@ impl Writer {
         if self.engine.unsynced {
             self.engine.sync().map_err(failed)?;
         }
-        let job = self.engine.checkpoint_job(true).map_err(failed)?;
+        let job = self.engine.checkpoint_job(Occasion::Closed).map_err(failed)?;
         match job.map(Job::run).unwrap_or_default().error {
             Some(error) => Err(failed(error)),
             None => Ok(()),

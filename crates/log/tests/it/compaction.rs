@@ -1,14 +1,15 @@
 //! Compaction of table topics: the latest record of each key stays at its offset, also after a power loss at any step.
 
-use crate::rig::{PARTITIONS, Rig, small, topic};
+use crate::rig::{PARTITIONS, Rig, event, small, topic};
 use bytes::Bytes;
-use dualstream_core::log::{Appended, Part};
+use dualstream_core::filter::Filter;
+use dualstream_core::log::{Appended, Log, Part, Read, Span};
 use dualstream_core::partitioner::partition_of;
 use dualstream_core::record::NewRecord;
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
-use dualstream_log::Storage;
-use dualstream_log::storage::Mode;
+use dualstream_log::storage::{Fault, Mode, Op};
+use dualstream_log::{Settings, Storage, verify};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,7 +49,16 @@ async fn check(rig: &Rig, table: &Table) -> usize {
 }
 
 async fn start(seed: u64) -> Rig {
-    let rig = Rig::start(small(), seed).await;
+    start_with(small(), seed).await
+}
+
+/// A log that compacts only when a test lets the time of a checkpoint pass, and not the first time.
+async fn start_slow(seed: u64) -> Rig {
+    start_with(Settings { checkpoint_bytes: 1 << 30, journal_file_bytes: 1 << 20, ..small() }, seed).await
+}
+
+async fn start_with(settings: Settings, seed: u64) -> Rig {
+    let rig = Rig::start(settings, seed).await;
     rig.log.create(TopicSpec::table(topic("table"), PARTITIONS)).await.unwrap();
     rig
 }
@@ -91,6 +101,107 @@ async fn power_loss_while_compacting() {
             rig = rig.crash();
             assert!(rig.storage.list("").is_ok());
             check(&rig, &table).await;
+        }
+    }
+}
+
+/// Puts each of 60 keys ten times: several sealed segments.
+async fn fill(rig: &Rig) -> Table {
+    let mut table = Table::new();
+    for i in 0..600 {
+        assert!(put(rig, &mut table, format!("key-{}", i % 60), Some(format!("{i:>40}"))).await);
+    }
+    table
+}
+
+/// Path of the table's first segment.
+fn first_segment(rig: &Rig) -> String {
+    let id = rig.storage.list("topics").unwrap().pop().unwrap();
+    format!("topics/{id}/{:020}.segment", 0)
+}
+
+/// How many records of the table there are, and how many offsets a reader is told are damaged.
+async fn records_and_gaps(rig: &Rig) -> (usize, u64) {
+    let bounds = rig.log.bounds(&topic("table")).unwrap();
+    let read = Read {
+        topic: topic("table"),
+        epoch: bounds.epoch,
+        spans: Span::all(&bounds.earliest, &bounds.latest),
+        filter: Filter::All,
+        records_max: 10_000,
+        bytes_max: 10 << 20,
+        reverse: false,
+    };
+    let page = rig.log.read(read).await.unwrap();
+    (page.records.len(), page.gaps.iter().map(|gap| gap.until - gap.from).sum())
+}
+
+/// A compaction that found no space changed nothing: damage in what it did not rewrite is told as before.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_that_fails_hides_no_damage() {
+    let mut failed = 0;
+    for nth in 1..6 {
+        let rig = start_slow(nth).await;
+        fill(&rig).await;
+        rig.checkpoint().await;
+        let before = rig.storage.open(&first_segment(&rig), Mode::Read).unwrap().len().unwrap();
+        rig.storage.fail_next(Op::Rename, nth, Fault::Enospc);
+        rig.checkpoint().await;
+        let path = first_segment(&rig);
+        if rig.storage.open(&path, Mode::Read).unwrap().len().unwrap() < before {
+            continue;
+        }
+        failed += 1;
+        rig.storage.corrupt(&path, |bytes| bytes[600] ^= 1).unwrap();
+        let (_, gaps) = records_and_gaps(&rig).await;
+        assert!(gaps > 0, "rename {nth} failed, then damage was passed over untold");
+    }
+    assert!(failed > 0, "no compaction failed: the test tests nothing");
+}
+
+/// What is damaged stays where it is, for `verify` and whoever has a better tool.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_segment_is_not_compacted() {
+    let rig = start_slow(1).await;
+    let table = fill(&rig).await;
+    let path = first_segment(&rig);
+    rig.checkpoint().await;
+    rig.storage.corrupt(&path, |bytes| bytes[600] ^= 1).unwrap();
+    rig.checkpoint().await;
+    assert!(records_and_gaps(&rig).await.0 < 400, "the others are compacted");
+    rig.publish(&topic("events"), &[(1, "goes on")]).await.unwrap();
+    let rig = rig.restart().await;
+    let report = verify(&rig.storage, |_| {}).unwrap();
+    assert!(report.findings.iter().any(|f| f.path == path && f.loses_records), "{report:?}");
+    check(&rig, &table).await;
+}
+
+/// What a compaction took is not known any more: nobody is pointed to a place that holds nothing.
+#[tokio::test(start_paused = true)]
+async fn identities_follow_a_compaction() {
+    let mut rig = start_slow(1).await;
+    let part = |i: u32| Part {
+        topic: topic("table"),
+        partition: i % 3,
+        records: vec![event(i % 3, &i.to_string(), &"x".repeat(100))],
+    };
+    for i in 0..400 {
+        rig.commit(vec![part(i)]).await.unwrap();
+    }
+    rig.checkpoint().await;
+    rig.checkpoint().await;
+    assert!(rig.all(&topic("table")).await.len() < 200, "nothing was compacted: the test tests nothing");
+    for again in [false, true] {
+        for i in [0, 1, 30, 31, 398, 399] {
+            let answer = rig.commit(vec![part(i)]).await.unwrap().parts[0].records[0];
+            let Appended::Duplicate(offset) = answer else { continue };
+            let found = rig.all(&topic("table")).await;
+            let is_it = |r: &&dualstream_core::record::Record| (r.partition, r.offset) == (i % 3, offset);
+            let record = found.iter().find(is_it).expect("a duplicate stands where it is said to stand");
+            assert_eq!(crate::rig::id_of(record), i.to_string());
+        }
+        if !again {
+            rig = rig.restart().await;
         }
     }
 }

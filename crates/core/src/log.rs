@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub trait Log: Send + Sync {
     /// Appends all parts or none.
     ///
-    /// Records whose [identity](NewRecord::identity) asks for it are checked against the window in the same step:
-    /// the same event again is not appended but answered [`Appended::Duplicate`], another body under the same
-    /// identity [`Appended::Conflict`]; the rest of the commit is appended all the same.
+    /// Records whose [identity](NewRecord::identity) asks for it are checked against the window in the same step, in
+    /// all partitions of their topic: the same event again is not appended but answered [`Appended::Duplicate`], another
+    /// body under the same identity [`Appended::Conflict`]; the rest of the commit is appended all the same.
     ///
     /// Errors: `Overloaded`, `Unavailable`, `Full`, `Invalid`, `NotFound`, `Fenced`, `TooLarge`: definitely not
     /// stored. `Unknown`: may or may not be stored. Dropping the future leaves the outcome open (stored whole or not
@@ -99,12 +99,23 @@ pub struct PartCommitted {
 /// What became of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// Stored at this offset.
+    /// Stored at this offset of the part's partition.
     Stored(u64),
-    /// The same event is already stored at this offset; not stored again.
-    Duplicate(u64),
-    /// Another event stands under the same identity at this offset; not stored.
-    Conflict(u64),
+    /// The same event is already stored, here; not stored again. Its partition is not the part's when its key moved since,
+    /// because the number of partitions was raised.
+    Duplicate {
+        /// Partition it stands in.
+        partition: u32,
+        /// Its offset.
+        offset: u64,
+    },
+    /// Another event stands under the same identity, here; not stored.
+    Conflict {
+        /// Partition it stands in.
+        partition: u32,
+        /// Its offset.
+        offset: u64,
+    },
 }
 
 /// What to read.

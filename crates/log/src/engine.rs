@@ -23,7 +23,7 @@ use bytes::Bytes;
 use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::identity::{Comparison, compare};
 use dualstream_core::log::{Appended, Commit, Committed, PartCommitted};
-use dualstream_core::record::NewRecord;
+use dualstream_core::record::{NewRecord, Record};
 use dualstream_core::topic::{TimestampKind, TopicName};
 use dualstream_core::transaction::COMMIT_BYTES_MAX;
 use dualstream_core::{Error, ErrorKind, Result};
@@ -75,8 +75,8 @@ const SPACE_CHECK_BYTES: u64 = 1 << 20;
 /// The round being built.
 #[derive(Default)]
 pub(crate) struct Round {
-    /// Events of this round by topic, partition and identity hash: a second one of the same identity is a duplicate.
-    pending: HashMap<(u32, usize, u64), Vec<PendingEvent>>,
+    /// Events of this round by topic and identity hash: a second one of the same identity is a duplicate.
+    pending: HashMap<(u32, u64), Vec<PendingEvent>>,
     /// Topics with records in it, in order of their ids.
     touched: BTreeMap<u32, u64>,
     bytes: usize,
@@ -85,6 +85,7 @@ pub(crate) struct Round {
 
 struct PendingEvent {
     record: NewRecord,
+    partition: u32,
     offset: u64,
 }
 
@@ -209,7 +210,7 @@ impl Engine {
         for part in &commit.parts {
             let id = self.ids[&part.topic];
             for record in &part.records {
-                known.push(self.known(id, part.partition, record)?);
+                known.push(self.known(id, record)?);
             }
         }
         let mut known = known.into_iter();
@@ -224,7 +225,7 @@ impl Engine {
             parts.push(PartCommitted { epoch: self.catalog.topics[&id].epoch, records });
         }
         let duplicates =
-            parts.iter().flat_map(|p| &p.records).filter(|r| matches!(r, Appended::Duplicate(_)));
+            parts.iter().flat_map(|p| &p.records).filter(|r| matches!(r, Appended::Duplicate { .. }));
         self.round.duplicates += duplicates.count() as u64;
         self.guards.stage(commit);
         Ok(Committed { parts })
@@ -261,10 +262,10 @@ impl Engine {
 
     /// Gives a record its offset in the round, or finds that it repeats an event of the round.
     fn place(&mut self, id: u32, partition: usize, record: &NewRecord) -> Appended {
-        let checked = record.identity.filter(|i| i.check).map(|i| (id, partition, i.hash));
+        let checked = record.identity.filter(|i| i.check).map(|i| (id, i.hash));
         for earlier in checked.and_then(|key| self.round.pending.get(&key)).into_iter().flatten() {
-            let stored = as_stored(&earlier.record, earlier.offset);
-            if let Some(found) = judge(compare(&stored, record), earlier.offset) {
+            let stored = as_stored(earlier);
+            if let Some(found) = judge(&stored, record) {
                 return found;
             }
         }
@@ -277,24 +278,28 @@ impl Engine {
         *self.round.touched.entry(id).or_default() += 1;
         self.round.bytes += record.weight();
         if let Some(key) = checked {
-            self.round.pending.entry(key).or_default().push(PendingEvent { record: record.clone(), offset });
+            self.round.pending.entry(key).or_default().push(PendingEvent {
+                record: record.clone(),
+                partition: partition as u32,
+                offset,
+            });
         }
         Appended::Stored(offset)
     }
 
-    /// Where the same event, or another body under its identity, stands in its partition. One of before the partitions
-    /// were raised may stand in another: what it was told then is stale, and its offset would mean another record here.
-    fn known(&mut self, id: u32, partition: u32, record: &NewRecord) -> Result<Option<Appended>> {
+    /// Where the same event, or another body under its identity, stands; of before the partitions were raised maybe in
+    /// another partition than its key has now.
+    fn known(&mut self, id: u32, record: &NewRecord) -> Result<Option<Appended>> {
         let Some(identity) = record.identity.filter(|i| i.check) else { return Ok(None) };
         let Some(store) = self.stores.get_mut(&id) else { return Ok(None) };
         let oldest_ms = self.append_time_ms.saturating_sub_unsigned(self.settings.dedup_window_ms);
         let view = store.view.clone();
         store.window.find(&view.topic(), identity.hash, |stored| {
             let visible = stored.offset >= view.start_of(stored.partition);
-            if !visible || stored.partition != partition || stored.append_time_ms < oldest_ms {
+            if !visible || stored.append_time_ms < oldest_ms {
                 return None;
             }
-            judge(compare(stored, record), stored.offset)
+            judge(stored, record)
         })
     }
 
@@ -406,19 +411,21 @@ impl Engine {
     }
 }
 
-fn judge(comparison: Comparison, offset: u64) -> Option<Appended> {
-    match comparison {
-        Comparison::Same => Some(Appended::Duplicate(offset)),
-        Comparison::OtherBody => Some(Appended::Conflict(offset)),
+/// What a stored event says of one to append.
+fn judge(stored: &Record, new: &NewRecord) -> Option<Appended> {
+    let &Record { partition, offset, .. } = stored;
+    match compare(stored, new) {
+        Comparison::Same => Some(Appended::Duplicate { partition, offset }),
+        Comparison::OtherBody => Some(Appended::Conflict { partition, offset }),
         Comparison::OtherIdentity => None,
     }
 }
 
 /// An event of the same round, as it will be stored.
-fn as_stored(record: &NewRecord, offset: u64) -> dualstream_core::record::Record {
-    dualstream_core::record::Record {
-        partition: 0,
-        offset,
+fn as_stored(PendingEvent { record, partition, offset }: &PendingEvent) -> Record {
+    Record {
+        partition: *partition,
+        offset: *offset,
         append_time_ms: 0,
         timestamp_ms: 0,
         key: record.key.clone(),

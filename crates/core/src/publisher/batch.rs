@@ -99,11 +99,16 @@ impl Group {
         let mut results = Vec::new();
         for ((part, events), &partition) in committed.into_iter().zip(self.events).zip(partitions) {
             for (appended, event) in part.records.into_iter().zip(events) {
-                let at = |offset| Position { epoch: part.epoch, partition, offset };
-                if let Appended::Stored(offset) = appended {
-                    announcements.extend(event.announcement(at(offset)));
-                }
-                results.push((event.index, event.answer(appended, at)));
+                let at = |partition, offset| Position { epoch: part.epoch, partition, offset };
+                let answer = match appended {
+                    Appended::Stored(offset) => {
+                        announcements.extend(event.announcement(at(partition, offset)));
+                        Ok((at(partition, offset), false))
+                    }
+                    Appended::Duplicate { partition, offset } => Ok((at(partition, offset), true)),
+                    Appended::Conflict { .. } => Err(conflict()),
+                };
+                results.push((event.index, event.answer(answer)));
             }
         }
         results
@@ -130,14 +135,14 @@ impl Placed {
         Some(Message { channel: Channel::new(&self.channel).ok()?, payload: payload.encode() })
     }
 
-    fn answer(self, appended: Appended, at: impl Fn(u64) -> Position) -> Result<Receipt, Failure> {
-        let (offset, duplicate) = match appended {
-            Appended::Stored(offset) => (offset, false),
-            Appended::Duplicate(offset) => (offset, true),
-            Appended::Conflict(_) => return Err(Failure { id: Some(self.id), error: conflict() }),
-        };
-        let topic = self.namespace.topic.clone();
-        Ok(Receipt { id: self.id, position: at(offset), topic, channel: self.channel, duplicate })
+    fn answer(self, answer: crate::Result<(Position, bool)>) -> Result<Receipt, Failure> {
+        match answer {
+            Ok((position, duplicate)) => {
+                let topic = self.namespace.topic.clone();
+                Ok(Receipt { id: self.id, position, topic, channel: self.channel, duplicate })
+            }
+            Err(error) => Err(Failure { id: Some(self.id), error }),
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use super::sample::{KEYS, PARTITIONS, bounds, create, fill, nth, part, parts, pl
 use super::{Backend, Check, checks, commit_all, event_record, read_all};
 use crate::ErrorKind;
 use crate::log::{Appended, Commit, GUARDS_TOPIC, Guard, Part};
+use crate::partitioner::partition_of;
 use crate::record::{Header, Headers, NewRecord};
-use crate::topic::{TopicName, TopicSpec};
+use crate::topic::{TopicAlteration, TopicName, TopicSpec};
 use crate::transaction::COMMIT_BYTES_MAX;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -20,6 +21,7 @@ pub const CHECKS: &[Check<Backend>] = checks![Backend:
     a_partition_may_occur_twice,
     concurrent_commits_each_get_their_own_offsets,
     the_same_event_is_stored_once,
+    the_same_event_is_known_after_its_key_moved,
     another_body_under_the_same_id_conflicts,
     identities_are_checked_within_one_commit,
     unchecked_identities_are_not_looked_for,
@@ -175,11 +177,37 @@ async fn the_same_event_is_stored_once(b: Backend) {
     let topic = create(&b, "a").await;
     fill(&*b.log, &topic, 0, KEYS).await;
     let records = read_all(&*b.log, &topic).await;
-    let stored: BTreeMap<_, _> = records.iter().map(|r| (r.value.clone(), r.offset)).collect();
+    let stored: BTreeMap<_, _> = records.iter().map(|r| (r.value.clone(), r)).collect();
     for n in (0..KEYS).step_by(7).chain([3, 10]) {
         let committed = commit_all(&*b.log, vec![part(&topic, nth(n))]).await;
-        assert_eq!(committed.parts[0].records, [Appended::Duplicate(stored[&nth(n).value])]);
+        let first = stored[&nth(n).value];
+        let duplicate = Appended::Duplicate { partition: first.partition, offset: first.offset };
+        assert_eq!(committed.parts[0].records, [duplicate]);
     }
+    assert_eq!(read_all(&*b.log, &topic).await.len(), KEYS);
+}
+
+/// More partitions move keys: the same event again is looked for in all of them, and the answer says where it stands.
+async fn the_same_event_is_known_after_its_key_moved(b: Backend) {
+    let topic = create(&b, "a").await;
+    fill(&*b.log, &topic, 0, KEYS).await;
+    let records = read_all(&*b.log, &topic).await;
+    let stored: BTreeMap<_, _> = records.iter().map(|r| (r.value.clone(), r)).collect();
+    let more = PARTITIONS + 5;
+    let change = TopicAlteration { partitions: Some(more), ..TopicAlteration::default() };
+    b.topics.alter(topic.clone(), change).await.expect("altered");
+    let mut moved = 0;
+    for n in (0..KEYS).step_by(7) {
+        let record = nth(n);
+        let partition = partition_of(record.key.as_deref().unwrap_or_default(), more);
+        let first = stored[&record.value];
+        moved += usize::from(partition != first.partition);
+        let part = Part { topic: topic.clone(), partition, records: vec![record] };
+        let committed = commit_all(&*b.log, vec![part]).await;
+        let duplicate = Appended::Duplicate { partition: first.partition, offset: first.offset };
+        assert_eq!(committed.parts[0].records, [duplicate]);
+    }
+    assert!(moved > 0, "no key moved");
     assert_eq!(read_all(&*b.log, &topic).await.len(), KEYS);
 }
 
@@ -196,7 +224,8 @@ async fn another_body_under_the_same_id_conflicts(b: Backend) {
         part(&other, event("x", "2")),
     ];
     let answers: Vec<_> = commit_all(&*b.log, parts).await.parts.into_iter().map(|p| p.records[0]).collect();
-    assert_eq!(answers[0], Appended::Conflict(offset));
+    let partition = part(&topic, event("x", "1")).partition;
+    assert_eq!(answers[0], Appended::Conflict { partition, offset });
     assert!(answers[1..].iter().all(|a| matches!(a, Appended::Stored(_))), "{answers:?}");
     assert_eq!(read_all(&*b.log, &topic).await.len(), 3);
 }
@@ -210,7 +239,8 @@ async fn identities_are_checked_within_one_commit(b: Backend) {
     let parts = vec![twice, part(&topic, event("1")), part(&topic, event("3"))];
     let answers: Vec<_> =
         commit_all(&*b.log, parts).await.parts.into_iter().flat_map(|p| p.records).collect();
-    let (same, other) = (Appended::Duplicate(0), Appended::Conflict(0));
+    let (partition, offset) = (part(&topic, event("1")).partition, 0);
+    let (same, other) = (Appended::Duplicate { partition, offset }, Appended::Conflict { partition, offset });
     assert_eq!(answers, [Appended::Stored(0), same, other, same, other]);
 }
 

@@ -236,8 +236,12 @@ impl Topic {
         if let Some(identity) = new.identity.filter(|i| i.check) {
             for stored in self.records.iter().filter(|r| of_record(r) == Some(identity.hash)) {
                 match compare(stored, &new) {
-                    Comparison::Same => return Appended::Duplicate(stored.offset),
-                    Comparison::OtherBody => return Appended::Conflict(stored.offset),
+                    Comparison::Same => {
+                        return Appended::Duplicate { partition: stored.partition, offset: stored.offset };
+                    }
+                    Comparison::OtherBody => {
+                        return Appended::Conflict { partition: stored.partition, offset: stored.offset };
+                    }
                     Comparison::OtherIdentity => {}
                 }
             }

@@ -123,11 +123,15 @@ impl Topic {
 
     fn append(&mut self, partition: u32, new: NewRecord, now_ms: i64) -> Appended {
         if let Some(identity) = new.identity.filter(|identity| identity.check) {
-            for old in self.records.iter().filter(|old| old.partition == partition) {
+            for old in &self.records {
                 if of_record(old) == Some(identity.hash) {
                     match compare(old, &new) {
-                        Comparison::Same => return Appended::Duplicate(old.offset),
-                        Comparison::OtherBody => return Appended::Conflict(old.offset),
+                        Comparison::Same => {
+                            return Appended::Duplicate { partition: old.partition, offset: old.offset };
+                        }
+                        Comparison::OtherBody => {
+                            return Appended::Conflict { partition: old.partition, offset: old.offset };
+                        }
                         Comparison::OtherIdentity => {}
                     }
                 }

@@ -49,7 +49,7 @@ async fn run(seed: u64) {
             let events: Vec<(u32, &str)> = ids.iter().map(|id| (source(id), id.as_str())).collect();
             let Ok(placed) = rig.publish(&topic, &events).await else { break };
             for ((_, id), (partition, appended)) in events.iter().zip(placed) {
-                let (Appended::Stored(offset) | Appended::Duplicate(offset)) = appended else {
+                let (Appended::Stored(offset) | Appended::Duplicate { offset, .. }) = appended else {
                     panic!("{id}: {appended:?}");
                 };
                 let before = acked.insert((topic.to_string(), partition, offset), id.to_string());

@@ -90,7 +90,10 @@ async fn is_served(version: &str) {
     for record in rig.all(&topic("events")).await.iter().step_by(9) {
         let source = std::str::from_utf8(record.key.as_ref().unwrap()).unwrap().parse().unwrap();
         let again = rig.publish(&topic("events"), &[(source, &id_of(record))]).await.unwrap();
-        assert_eq!(again, [(record.partition, Appended::Duplicate(record.offset))]);
+        assert_eq!(
+            again,
+            [(record.partition, Appended::Duplicate { partition: record.partition, offset: record.offset })]
+        );
     }
     rig.publish(&topic("chat"), &[(1, "of today")]).await.unwrap();
     let rig = rig.restart().await;

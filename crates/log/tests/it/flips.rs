@@ -160,7 +160,11 @@ impl Written {
         let again = seen.records.iter().map(|(place, record)| self.again(place, record)).collect();
         let committed = rig.commit(again).await.expect(what);
         for (place, done) in seen.records.keys().zip(&committed.parts) {
-            assert_eq!(done.records[0], Appended::Duplicate(place.2), "{what}: {place:?} again");
+            assert_eq!(
+                done.records[0],
+                Appended::Duplicate { partition: place.1, offset: place.2 },
+                "{what}: {place:?} again"
+            );
         }
     }
 

@@ -87,7 +87,8 @@ impl Written {
     /// The answers of an undamaged log, checked against the records themselves.
     async fn right_answers(&self) -> Answers {
         let right = self.answers(self.image.disk(), "untouched").await;
-        let duplicates = self.seen.records.keys().map(|place| Appended::Duplicate(place.2));
+        let duplicates =
+            self.seen.records.keys().map(|place| Appended::Duplicate { partition: place.1, offset: place.2 });
         assert!(right.known.iter().copied().eq(duplicates));
         let all: usize = right.filtered.iter().filter(|r| r.len() == 60).count();
         assert_eq!(all, 4, "everything, both directions, both topics");
@@ -184,6 +185,6 @@ async fn sidecars_of_another_topic_are_rebuilt() {
     for ((name, partition, offset), record) in &seen.records {
         let source = std::str::from_utf8(record.key.as_ref().unwrap()).unwrap().parse().unwrap();
         let again = rig.publish(&topic(name), &[(source, &id_of(record))]).await.unwrap();
-        assert_eq!(again, [(*partition, Appended::Duplicate(*offset))]);
+        assert_eq!(again, [(*partition, Appended::Duplicate { partition: *partition, offset: *offset })]);
     }
 }

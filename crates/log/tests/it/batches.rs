@@ -38,7 +38,7 @@ async fn a_large_commit_is_many_batches_and_every_event_is_found_again() {
         assert!(found == ids, "{} of {EVENTS}, reopened: {reopened}", found.len());
         for at in [0, 5_000, EVENTS as usize - 1] {
             let again = rig.publish(&events, &[(7, &ids[at])]).await.unwrap();
-            assert_eq!(again[0].1, Appended::Duplicate(at as u64));
+            assert_eq!(again[0].1, Appended::Duplicate { partition: again[0].0, offset: at as u64 });
         }
     }
     let mut sizes = Vec::new();

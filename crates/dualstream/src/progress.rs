@@ -1,6 +1,7 @@
 //! A progress bar on standard error; nothing where that is no terminal.
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use std::borrow::Cow;
 
 /// How far a command is.
 pub struct Progress {
@@ -41,9 +42,14 @@ impl Progress {
 
     /// So much is done.
     pub fn set(&self, position: u64, total: u64, events: u64) {
+        self.at(position, total, format!("{} events", HumanCount(events)));
+    }
+
+    /// So much is done, and this is next.
+    pub fn at(&self, position: u64, total: u64, next: impl Into<Cow<'static, str>>) {
         self.bar.set_length(total);
         self.bar.set_position(position);
-        self.bar.set_message(format!("{} events", HumanCount(events)));
+        self.bar.set_message(next);
     }
 
     /// Does something with the terminal, such as writing a line, without the bar in the way.

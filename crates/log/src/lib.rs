@@ -52,7 +52,7 @@ mod verify;
 mod window;
 mod writer;
 
-pub use backup::backup;
+pub use backup::{Backup, Progress, backup};
 pub use batch::Compression;
 pub use counters::Counters;
 pub use embedded::EmbeddedLog;

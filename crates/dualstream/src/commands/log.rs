@@ -1,6 +1,7 @@
-//! `dualstream log`: looks after the files of an embedded log that nobody serves.
+//! `dualstream log`: looks after the files of an embedded log. Nobody may serve them meanwhile, except for a backup.
 
-use crate::{Global, exit, output};
+use crate::progress::Progress;
+use crate::{Global, output};
 use anyhow::Context;
 use dualstream::log::{FileStorage, Report, Storage};
 use indicatif::ProgressBar;
@@ -18,9 +19,14 @@ pub enum Command {
     #[command(after_help = "Example:
   dualstream log repair --data-dir dualstream-data")]
     Repair(Directory),
-    /// Copies everything into an empty directory
-    #[command(after_help = "Example:
-  dualstream log backup --data-dir dualstream-data /backups/dualstream-monday")]
+    /// Copies everything into an empty directory and verifies the copy; a server may go on meanwhile
+    #[command(
+        after_help = "The copy holds everything that was acknowledged before, and some of what is published meanwhile.
+Nothing of the data directory is changed or locked. Exits with 1 when something of the copy is damaged.
+
+Example:
+  dualstream log backup --data-dir dualstream-data /backups/dualstream-monday"
+    )]
     Backup {
         #[command(flatten)]
         from: Directory,
@@ -37,12 +43,12 @@ pub struct Directory {
     data_dir: PathBuf,
 }
 
-/// Does it. The server must not be running: it owns its directory.
+/// Does it. But for a backup the server must not be running: it owns its directory.
 pub fn run(command: Command, global: &Global) -> anyhow::Result<()> {
     match command {
         Command::Verify(Directory { data_dir }) => verify(&open(&data_dir)?, global.output),
         Command::Repair(Directory { data_dir }) => repair(&open(&data_dir)?, global.output),
-        Command::Backup { from, to } => backup(&open(&from.data_dir)?, &to, global.output),
+        Command::Backup { from, to } => backup(&from.data_dir, &to, global.output),
     }
 }
 
@@ -61,28 +67,36 @@ fn spinner() -> ProgressBar {
 }
 
 fn verify(storage: &dyn Storage, format: output::Format) -> anyhow::Result<()> {
-    let bar = spinner();
-    let report = dualstream::log::verify(storage, |path| bar.set_message(path.to_owned()))?;
-    bar.finish_and_clear();
+    let report = check(storage)?;
     match format {
-        output::Format::Json => output::line(&as_json(&report))?,
-        output::Format::Human => {
-            for finding in &report.findings {
-                let weight = if finding.loses_records { "damage" } else { "heals" };
-                output::line(&format!("{weight}: {}: {}", finding.path, finding.message))?;
-            }
-            let Report { topics, segments, batches, records, bytes, rounds_to_replay, .. } = &report;
-            output::line(&format!(
-                "{topics} topics, {segments} segments, {batches} batches, {records} records, {bytes} bytes read; \
-                 {rounds_to_replay} rounds to replay at the next start"
-            ))?;
-        }
+        output::Format::Json => output::line(&as_json(&report).to_string())?,
+        output::Format::Human => tell(&report)?,
     }
     anyhow::ensure!(report.is_sound(), "{} things are wrong", report.findings.len());
     Ok(())
 }
 
-fn as_json(report: &Report) -> String {
+fn check(storage: &dyn Storage) -> anyhow::Result<Report> {
+    let bar = spinner();
+    let report = dualstream::log::verify(storage, |path| bar.set_message(path.to_owned()))?;
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+fn tell(report: &Report) -> anyhow::Result<()> {
+    for finding in &report.findings {
+        let weight = if finding.loses_records { "damage" } else { "heals" };
+        output::line(&format!("{weight}: {}: {}", finding.path, finding.message))?;
+    }
+    let Report { topics, segments, batches, records, bytes, rounds_to_replay, .. } = report;
+    output::line(&format!(
+        "{topics} topics, {segments} segments, {batches} batches, {records} records, {bytes} bytes read; \
+         {rounds_to_replay} rounds to replay at the next start"
+    ))?;
+    Ok(())
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
     let finding = |f: &dualstream::log::Finding| serde_json::json!({ "path": f.path, "loses_records": f.loses_records, "message": f.message });
     serde_json::json!({
         "sound": report.is_sound(),
@@ -94,7 +108,6 @@ fn as_json(report: &Report) -> String {
         "rounds_to_replay": report.rounds_to_replay,
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
     })
-    .to_string()
 }
 
 fn repair(storage: &dyn Storage, format: output::Format) -> anyhow::Result<()> {
@@ -107,17 +120,30 @@ fn repair(storage: &dyn Storage, format: output::Format) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn backup(from: &dyn Storage, to: &Path, format: output::Format) -> anyhow::Result<()> {
+fn backup(from: &Path, to: &Path, format: output::Format) -> anyhow::Result<()> {
+    let source = FileStorage::read_only(from)?;
     let target = FileStorage::open(to).with_context(|| format!("cannot write to {}", to.display()))?;
-    let bar = spinner();
-    let bytes = dualstream::log::backup(from, &target, |path, length| {
-        bar.set_message(format!("{path}, {length} bytes"))
+    let bar = Progress::of_bytes(Some(0));
+    let done = dualstream::log::backup(&source, &target, |progress| {
+        bar.at(progress.bytes, progress.bytes_total, progress.path.to_owned());
     })?;
-    bar.finish_and_clear();
+    drop(bar);
+    let report = check(&target)?;
     match format {
-        output::Format::Json => output::line(&serde_json::json!({ "bytes": bytes }).to_string())?,
-        output::Format::Human => output::line(&format!("copied {bytes} bytes to {}", to.display()))?,
+        output::Format::Json => output::line(
+            &serde_json::json!({
+                "bytes": done.bytes,
+                "passes": done.passes,
+                "last_round": done.last_round,
+                "copy": as_json(&report),
+            })
+            .to_string(),
+        )?,
+        output::Format::Human => {
+            tell(&report)?;
+            output::line(&format!("copied {} bytes to {}", done.bytes, to.display()))?;
+        }
     }
-    exit::tell("check the copy with: dualstream log verify --data-dir <copy>");
+    anyhow::ensure!(report.is_sound(), "{} things are wrong with the copy", report.findings.len());
     Ok(())
 }

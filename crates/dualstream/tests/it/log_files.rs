@@ -1,9 +1,11 @@
 //! `dualstream log` on the files a real server left.
 
 use crate::program::{Outcome, run};
-use crate::server::Server;
+use crate::server::{ANY, Server};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 const EVENTS: usize = 50;
@@ -13,14 +15,19 @@ fn directory() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let file = folder.path().join("events.ndjson");
-    let line = |n: usize| {
-        format!("{{\"type\":\"t\",\"source_type\":\"s\",\"source_id\":\"source-{}\",\"data\":{n}}}\n", n % 7)
-    };
-    fs::write(&file, (0..EVENTS).map(line).collect::<String>()).unwrap();
+    fs::write(&file, (0..EVENTS).map(|n| event_line(n, n % 7)).collect::<String>()).unwrap();
     server.client(&["publish", file.to_str().unwrap()]).succeeded();
     fs::remove_file(file).unwrap();
     server.stop();
     folder
+}
+
+fn event_line(n: usize, source: usize) -> String {
+    let source = format!("source-{source}");
+    let event = serde_json::json!({
+        "id": format!("event-{n}"), "type": "t", "source_type": "s", "source_id": source, "data": n,
+    });
+    format!("{event}\n")
 }
 
 fn log(command: &str, dir: &Path, more: &[&str]) -> Outcome {
@@ -104,6 +111,40 @@ fn a_replay_tells_what_is_damaged() {
 }
 
 #[test]
+fn a_server_goes_on_while_it_is_copied() {
+    let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let small = ["--set", "log.segment_bytes=1MiB", "--set", "log.checkpoint_interval=1s"];
+    let server = Server::start_with(folder.path(), ANY, &small);
+    let url = server.url();
+    let (acked, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = target.path().join("events.ndjson");
+            while !ended.load(Ordering::Relaxed) {
+                let from = acked.load(Ordering::Relaxed);
+                fs::write(&file, (from..from + 200).map(|n| event_line(n, n)).collect::<String>()).unwrap();
+                run(["--server", &url, "publish", file.to_str().unwrap()]).succeeded();
+                acked.fetch_add(200, Ordering::Relaxed);
+            }
+        });
+        for number in 0..5 {
+            let begun = acked.load(Ordering::Relaxed);
+            let copy = target.path().join(format!("copy-{number}"));
+            let report = &log("backup", folder.path(), &[copy.to_str().unwrap()]).json_lines()[0];
+            assert_eq!(report["copy"]["sound"], true, "{report}");
+            let copied = Server::start(&copy);
+            let events = copied.client(&["replay", "events:*"]).json_lines();
+            copied.stop();
+            let ids: BTreeSet<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+            assert_eq!(ids.len(), events.len(), "something is there twice");
+            assert!((0..begun).all(|n| ids.contains(&*format!("event-{n}"))), "of {begun} something is lost");
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    server.stop();
+}
+
+#[test]
 fn a_flipped_byte_is_found_and_told() {
     let folder = directory();
     let (segment, bytes) = damage(folder.path());
@@ -139,8 +180,9 @@ fn a_damaged_index_is_mended() {
 fn no_directory_is_made_by_looking_at_it() {
     let folder = tempfile::tempdir().unwrap();
     let none = folder.path().join("none");
-    for command in ["verify", "repair"] {
-        let outcome = log(command, &none, &[]);
+    let copy = folder.path().join("copy");
+    for (command, more) in [("verify", None), ("repair", None), ("backup", copy.to_str())] {
+        let outcome = log(command, &none, more.as_slice());
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
         assert!(
             outcome.err.contains(none.to_str().unwrap()) && outcome.err.contains("--data-dir"),

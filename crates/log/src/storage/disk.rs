@@ -15,12 +15,13 @@ use std::sync::Arc;
 const LOCK_NAME: &str = "lock";
 const LOCK_BYTES_MAX: u64 = 256;
 
-/// A data directory of the operating system, locked for this process as long as the value lives.
+/// A data directory of the operating system, locked for this process as long as the value lives, or only read.
 #[derive(Debug)]
 pub struct FileStorage {
     root: PathBuf,
-    /// Its `flock` is the ownership of the directory.
+    /// Its `flock` is the ownership of the directory. The directory itself where it is only read.
     lock: fs::File,
+    is_read_only: bool,
 }
 
 impl FileStorage {
@@ -44,12 +45,29 @@ impl FileStorage {
             Err(e) => return Err(not_writable(dir, e)),
         }
         write_owner(&lock).map_err(|e| not_writable(dir, e))?;
-        Ok(FileStorage { root: dir.to_owned(), lock })
+        Ok(FileStorage { root: dir.to_owned(), lock, is_read_only: false })
+    }
+
+    /// A directory that may be another process's: nothing is made, locked or written in it. What is read may change at
+    /// any moment.
+    ///
+    /// Errors: `data_dir_not_readable`.
+    pub fn read_only(dir: &Path) -> Result<FileStorage> {
+        let handle = fs::read_dir(dir).and_then(|_| fs::File::open(dir)).map_err(|e| not_readable(dir, e))?;
+        Ok(FileStorage { root: dir.to_owned(), lock: handle, is_read_only: true })
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.root
+    }
+
+    /// A path to change something at.
+    fn path_to_write(&self, path: &str) -> io::Result<PathBuf> {
+        match self.is_read_only {
+            true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            false => self.path(path),
+        }
     }
 
     fn path(&self, path: &str) -> io::Result<PathBuf> {
@@ -62,13 +80,14 @@ impl FileStorage {
 impl Storage for FileStorage {
     fn open(&self, path: &str, mode: Mode) -> io::Result<Arc<dyn File>> {
         let write = mode == Mode::Write;
+        let path = if write { self.path_to_write(path)? } else { self.path(path)? };
         let file = OpenOptions::new()
             .read(true)
             .write(write)
             .create(write)
             .truncate(false)
             .mode(0o600)
-            .open(self.path(path)?)?;
+            .open(path)?;
         Ok(Arc::new(DiskFile(file)))
     }
 
@@ -90,15 +109,15 @@ impl Storage for FileStorage {
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(self.path(dir)?)
+        DirBuilder::new().recursive(true).mode(0o700).create(self.path_to_write(dir)?)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from)?, self.path(to)?)
+        fs::rename(self.path_to_write(from)?, self.path_to_write(to)?)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let path = self.path(path)?;
+        let path = self.path_to_write(path)?;
         match fs::symlink_metadata(&path)?.is_dir() {
             true => fs::remove_dir(path),
             false => fs::remove_file(path),
@@ -227,6 +246,18 @@ fn not_writable(dir: &Path, cause: io::Error) -> Error {
         dir.display()
     );
     Error::new(kind, "data_dir_not_writable", message).with_field("data_dir").with_source(cause)
+}
+
+fn not_readable(dir: &Path, cause: io::Error) -> Error {
+    let kind = match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
+        _ => ErrorKind::Denied,
+    };
+    let message = format!(
+        "the data directory {} cannot be read; name another one with --data-dir, or run this as its owner",
+        dir.display()
+    );
+    Error::new(kind, "data_dir_not_readable", message).with_field("data_dir").with_source(cause)
 }
 
 #[cfg(test)]

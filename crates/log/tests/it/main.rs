@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "a failing run names its seed")]
 
+mod backup;
 mod batches;
 mod compaction;
 mod conformance;

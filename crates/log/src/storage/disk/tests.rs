@@ -70,3 +70,28 @@ fn reserved_space_is_not_length() {
     file.truncate(2).unwrap();
     assert_eq!(file.len().unwrap(), 2);
 }
+
+#[test]
+fn what_is_only_read_is_not_made_locked_or_written() {
+    let parent = tempfile::tempdir().unwrap();
+    let none = parent.path().join("none");
+    let error = FileStorage::read_only(&none).unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("data_dir_not_readable", ErrorKind::NotFound));
+    assert!(!none.exists() && error.message().contains("--data-dir"), "{error}");
+
+    let owner = FileStorage::open(parent.path()).unwrap();
+    owner.open("f", Mode::Write).unwrap().write_at(b"abc", 0).unwrap();
+    let storage = FileStorage::read_only(parent.path()).unwrap();
+    assert_eq!(storage.open("f", Mode::Read).unwrap().len().unwrap(), 3);
+    assert!(storage.free_bytes().unwrap().1 > 0);
+    let refused = [
+        storage.open("f", Mode::Write).err(),
+        storage.create_dir("d").err(),
+        storage.rename("f", "g").err(),
+        storage.remove("f").err(),
+    ];
+    assert!(refused.into_iter().all(|e| e.unwrap().kind() == io::ErrorKind::ReadOnlyFilesystem));
+    assert_eq!(storage.list("").unwrap(), ["f", "lock"]);
+    drop(owner);
+    FileStorage::open(parent.path()).expect("who only reads holds no lock");
+}

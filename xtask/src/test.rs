@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// What the tests need beside the Rust toolchain.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         package: "e2fsprogs",
         proof: "/usr/sbin/mkfs.ext4",
@@ -42,6 +42,11 @@ const NEEDS: [Need; 5] = [
         package: "chromium",
         proof: "/usr/bin/chromium",
         needed_by: "the test of the page in a browser (it fails without it)",
+    },
+    Need {
+        package: "golang-go",
+        proof: "/usr/bin/go",
+        needed_by: "the test of the Go SDK (it leaves itself out without it, but not where CI is set)",
     },
 ];
 

@@ -14,6 +14,7 @@ mod peer;
 mod publishing;
 mod reading;
 mod sdk;
+mod sdk_go;
 mod server;
 mod tiny_log;
 mod topics;

@@ -72,7 +72,12 @@ impl Server {
             dualstream_log::open(log_settings(&settings), Arc::new(storage), clock.clone(), entropy.clone())
                 .with_context(in_dir)?;
         let (failed, writer) = start_writer(writer)?;
-        create_topics(&settings, &log).await?;
+        if let Err(error) = create_topics(&settings, &log).await {
+            // Closed in order, whatever could not be created: the next start goes on with what was.
+            log.close();
+            let _the_error_says_more = tokio::task::spawn_blocking(move || writer.join()).await;
+            return Err(error);
+        }
         let bus = Arc::new(MemoryBus::default());
         let publisher = DualPublisher::new(
             publisher_settings(&settings),

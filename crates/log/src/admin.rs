@@ -5,7 +5,7 @@ use crate::checkpoint::StoreMark;
 use crate::engine::Engine;
 use crate::segment::{segment_path, sidecar_path};
 use crate::store::Store;
-use crate::topic::{self, State, TopicView, dir};
+use crate::topic::{State, TopicView, dir};
 use crate::window::Window;
 use dualstream_core::topic::{Epoch, TopicAlteration, TopicInfo, TopicName, TopicSpec};
 use dualstream_core::{Error, ErrorKind, Result};
@@ -31,16 +31,18 @@ impl Engine {
         }
         check_partitions(spec.partitions)?;
         let id = self.catalog.next_topic_id;
-        let failed = |e| crate::error::storage("create the topic", e);
-        let active =
-            Store::create_files(&*self.storage, id, spec.partitions, self.cache.seed).map_err(failed)?;
-        self.storage.sync_dir(topic::DIR).map_err(failed)?;
+        let seed = self.cache.seed;
+        let active = Store::create_files(&*self.storage, id, spec.partitions, seed)
+            .map_err(|error| self.not_created(id, error))?;
         let partitions = spec.partitions as usize;
         let entry = Entry { spec, epoch: Epoch(self.entropy.next_u64()), trimmed: vec![0; partitions] };
         let mut catalog = self.catalog.clone();
         catalog.next_topic_id += 1;
         catalog.topics.insert(id, entry.clone());
-        self.replace_catalog(catalog)?;
+        if let Err(error) = self.replace_catalog(catalog) {
+            self.forget_files(id);
+            return Err(error);
+        }
         let mark = StoreMark {
             topic_id: id,
             segment: 0,
@@ -64,6 +66,22 @@ impl Engine {
         let window = Window::new(&[], active.clone());
         self.add(Store::new(id, &entry, Arc::new(view), self.storage.clone(), window, active, mark));
         self.describe(&entry.spec.name)
+    }
+
+    /// The files of a new topic could not be made. When a sync failed they may be lost although they are seen, and another
+    /// try would stand on them: as final as any failed sync.
+    fn not_created(&mut self, id: u32, error: std::io::Error) -> Error {
+        self.forget_files(id);
+        match crate::error::is_sync_failed(&error) {
+            true => self.fail(error),
+            false => crate::error::storage("create the topic", error),
+        }
+    }
+
+    /// Has removed what was made of a topic that did not come to be, and gives its number to no other.
+    fn forget_files(&mut self, id: u32) {
+        self.catalog.next_topic_id = id + 1;
+        self.removals.push(dir(id));
     }
 
     /// Takes a store into service.

@@ -10,6 +10,7 @@
 //! day, so that whoever reads the table learns of it.
 
 use crate::batch::{Builder, Compression, Head, Records, Stamp};
+use crate::error::sync_failed;
 use crate::reader::next_batch;
 use crate::segment::{Header, Segment, segment_path, sidecar_path};
 use crate::storage::{Mode, Storage};
@@ -179,7 +180,7 @@ fn replace(
         _ => {}
     }
     storage.rename(&fresh, &path)?;
-    storage.sync_dir(&view.dir)?;
+    storage.sync_dir(&view.dir).map_err(sync_failed)?;
     let header = Header { topic_id: view.id, number: old.number, sequence: 0, start: old.start.clone() };
     let fresh = Arc::new(Segment::sealed(header, file));
     let freed = old.file.len()?.saturating_sub(bytes.len() as u64);

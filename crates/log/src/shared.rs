@@ -57,21 +57,32 @@ impl Shared {
         self.topics.write().expect("no holder of this lock panics").remove(name);
     }
 
-    /// Tells the operator of damaged bytes, once.
+    /// Tells the operator of damaged bytes, once. Of a log that is lost as a whole the first places say enough: the rest
+    /// is counted.
     pub fn report_damage(&self, what: String) {
         let mut damage = self.damage.lock().expect("no holder of this lock panics");
         if damage.contains(&what) {
             return;
         }
-        tracing::error!("{what}");
         self.counters.damaged.fetch_add(1, Relaxed);
         if damage.len() < DAMAGE_MAX {
+            tracing::error!("{what}");
             damage.push(what);
+            if damage.len() == DAMAGE_MAX {
+                tracing::error!(
+                    "more damage is only counted from now on; 'dualstream log verify' lists it all"
+                );
+            }
         }
     }
 
-    /// Damage met since the start.
+    /// Damage met since the start; a last line counts what is not listed.
     pub fn damage(&self) -> Vec<String> {
-        self.damage.lock().expect("no holder of this lock panics").clone()
+        let mut damage = self.damage.lock().expect("no holder of this lock panics").clone();
+        let rest = self.counters.damaged.load(Relaxed).saturating_sub(damage.len() as u64);
+        if rest > 0 {
+            damage.push(format!("and {rest} more reports"));
+        }
+        damage
     }
 }

@@ -4,10 +4,11 @@ use crate::batch::Head;
 use crate::batches::Batches;
 use crate::catalog::Entry;
 use crate::checkpoint::StoreMark;
+use crate::error::sync_failed;
 use crate::index::identities::RECORDS_MAX;
 use crate::segment::{Header, Segment, segment_path};
 use crate::storage::{Mode, Storage};
-use crate::topic::{TopicView, dir};
+use crate::topic::{DIR, TopicView, dir};
 use crate::window::Window;
 use bytes::Bytes;
 use dualstream_core::topic::{Cleanup, TopicSpec};
@@ -90,7 +91,7 @@ impl Store {
         }
     }
 
-    /// Creates the files of a new topic, durably except for the entry of the topics directory itself.
+    /// Creates the files of a new topic, durably.
     pub fn create_files(
         storage: &dyn Storage,
         id: u32,
@@ -99,8 +100,9 @@ impl Store {
     ) -> io::Result<Arc<Segment>> {
         storage.create_dir(&dir(id))?;
         let segment = create_segment(storage, id, 0, 0, vec![0; partitions as usize], seed)?;
-        segment.file.sync()?;
-        storage.sync_dir(&dir(id))?;
+        segment.file.sync().map_err(sync_failed)?;
+        storage.sync_dir(&dir(id)).map_err(sync_failed)?;
+        storage.sync_dir(DIR).map_err(sync_failed)?;
         Ok(Arc::new(segment))
     }
 

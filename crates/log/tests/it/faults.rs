@@ -353,3 +353,61 @@ async fn failed_sync_of_the_catalog_is_final() {
         ledger.check(&rig, "after the next start").await;
     }
 }
+
+/// A topic that could not be created leaves nothing behind, and a second try stands on nothing the first one lost.
+#[tokio::test(start_paused = true)]
+async fn a_topic_is_created_whole_or_not_at_all() {
+    for op in [Op::Create, Op::Write, Op::Truncate, Op::Sync, Op::SyncDir, Op::Rename] {
+        for (nth, fault) in (1..=4).flat_map(|nth| [(nth, Fault::Eio), (nth, Fault::Enospc)]) {
+            let what = format!("{fault:?} of {op:?} {nth}");
+            let mut rig = Rig::start(small(), nth).await;
+            rig.storage.fail_next(op, nth, fault);
+            let first = rig.log.create(TopicSpec::events(topic("extra"))).await;
+            let again = rig.log.create(TopicSpec::events(topic("extra"))).await;
+            assert!(first.is_err() || again.is_err(), "{what}: created twice");
+            let is_published = rig.publish(&topic("extra"), &[(1, "acknowledged")]).await.is_ok();
+            rig.checkpoint().await;
+            rig.kill();
+            rig.storage.crash_lose_all();
+            rig.storage = Image::of(&rig.storage).disk();
+            rig = rig.reopen().expect(&what);
+            assert!(!is_published || rig.all(&topic("extra")).await.len() == 1, "{what}");
+            let topics = rig.log.list().await.unwrap().len();
+            assert_eq!(rig.storage.list("topics").unwrap().len(), topics, "{what}");
+            assert_eq!(rig.log.damage(), Vec::<String>::new(), "{what}");
+        }
+    }
+}
+
+/// Whoever could not create a topic may go on with others; the number of the first is not given to one of them.
+#[tokio::test(start_paused = true)]
+async fn a_half_created_topic_is_removed_without_a_start() {
+    let rig = Rig::start(small(), 1).await;
+    rig.storage.fail_next(Op::Rename, 1, Fault::Enospc);
+    rig.log.create(TopicSpec::events(topic("extra"))).await.unwrap_err();
+    assert_eq!(rig.storage.list("topics").unwrap(), ["1", "2", "3"], "it was half created");
+    rig.log.create(TopicSpec::events(topic("other"))).await.unwrap();
+    rig.publish(&topic("other"), &[(1, "stays")]).await.unwrap();
+    rig.checkpoint().await;
+    assert_eq!(rig.storage.list("topics").unwrap(), ["1", "2", "4"]);
+    assert_eq!(rig.all(&topic("other")).await.len(), 1);
+}
+
+/// A list of damage that grows with the damage would take the memory, and the server's log, of a log that is lost.
+#[tokio::test(start_paused = true)]
+async fn reports_of_damage_are_bounded() {
+    let settings = Settings { segment_bytes: 8 << 20, journal_file_bytes: 8 << 20, ..small() };
+    let rig = Rig::start(settings, 1).await;
+    for i in 0..5_000 {
+        rig.publish(&topic("events"), &[(i % 40, &i.to_string())]).await.unwrap();
+    }
+    let rig = rig.restart().await;
+    let path = "topics/1/00000000000000000000.segment";
+    rig.storage.corrupt(path, |bytes| (200..bytes.len()).step_by(700).for_each(|at| bytes[at] ^= 1)).unwrap();
+    let _ = rig.all(&topic("events")).await;
+    let damage = rig.log.damage();
+    assert_eq!(damage.len(), 1_001, "{:?}", damage.last());
+    let rest = rig.log.counters().damaged.load(std::sync::atomic::Ordering::Relaxed) - 1_000;
+    assert!(rest > 10);
+    assert_eq!(damage[1_000], format!("and {rest} more reports"));
+}

@@ -12,8 +12,9 @@ use std::sync::Arc;
 ///
 /// *Durability*: a commit that resolves `Ok` survives a power loss. *Visibility*: nobody reads what is not durable.
 /// *Order*: commits that are not concurrent are ordered as they were made; the parts of one commit become readable
-/// together. *Total order*: [`read`](Log::read) returns records of all its partitions in one order that never changes
-/// for a given log, so a cursor taken anywhere in it is exact.
+/// together: whoever has seen one of them finds all of them, in every topic. *Total order*: [`read`](Log::read) returns
+/// records of all its partitions in one order that never changes for a given log, so a cursor taken anywhere in it is
+/// exact.
 pub trait Log: Send + Sync {
     /// Appends all parts or none.
     ///

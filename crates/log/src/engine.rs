@@ -338,11 +338,7 @@ impl Engine {
                 store.append(&bytes, batches).map_err(AppendError::Unknown)?;
             }
         }
-        for (id, _) in &frame.topics {
-            if let Some(store) = self.stores.get_mut(id) {
-                store.publish();
-            }
-        }
+        Store::publish_all(frame.topics.iter().filter_map(|(id, _)| self.stores.get(id)));
         self.keep_buffer(bytes);
         Ok(records)
     }

@@ -409,7 +409,7 @@ impl Engine {
                 }
                 store.reserve(head.bytes as u64, u64::from(head.count), frame.sequence, segment_bytes)?;
                 store.append(&bytes, &[Placed { head, range: 0..head.bytes, hashes: None }])?;
-                store.publish();
+                Store::publish_all(std::iter::once(&*store));
             }
         }
         self.restore_trims();

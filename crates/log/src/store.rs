@@ -8,7 +8,7 @@ use crate::error::sync_failed;
 use crate::index::identities::RECORDS_MAX;
 use crate::segment::{Header, Segment, segment_path};
 use crate::storage::{Mode, Storage};
-use crate::topic::{DIR, TopicView, dir};
+use crate::topic::{DIR, State, TopicView, dir};
 use crate::window::Window;
 use bytes::Bytes;
 use dualstream_core::topic::{Cleanup, TopicSpec};
@@ -170,14 +170,17 @@ impl Store {
         Ok(())
     }
 
-    /// Lets readers see everything appended.
-    pub fn publish(&mut self) {
-        let (next, position) = (&self.next, self.position);
-        self.view.publish(|state| {
-            state.ends.clone_from(next);
-            state.bytes += position.saturating_sub(state.end_byte);
-            state.end_byte = position;
-        });
+    /// Lets readers see everything appended to some stores, in one step.
+    pub fn publish_all<'a>(stores: impl Iterator<Item = &'a Store>) {
+        let change = |store: &'a Store| {
+            let change = |state: &mut State| {
+                state.ends.clone_from(&store.next);
+                state.bytes += store.position.saturating_sub(state.end_byte);
+                state.end_byte = store.position;
+            };
+            (&*store.view, change)
+        };
+        TopicView::publish_all(stores.map(change).collect());
     }
 
     /// What must be synced before a checkpoint may speak of this store: files, and whether the directory too. Sealed

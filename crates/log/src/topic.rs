@@ -135,6 +135,17 @@ impl TopicView {
         self.changed.notify_waiters();
     }
 
+    /// Changes what readers see of several topics in one step: whoever has seen one of the changes finds all of them. The
+    /// topics are locked together; a reader holds no more than one of them, and only to copy its state.
+    pub fn publish_all<F: FnOnce(&mut State)>(changes: Vec<(&TopicView, F)>) {
+        let (views, changes): (Vec<&TopicView>, Vec<F>) = changes.into_iter().unzip();
+        let locked = views.iter().map(|view| view.state.write().expect("no holder of this lock panics"));
+        let mut states: Vec<_> = locked.collect();
+        states.iter_mut().zip(changes).for_each(|(state, change)| change(state));
+        drop(states);
+        views.iter().for_each(|view| view.changed.notify_waiters());
+    }
+
     /// Hides the segments before number `first_kept`; the active one stays.
     pub fn hide_before(&self, first_kept: u64) {
         self.publish(|state| {
@@ -161,5 +172,44 @@ impl TopicView {
             }
             changed.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn view(id: u32) -> TopicView {
+        let name = TopicName::new(&format!("topic-{id}")).unwrap();
+        let state = State {
+            epoch: Epoch(1),
+            spec: TopicSpec::events(name.clone()),
+            segments: Arc::default(),
+            start: Vec::new(),
+            ends: Vec::new(),
+            end_byte: 0,
+            holes_below: Vec::new(),
+            bytes: 0,
+        };
+        TopicView::new(id, name, state, Arc::new(MemoryStorage::new()), Arc::new(SidecarCache::new(0, 0)))
+    }
+
+    #[test]
+    fn nobody_sees_one_change_without_the_others() {
+        let views = [view(1), view(2), view(3)];
+        let all = &views;
+        let change = |view| {
+            let change = move |state: &mut State| {
+                assert!(
+                    all.iter().all(|view| view.state.try_read().is_err()),
+                    "a topic can be read meanwhile"
+                );
+                state.bytes = 7;
+            };
+            (view, change)
+        };
+        TopicView::publish_all(views.iter().map(change).collect());
+        assert!(views.iter().all(|view| view.state().bytes == 7));
     }
 }

@@ -201,6 +201,12 @@ impl Hub {
         Ok((Resume(vec![earliest]), Resume(vec![latest])))
     }
 
+    /// What can be had instead of an event that is gone: the oldest place and the end of the topic its position is of, or
+    /// of all durable topics when it is none's.
+    pub fn ends_near(&self, position: Position) -> (Resume, Resume) {
+        history::ends_near(&self.shared, position)
+    }
+
     /// The event at a position.
     ///
     /// # Errors

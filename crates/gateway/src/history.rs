@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use dualstream_core::channel::Target;
 use dualstream_core::event::{CONTENT_TYPE as CLOUDEVENT, codec};
 use dualstream_core::hub::{Entry, HISTORY_LIMIT_MAX, History, HistoryPage, Since};
-use dualstream_core::position::Position;
+use dualstream_core::position::{Position, Resume};
 use dualstream_core::{Error, ErrorKind};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
@@ -42,27 +42,23 @@ async fn page(app: &App, channel: &str, query: &Query) -> Result<Response, Probl
     let found = app.hub.history(History { target: target.clone(), since, limit, reverse }).await;
     match found {
         Ok(page) => Ok(json(print(&page))),
-        Err(error) => Err(lost(app, target, error).await),
+        Err(error) if error.code() == "position_from_future" => {
+            let message = "the position lies past the end of the log";
+            Err(unrecoverable(message.to_owned(), "since", app.hub.ends(&target)?))
+        }
+        Err(error) if error.kind() == ErrorKind::Gone => {
+            Err(unrecoverable(error.message().to_owned(), "since", app.hub.ends(&target)?))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
 /// A position that cannot be had any more comes with what can.
-async fn lost(app: &App, target: Target, error: Error) -> Problem {
-    if error.kind() != ErrorKind::Gone && error.code() != "position_from_future" {
-        return error.into();
-    }
-    let message = match error.code() {
-        "position_from_future" => "the position lies past the end of the log".to_owned(),
-        _ => error.message().to_owned(),
-    };
-    let problem = Problem::http(StatusCode::GONE, "position_unrecoverable", message).with_field("since");
-    let ends = History { target, since: Since::Earliest, limit: 1, reverse: false };
-    match app.hub.history(ends).await {
-        Ok(page) => {
-            problem.with("earliest", page.earliest.to_string()).with("latest", page.latest.to_string())
-        }
-        Err(_) => problem,
-    }
+fn unrecoverable(message: String, field: &'static str, (earliest, latest): (Resume, Resume)) -> Problem {
+    Problem::http(StatusCode::GONE, "position_unrecoverable", message)
+        .with_field(field)
+        .with("earliest", earliest.to_string())
+        .with("latest", latest.to_string())
 }
 
 fn print(page: &HistoryPage) -> String {
@@ -91,7 +87,13 @@ fn print(page: &HistoryPage) -> String {
 pub(crate) async fn one(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     Query::new(request.uri(), &[])?;
     let position: Position = routes::parameter(request.uri().path())?.parse()?;
-    let entry = app.hub.event(position).await?;
+    let entry = match app.hub.event(position).await {
+        Ok(entry) => entry,
+        Err(error) if error.kind() == ErrorKind::Gone => {
+            return Err(unrecoverable(error.message().to_owned(), "position", app.hub.ends_near(position)));
+        }
+        Err(error) => return Err(error.into()),
+    };
     match wants_cloudevent(request.headers()) {
         false => Ok(json(entry.wire.json.clone())),
         true => cloudevent(&entry),

@@ -122,9 +122,27 @@ pub(super) async fn event(shared: &Shared, position: Position) -> Result<Arc<Ent
 }
 
 fn topic_of(shared: &Shared, position: Position) -> Result<(TopicName, Bounds)> {
+    durable(shared).find(|(_, b)| b.epoch == position.epoch).ok_or_else(|| unrecoverable("epoch"))
+}
+
+/// The durable topics, one for each namespace.
+fn durable(shared: &Shared) -> impl Iterator<Item = (TopicName, Bounds)> {
     let durable = shared.namespaces.iter().filter(|n| n.is_durable());
-    let bounds = durable.filter_map(|n| Some((n.topic.clone(), shared.log.bounds(&n.topic).ok()?)));
-    bounds.into_iter().find(|(_, b)| b.epoch == position.epoch).ok_or_else(|| unrecoverable("epoch"))
+    durable.filter_map(|n| Some((n.topic.clone(), shared.log.bounds(&n.topic).ok()?)))
+}
+
+/// The ends of the topic a position is of, or of all when it is none's.
+pub(super) fn ends_near(shared: &Shared, position: Position) -> (Resume, Resume) {
+    let mut topics: Vec<Bounds> = durable(shared).map(|(_, bounds)| bounds).collect();
+    if topics.iter().any(|bounds| bounds.epoch == position.epoch) {
+        topics.retain(|bounds| bounds.epoch == position.epoch);
+    }
+    topics.sort_by_key(|bounds| bounds.epoch);
+    topics.dedup_by_key(|bounds| bounds.epoch);
+    let cursor = |epoch, offsets| Cursor { epoch, next: Next::All(offsets) };
+    let ends = topics.into_iter().map(|b| (cursor(b.epoch, b.earliest), cursor(b.epoch, b.latest)));
+    let (earliest, latest) = ends.unzip();
+    (Resume(earliest), Resume(latest))
 }
 
 fn not_found() -> Error {

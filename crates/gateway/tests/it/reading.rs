@@ -3,8 +3,9 @@
 use crate::server::Server;
 use crate::tiny_log::FIRST_MS;
 use crate::wire::{JSON, Wire, event, get, post};
+use dualstream_core::position::{Position, Resume};
 use dualstream_core::time::format_rfc3339;
-use dualstream_core::topic::TopicName;
+use dualstream_core::topic::{Epoch, TopicName};
 use serde_json::Value;
 
 async fn publish(wire: &mut Wire, count: u64) {
@@ -90,5 +91,17 @@ async fn a_position_that_is_gone_comes_with_what_is_left() {
         let since = answer.json()[end].as_str().unwrap().to_owned();
         assert_eq!(wire.ask(get(&format!("/v1/events?channel=events:*&since={since}"))).await.status, 200);
     }
-    assert_eq!(wire.ask(get(&format!("/v1/events/{position}"))).await.status, 410);
+    let answer = wire.ask(get(&format!("/v1/events/{position}"))).await;
+    assert_eq!((answer.status, answer.code().as_str()), (410, "position_unrecoverable"), "{}", answer.body);
+    assert_eq!(answer.json()["field"], "position");
+    // A position of no topic there is: one of every topic there is.
+    let foreign = Position { epoch: Epoch(77), partition: 0, offset: 0 };
+    let of_nothing = wire.ask(get(&format!("/v1/events/{foreign}"))).await;
+    assert_eq!((of_nothing.status, of_nothing.code().as_str()), (410, "position_unrecoverable"));
+    for end in ["earliest", "latest"] {
+        let since = answer.json()[end].as_str().unwrap().to_owned();
+        assert_eq!(wire.ask(get(&format!("/v1/events?channel=events:*&since={since}"))).await.status, 200);
+        let since = of_nothing.json()[end].as_str().unwrap().to_owned();
+        assert_eq!(since.parse::<Resume>().unwrap().0.len(), 2, "events and chat");
+    }
 }

@@ -1,7 +1,8 @@
 //! The text of Server-Sent Events (WHATWG HTML, section 9.2).
 //!
 //! No field can be injected: ids are tokens of this server, a line end or NUL in an event type becomes a space, and
-//! data is split at every line end.
+//! data is split at every line end. The name of what the stream itself says, `unrecoverable`, is never that of an event:
+//! one of that type comes without a name.
 
 use bytes::{Bytes, BytesMut};
 use dualstream_core::announcement::Announcement;
@@ -10,6 +11,9 @@ use dualstream_core::hub::{Entry, Item, Live, Slot};
 use dualstream_core::position::Resume;
 use std::fmt::Write;
 use std::time::Duration;
+
+/// Name of what says that events can no longer be had.
+const UNRECOVERABLE: &str = "unrecoverable";
 
 /// How the events of a stream are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -61,7 +65,7 @@ pub fn push_item(out: &mut BytesMut, item: &Item, naming: Naming) {
         },
         Item::Message(live) => out.extend_from_slice(&live.frame(Slot::Sse, message_frame)),
         Item::Unrecoverable { reason, earliest, latest, resume } => {
-            push(out, "event: ", "unrecoverable");
+            push(out, "event: ", UNRECOVERABLE);
             push(out, "id: ", resume);
             push_data(out, lost(reason, earliest, latest).as_bytes());
         }
@@ -79,7 +83,7 @@ fn lost(reason: &str, earliest: &Resume, latest: &Resume) -> String {
 /// Type and data of an entry: the part of its frame that depends on nothing else.
 fn named_frame(entry: &Entry) -> Bytes {
     let mut out = BytesMut::with_capacity(entry.wire.json.len() + entry.wire.event_type.len() + 20);
-    push(&mut out, "event: ", &one_line(&entry.wire.event_type));
+    push_type(&mut out, &entry.wire.event_type);
     push_data(&mut out, &entry.wire.json);
     out.freeze()
 }
@@ -88,7 +92,7 @@ fn named_frame(entry: &Entry) -> Bytes {
 fn announcement_frame(live: &Live) -> Bytes {
     let mut out = BytesMut::with_capacity(live.payload.len() + 64);
     if let Some(announcement) = Announcement::parse(&live.payload) {
-        push(&mut out, "event: ", &one_line(&announcement.event_type));
+        push_type(&mut out, &announcement.event_type);
     }
     push_data(&mut out, &live.payload);
     out.freeze()
@@ -99,6 +103,13 @@ fn message_frame(live: &Live) -> Bytes {
     let mut out = BytesMut::with_capacity(live.payload.len() + 8);
     push_data(&mut out, &live.payload);
     out.freeze()
+}
+
+fn push_type(out: &mut BytesMut, event_type: &str) {
+    let name = one_line(event_type);
+    if name != UNRECOVERABLE {
+        push(out, "event: ", &name);
+    }
 }
 
 fn push_id(out: &mut String, resume: &str) {
@@ -186,6 +197,20 @@ mod tests {
         let typed = text(&event(r#"{"id":"1\n2","type":"a\nid: x\r\u0000b","time":"t"}"#), Naming::Type);
         assert!(typed.starts_with("id: TOKEN\nevent: a id: x  b\ndata: {"), "{typed}");
         assert_eq!(typed.lines().count(), 4, "{typed}");
+    }
+
+    #[test]
+    fn an_event_is_never_taken_for_a_loss() {
+        let typed = text(&event(r#"{"id":"1","type":"unrecoverable","time":"t","data":1}"#), Naming::Type);
+        assert!(typed.starts_with("id: TOKEN\ndata: {\"id\":\"1\",\"type\":\"unrecoverable\""), "{typed}");
+        let position = Position { epoch: Epoch(1), partition: 1, offset: 2 };
+        for (event_type, name) in [("unrecoverable", ""), ("push", "event: push\n")] {
+            let payload =
+                format!(r#"{{"id":"1","type":"{event_type}","source_id":"i","position":"{position}"}}"#);
+            let live = Live::new(Arc::from("events:s:i"), Bytes::from(payload.clone()));
+            let announced = text(&Item::Announcement(Arc::new(live)), Naming::Type);
+            assert_eq!(announced, format!("{name}data: {payload}\n\n"));
+        }
     }
 
     #[test]

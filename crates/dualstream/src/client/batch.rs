@@ -10,6 +10,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 /// Publishes lines of one form. Safe to repeat: every line has an id.
+///
+/// # Errors
+/// Also when the answer does not tell of every line: then nothing is known of those it leaves out.
 pub async fn publish_lines(connection: &mut Connection, lines: &[Line]) -> Result<Summary, Error> {
     match lines.first().map(|line| line.form) {
         None => Ok(Summary::default()),
@@ -21,7 +24,18 @@ pub async fn publish_lines(connection: &mut Connection, lines: &[Line]) -> Resul
 async fn plain(connection: &mut Connection, lines: &[Line]) -> Result<Summary, Error> {
     let body = joined(lines.iter(), b"", b"\n", b"\n");
     let answer = connection.fetch(&Request::post("/v1/events", "application/x-ndjson", body)).await?;
-    serde_json::from_slice(&answer).map_err(|error| connection.strange(error.to_string()))
+    let summary: Summary =
+        serde_json::from_slice(&answer).map_err(|error| connection.strange(error.to_string()))?;
+    check_told(connection, summary.lines(), lines.len())?;
+    Ok(summary)
+}
+
+/// An answer tells of every event that was sent, and of no other.
+fn check_told(connection: &Connection, told: u64, sent: usize) -> Result<(), Error> {
+    match told == sent as u64 {
+        true => Ok(()),
+        false => Err(connection.strange(format!("it tells of {told} events, {sent} were sent"))),
+    }
 }
 
 async fn cloud_events(connection: &mut Connection, lines: &[Line]) -> Result<Summary, Error> {
@@ -34,6 +48,7 @@ async fn cloud_events(connection: &mut Connection, lines: &[Line]) -> Result<Sum
             Ok(answer) => {
                 let outcomes: Vec<Outcome> =
                     serde_json::from_slice(&answer).map_err(|error| connection.strange(error.to_string()))?;
+                check_told(connection, outcomes.len() as u64, left.len())?;
                 left.iter().zip(outcomes).for_each(|(&index, outcome)| summary.add(index, outcome));
                 break;
             }

@@ -16,6 +16,13 @@ pub struct Summary {
     pub failures: Vec<LineFailure>,
 }
 
+impl Summary {
+    /// Lines it tells of.
+    pub fn lines(&self) -> u64 {
+        self.stored + self.duplicates + self.failures.len() as u64
+    }
+}
+
 /// A line that was not, or perhaps not, stored.
 #[derive(Clone, Debug, Deserialize)]
 pub struct LineFailure {

@@ -278,9 +278,17 @@ fn gateway_settings(settings: &Settings) -> dualstream_gateway::Settings {
         write_bytes_max: http.write_bytes_max.as_len(),
         // Connections get a third of the time: they are cut at twice their drain, and the log comes after them.
         drain: settings.shutdown_max.as_duration() / 3,
+        allowed_hosts: own_hosts(settings),
         allowed_origins: http.allowed_origins.clone(),
         session: session_settings(settings),
     }
+}
+
+/// What requests may call the server by, beside loopback names and addresses: where it listens, and what is set.
+fn own_hosts(settings: &Settings) -> Vec<String> {
+    let listen = settings.listen.ip();
+    let own = (!listen.is_loopback()).then(|| listen.to_string());
+    own.into_iter().chain(settings.http.allowed_hosts.0.iter().cloned()).collect()
 }
 
 fn session_settings(settings: &Settings) -> SessionSettings {

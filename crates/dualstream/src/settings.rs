@@ -127,9 +127,15 @@ pub enum SlowClient {
     Conflate,
 }
 
+/// Names and addresses of machines, without ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts(pub Vec<String>);
+
 /// Settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
+    /// Names and addresses the server is called by, beside loopback ones.
+    pub allowed_hosts: Hosts,
     /// Origins whose pages may use the server, beside its own.
     pub allowed_origins: Vec<String>,
     /// Largest request body, and largest line of an NDJSON body.
@@ -265,6 +271,7 @@ impl Default for Namespace {
 impl Default for Http {
     fn default() -> Http {
         Http {
+            allowed_hosts: Hosts::default(),
             allowed_origins: Vec::new(),
             body_bytes_max: Size::mebibytes(1),
             bodies_bytes_max: Size::mebibytes(512),

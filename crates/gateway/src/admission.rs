@@ -1,7 +1,8 @@
 //! What is checked of every request before it is routed: target, Host, Origin.
 //!
 //! A page of another site can make a browser send requests here. It reads no answer (no CORS headers for it) and,
-//! because a request that changes state with an `Origin` other than the server's own is refused, changes nothing.
+//! because a request that changes state with an `Origin` other than the server's own is refused, changes nothing. Nor
+//! does it help that site to make its own name resolve to this machine: the server answers to its own names only.
 
 use crate::{Problem, Settings};
 use axum::body::Body;
@@ -13,20 +14,22 @@ use http::header::{
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use std::net::IpAddr;
 
+const LOCALHOST: &str = "localhost";
 const CHANNELS: &str = "/v1/channels/";
 
 /// Checks a request and puts its target into the form the routes expect. Gives the foreign origin that may read the
 /// answer, if there is one.
 ///
 /// # Errors
-/// 400 `invalid_host`, 403 `origin_denied`.
+/// 403 `host_denied`, `origin_denied`.
 pub(crate) fn admit(
     request: &mut Request<Body>,
     settings: &Settings,
 ) -> Result<Option<HeaderValue>, Problem> {
-    let host = host(request.headers())?;
-    let origin = foreign_origin(request.headers(), &host);
+    check_host(request, settings)?;
+    let origin = foreign_origin(request.headers());
     let origin = match origin {
         Some(origin) if settings.allowed_origins.iter().any(|allowed| origin == allowed) => Some(origin),
         Some(_) if !request.method().is_safe() => {
@@ -49,7 +52,7 @@ pub(crate) fn admit(
 /// # Errors
 /// 403 `origin_denied`.
 pub(crate) fn own_or_allowed_origin(headers: &HeaderMap, settings: &Settings) -> Result<(), Problem> {
-    match foreign_origin(headers, &host(headers)?) {
+    match foreign_origin(headers) {
         Some(origin) if !settings.allowed_origins.iter().any(|allowed| origin == allowed) => {
             let message = "pages of this origin may not connect here (setting allowed_origins)";
             Err(Problem::http(StatusCode::FORBIDDEN, "origin_denied", message).with_field("origin").closing())
@@ -76,23 +79,48 @@ pub(crate) fn allow(origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     }
 }
 
-fn host(headers: &HeaderMap) -> Result<String, Problem> {
-    let mut all = headers.get_all(HOST).iter();
-    match (all.next().and_then(|host| host.to_str().ok()), all.next()) {
-        (Some(host), None) if !host.is_empty() => Ok(host.to_ascii_lowercase()),
-        _ => Err(Problem::http(
-            StatusCode::BAD_REQUEST,
-            "invalid_host",
-            "a request has exactly one Host header",
-        )
-        .with_field("host")
-        .closing()),
+/// The one `Host` of a request: what frames requests has seen to that.
+fn host(headers: &HeaderMap) -> &str {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+/// Refuses a request that calls this server by a name somebody else may have given it.
+fn check_host(request: &Request<Body>, settings: &Settings) -> Result<(), Problem> {
+    let of_target = request.uri().host();
+    let is_fine = |host: &str| is_own_host(host, &settings.allowed_hosts);
+    if is_fine(without_port(host(request.headers()))) && of_target.is_none_or(is_fine) {
+        return Ok(());
+    }
+    let message = "this server is called localhost or by a loopback address; other names and addresses are given in \
+                   the setting http.allowed_hosts";
+    Err(Problem::http(StatusCode::FORBIDDEN, "host_denied", message).with_field("host").closing())
+}
+
+fn is_own_host(host: &str, allowed: &[String]) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    is_localhost(host)
+        || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(address))
+}
+
+/// `localhost` and the names under it, which are this machine everywhere (RFC 6761, section 6.3).
+fn is_localhost(host: &str) -> bool {
+    let Some(at) = host.len().checked_sub(LOCALHOST.len()) else { return false };
+    let (before, last) = host.as_bytes().split_at(at);
+    last.eq_ignore_ascii_case(LOCALHOST.as_bytes()) && matches!(before.last(), None | Some(b'.'))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
     }
 }
 
 /// The `Origin` of a request unless it is the server's own. `null` is foreign.
-fn foreign_origin(headers: &HeaderMap, host: &str) -> Option<HeaderValue> {
-    let origin = headers.get(ORIGIN)?;
+fn foreign_origin(headers: &HeaderMap) -> Option<HeaderValue> {
+    let (origin, host) = (headers.get(ORIGIN)?, host(headers));
     let text = origin.to_str().unwrap_or_default();
     let own = text.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
     (!own).then(|| origin.clone())
@@ -143,8 +171,43 @@ mod tests {
             assert_eq!(code(method, &[host, ("origin", origin)]), wanted, "{method} {origin}");
         }
         assert_eq!(code("POST", &[host]), Ok(None));
-        assert_eq!(code("GET", &[]), Err(400));
-        assert_eq!(code("GET", &[host, ("host", "other")]), Err(400));
+        assert_eq!(code("GET", &[]), Err(403));
+    }
+
+    #[test]
+    fn hosts() {
+        let allowed_hosts = vec!["box.example".into(), "10.0.0.7".into()];
+        let settings = Settings { allowed_hosts, ..Settings::default() };
+        for (host, is_own) in [
+            ("localhost", true),
+            ("LocalHost:8000", true),
+            ("localhost.:8000", true),
+            ("app.localhost:8000", true),
+            ("127.0.0.1", true),
+            ("127.8.9.1:80", true),
+            ("[::1]", true),
+            ("[::1]:8000", true),
+            ("[::ffff:127.0.0.1]:8000", true),
+            ("box.example:8000", true),
+            ("BOX.example", true),
+            ("10.0.0.7:8000", true),
+            ("xlocalhost", false),
+            ("localhost.evil.example:8000", false),
+            ("127.0.0.1.evil.example", false),
+            ("evil.example:127", false),
+            ("a.box.example", false),
+            ("10.0.0.8", false),
+            ("0.0.0.0:8000", false),
+            ("[::]", false),
+            ("[::1", false),
+            ("2130706433", false),
+            (":8000", false),
+        ] {
+            let request = Request::builder().uri("/").header("host", host).body(Body::empty()).unwrap();
+            assert_eq!(check_host(&request, &settings).is_ok(), is_own, "{host}");
+            let request = Request::builder().uri("http://evil.example/").header("host", host);
+            assert!(check_host(&request.body(Body::empty()).unwrap(), &settings).is_err(), "{host}");
+        }
     }
 
     #[test]

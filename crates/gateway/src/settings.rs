@@ -34,6 +34,9 @@ pub struct Settings {
     pub write_bytes_max: usize,
     /// Time over which the ends of event streams and WebSockets are spread at shutdown; twice that is the deadline of all else.
     pub drain: Duration,
+    /// Names and addresses (`host.docker.internal`, without port) that a request may call this server by, beside loopback
+    /// ones. A page that makes a name of its own resolve to this machine would be of the server's own origin otherwise.
+    pub allowed_hosts: Vec<String>,
     /// Origins (`https://app.example`) whose pages may read, and may change state, beside the server's own.
     pub allowed_origins: Vec<String>,
     /// Limits of the client protocol.
@@ -57,6 +60,7 @@ impl Default for Settings {
             retry: Duration::from_secs(1),
             write_bytes_max: 64 << 10,
             drain: Duration::from_secs(10),
+            allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             session: SessionSettings::default(),
         }

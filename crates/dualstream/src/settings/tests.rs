@@ -162,6 +162,12 @@ fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
             "`http.allowed_origins` wants an array of at most 64 origins like [\"http://localhost:3000\"], got the array of \"*\"",
         ),
         ("[http]\nallowed_origins = [1]", "got an array"),
+        (
+            "[http]\nallowed_hosts = [\"box:8000\"]",
+            "`http.allowed_hosts` wants an array of at most 64 names or addresses like \
+             [\"host.docker.internal\", \"10.0.0.7\"], got the array of \"box:8000\"",
+        ),
+        ("[http]\nallowed_hosts = [\"*\"]", "`http.allowed_hosts`"),
         ("listen = \"example.org\"", "`listen` wants an address and port"),
         (
             "default_namespace = \"chat\"",

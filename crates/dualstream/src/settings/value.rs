@@ -1,7 +1,7 @@
 //! How a value that was given becomes a setting: one [`Slot`] per kind of setting.
 
 use super::problem::quote;
-use super::{Fsync, Period, Size, SlowClient};
+use super::{Fsync, Hosts, Period, Size, SlowClient};
 use dualstream_core::channel::check_source_type;
 use dualstream_core::conflation::ConflateKey;
 use dualstream_core::namespace::Stream;
@@ -345,10 +345,7 @@ impl Slot for Vec<String> {
         "an array of at most 64 origins like [\"http://localhost:3000\"]".into()
     }
     fn take(&mut self, given: &Given, _: Range) -> bool {
-        let is_list = matches!(given.form, Form::Text | Form::Strings);
-        let origins: Vec<String> =
-            given.text.split(',').map(str::trim).filter(|o| !o.is_empty()).map(String::from).collect();
-        put(self, (is_list && origins.len() <= 64 && origins.iter().all(|o| is_origin(o))).then_some(origins))
+        put(self, list(given, is_origin))
     }
     fn show(&self) -> String {
         format!("{self:?}")
@@ -363,6 +360,37 @@ fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
     host.is_some_and(|host| !host.is_empty() && host.len() <= 255 && host.bytes().all(legal))
+}
+
+/// Hosts; outside a file separated by `,`.
+impl Slot for Hosts {
+    fn wants(&self, _: Range) -> String {
+        "an array of at most 64 names or addresses like [\"host.docker.internal\", \"10.0.0.7\"]".into()
+    }
+    fn take(&mut self, given: &Given, _: Range) -> bool {
+        put(self, list(given, is_host).map(Hosts))
+    }
+    fn show(&self) -> String {
+        format!("{:?}", self.0)
+    }
+    fn schema(&self, _: Range) -> Value {
+        json!({"type": "array", "maxItems": 64, "items": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,255}$"}})
+    }
+}
+
+/// A name or an address, without a port; never a wildcard.
+fn is_host(text: &str) -> bool {
+    let is_address = text.parse::<std::net::IpAddr>().is_ok();
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    is_address || (text.len() <= 255 && text.bytes().all(legal))
+}
+
+/// An array of at most 64 texts, each of which is legal.
+fn list(given: &Given, is_legal: fn(&str) -> bool) -> Option<Vec<String>> {
+    let is_list = matches!(given.form, Form::Text | Form::Strings);
+    let texts: Vec<String> =
+        given.text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(String::from).collect();
+    (is_list && texts.len() <= 64 && texts.iter().all(|text| is_legal(text))).then_some(texts)
 }
 
 /// One of a few words.

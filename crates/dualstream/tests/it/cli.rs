@@ -219,8 +219,11 @@ impl Subscriber {
 /// How many subscriptions the server has, from its metrics.
 fn subscriptions(world: &World) -> u64 {
     let mut socket = std::net::TcpStream::connect(world.server.address).unwrap();
-    std::io::Write::write_all(&mut socket, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .unwrap();
+    std::io::Write::write_all(
+        &mut socket,
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    )
+    .unwrap();
     let mut page = String::new();
     std::io::Read::read_to_string(&mut socket, &mut page).unwrap();
     let metric = page.lines().find_map(|line| line.strip_prefix("dualstream_subscriptions "));
@@ -250,6 +253,59 @@ fn subscribe_follows_and_begins_where_it_is_told() {
     assert_eq!(data(&["subscribe", "events:s:a", "--since", first, "--count", "1"]), [4]);
     let people = world.human(&["subscribe", "events:s:b", "--since", "earliest", "--count", "1"]).succeeded();
     assert!(people.contains("  s:b  t  ") && people.ends_with("  2\n"), "{people}");
+}
+
+/// `unrecoverable` is what a stream says itself when events are lost; an event may be called so too.
+#[test]
+fn an_event_may_have_the_type_unrecoverable() {
+    let world = World::start();
+    let lost = line("a", 1).replace("\"t\"", "\"unrecoverable\"");
+    assert!(lost.contains("unrecoverable"), "{lost}");
+    world.json(&["publish", &world.file(&lost)]).succeeded();
+    for args in
+        [&["subscribe", "events:s:a", "--since", "earliest", "--count", "1"][..], &["replay", "events:s:a"]]
+    {
+        let outcome = world.json(args);
+        assert!(!outcome.err.contains("no longer"), "{outcome:?}");
+        let events = outcome.json_lines();
+        assert_eq!(
+            (events.len(), &events[0]["type"], &events[0]["data"]),
+            (1, &"unrecoverable".into(), &1.into())
+        );
+    }
+    let mut live = Subscriber::start(&world, &["events:s:b", "--live", "--count", "1"]);
+    world.json(&["publish", &world.file(&lost.replace("\"a\"", "\"b\""))]).succeeded();
+    live.lines.until("\"type\":\"unrecoverable\"");
+    assert_eq!(finish(live.child).code, Some(0));
+}
+
+/// A server that tells of fewer events than it was sent leaves their outcome open, and whoever publishes is told.
+#[test]
+fn an_answer_that_leaves_events_out_is_no_success() {
+    let cloud = r#"{"specversion":"1.0","id":"1","type":"t","source":"/s/a"}"#.to_owned() + "\n";
+    for (lines, answer) in [
+        (cloud.repeat(2), r#"[{"status":201}]"#),
+        (cloud.clone(), r#"[{"status":201},{"status":201}]"#),
+        ([line("a", 1), line("a", 2)].concat(), r#"{"stored":1,"duplicates":0,"failures":[]}"#),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+            let mut request = [0; 4 << 10];
+            assert!(std::io::Read::read(&mut socket, &mut request).unwrap() > 0);
+            std::io::Write::write_all(&mut socket, head.as_bytes()).unwrap();
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("events.ndjson");
+        std::fs::write(&file, lines).unwrap();
+        let outcome = run(["--server", &url, "publish", file.to_str().unwrap()]);
+        server.join().unwrap();
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.err.contains("is not understood: it tells of"), "{outcome:?}");
+        assert!(outcome.err.contains("not known to be stored"), "{outcome:?}");
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn the_second_signal_ends_it_at_once() {
 /// A publish whose body does not come: the server has said that it waits for it.
 fn half_a_request(server: &Server) -> TcpStream {
     let mut socket = TcpStream::connect(server.address).unwrap();
-    let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\
+    let head = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\
                 Expect: 100-continue\r\n\r\n";
     socket.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();

@@ -138,12 +138,34 @@ fn targets() -> Vec<Row> {
 }
 
 fn origins() -> Vec<Row> {
-    vec![(
-        "foreign origin",
-        post("/v1/events", &format!("{JSON}Origin: https://evil.example\r\n"), event("a", "1")),
-        403,
-        "origin_denied",
-    )]
+    let evil = "evil.example:8000";
+    vec![
+        (
+            "foreign origin",
+            post("/v1/events", &format!("{JSON}Origin: https://evil.example\r\n"), event("a", "1")),
+            403,
+            "origin_denied",
+        ),
+        (
+            "a name of somebody else",
+            raw(&get("/v1/topics").replace("Host: x", &format!("Host: {evil}"))),
+            403,
+            "host_denied",
+        ),
+        (
+            "a page whose name resolves to this machine",
+            raw(&get("/v1/events?channel=events:*")
+                .replace("Host: x", &format!("Host: {evil}\r\nOrigin: http://{evil}"))),
+            403,
+            "host_denied",
+        ),
+        (
+            "a name of somebody else in the target",
+            raw(&get(&format!("http://{evil}/health/live"))),
+            403,
+            "host_denied",
+        ),
+    ]
 }
 
 #[tokio::test]

@@ -216,12 +216,14 @@ function noteRow({ text, kind }) {
   return item;
 }
 
+/// The time of a day, with the date where it is another one.
 function clock(at) {
   if (!Number.isFinite(at)) return "no time";
   const time = new Date(at);
   const two = (number) => String(number).padStart(2, "0");
-  const day = Math.abs(Date.now() - at) < 86_400_000 ? "" : `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} `;
-  return `${day}${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${String(time.getMilliseconds()).padStart(3, "0")}`;
+  const minute = `${two(time.getHours())}:${two(time.getMinutes())}`;
+  if (Math.abs(Date.now() - at) >= 86_400_000) return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${minute}`;
+  return `${minute}:${two(time.getSeconds())}.${String(time.getMilliseconds()).padStart(3, "0")}`;
 }
 
 function lateness(event) {

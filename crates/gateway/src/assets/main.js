@@ -9,7 +9,7 @@ import { List, ROWS, duration } from "./list.js";
 import { Picker } from "./picker.js";
 import { Publish } from "./publish.js";
 import { Rate, path } from "./rate.js";
-import { curl, script } from "./snippet.js";
+import { curl, publishing, script } from "./snippet.js";
 
 const byId = (id) => document.getElementById(id);
 const EVERYTHING = "events:*";
@@ -225,6 +225,7 @@ function showEmpty() {
   put("empty-title", title);
   put("empty-text", text);
   put("empty-action", action);
+  if (isNew) put("empty-curl", publishing(location.origin, follow.channel));
   for (const id of ["empty-curl", "empty-copy"]) byId(id).hidden = !isNew;
 }
 
@@ -363,7 +364,6 @@ function begin() {
   });
   addEventListener("online", () => follow.hurry());
   addEventListener("hashchange", restore);
-  byId("empty-curl").textContent = `curl ${location.origin}/v1/events -H 'content-type: application/json' \\\n  -d '{"type":"hello","source_type":"demo","source_id":"first","data":{"n":1}}'`;
   setInterval(showCounts, 250);
   setInterval(showParts, 5000);
   showParts();

@@ -28,6 +28,18 @@ source.onmessage = ({ data }) => {
 };`;
 }
 
+/// A command that publishes something which is seen on `channel`.
+export function publishing(origin, channel) {
+  const [namespace, type, ...rest] = channel.replace(/:?\*$/, "").split(":");
+  if (namespace !== "events") {
+    const name = channel.replace("*", "first");
+    return `curl ${origin}/v1/channels/${encodeURIComponent(name)}/messages -H 'content-type: application/json' \\\n  -d '{"n":1}'`;
+  }
+  const event = { type: "hello", source_type: type ?? "demo", source_id: rest.join(":") || "first", data: { n: 1 } };
+  const body = JSON.stringify(event).replaceAll("'", "\\u0027");
+  return `curl ${origin}/v1/events -H 'content-type: application/json' \\\n  -d '${body}'`;
+}
+
 function address({ origin, channel, since, limit }) {
   // A quote would end the shell's string.
   const query = [`channel=${encodeURIComponent(channel).replaceAll("'", "%27")}`];

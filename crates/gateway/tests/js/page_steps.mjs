@@ -34,7 +34,7 @@ export function steps({ server, context, page, errors, width, lines }) {
     await page.fill("#channel", channel);
     await press("Enter");
     await until("state-name", "Live");
-    await page.waitForFunction((channel) => location.hash.includes(encodeURIComponent(channel).replaceAll("%20", "+")), channel);
+    await page.waitForFunction((channel) => new URLSearchParams(location.hash.slice(1)).get("channel") === channel, channel);
   }
 
   /// What the dialog with the code has in `id`.
@@ -61,16 +61,18 @@ export function steps({ server, context, page, errors, width, lines }) {
     },
 
     async "an empty channel says what to do"() {
-      await choose("events:repo:*");
-      await until("empty-title", "No events yet");
-      assert.match(await text("empty-curl"), new RegExp(`^curl ${server.url}/v1/events`));
-      await page.click("#empty-copy");
-      const command = await page.evaluate(() => navigator.clipboard.readText());
-      assert.equal(command, await text("empty-curl"));
-      await looksRight(page, "empty");
-      execFileSync("sh", ["-ec", command], { stdio: "pipe" });
-      await choose("events:demo:first");
-      await rows(1);
+      for (const [channel, from] of [["events:repo:*", "events:repo:first"], ["events:demo:it's", "events:demo:it's"]]) {
+        await choose(channel);
+        await until("empty-title", "No events yet");
+        await looksRight(page, "empty");
+        assert.match(await text("empty-curl"), new RegExp(`^curl ${server.url}/v1/events`));
+        await page.click("#empty-copy");
+        const command = await page.evaluate(() => navigator.clipboard.readText());
+        assert.equal(command, await text("empty-curl"));
+        execFileSync("sh", ["-ec", command], { stdio: "pipe" });
+        await rows(1);
+        assert.equal(await page.textContent("li.event .channel"), from);
+      }
     },
 
     async "events come live, counted and with their latency"() {
@@ -97,6 +99,7 @@ export function steps({ server, context, page, errors, width, lines }) {
       }
       await choose("events:demo:*");
       await choose("events:demo:old");
+      await rows(2);
       assert.deepEqual(await page.$$eval("li.event .late", (cells) => cells.map((cell) => cell.textContent)), ["", ""], "history has no latency");
       await choose("events:github:*");
     },
@@ -216,6 +219,12 @@ export function steps({ server, context, page, errors, width, lines }) {
       await firstType("t.digits");
       await page.click("li.event .head");
       assert.ok((await page.textContent(".detail .tree")).includes("12345678901234567890.10"));
+      const long = "long".repeat(40);
+      await server.publish([event(long, 0, { [long]: long }).replace("t.number", `t.${long}`)]);
+      await press("p");
+      await firstType(`t.${long}`);
+      await page.click("li.event .head");
+      await looksRight(page, "long names");
       await press("p");
     },
 

@@ -1,5 +1,8 @@
 //! What each fuzz target does with its bytes: a plain function that panics when something is wrong.
 
+#[path = "targets/session.rs"]
+mod session;
+
 use bytes::Bytes;
 use dualstream::settings::Settings as ServerSettings;
 use dualstream_core::channel::{Channel, Pattern, Target};
@@ -16,17 +19,20 @@ use dualstream_log::{EmbeddedLog, MemoryStorage, Settings, Storage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+pub use session::session_commands;
+
 /// A target and its name.
 pub type Entry = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Entry; 6] = [
+pub const ALL: [Entry; 7] = [
     ("segment_recover", segment_recover),
     ("sidecar_load", sidecar_load),
     ("event_codec", event_codec),
     ("channel_and_pattern", channel_and_pattern),
     ("tokens", tokens),
     ("config", config),
+    ("session_commands", session_commands),
 ];
 
 /// Bytes of a change that a CRC-32C never misses.

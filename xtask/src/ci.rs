@@ -24,14 +24,15 @@ pub struct Args {
 }
 
 /// In the order they run: what fails fastest comes first.
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     Suite { name: "format", budget_minutes: 1, run: format },
     Suite { name: "clippy", budget_minutes: 10, run: clippy },
     Suite { name: "tidy", budget_minutes: 1, run: tidiness },
     Suite { name: "test", budget_minutes: 22, run: test },
     Suite { name: "docs", budget_minutes: 5, run: docs },
     Suite { name: "examples", budget_minutes: 5, run: examples },
-    Suite { name: "sim", budget_minutes: 15, run: sim },
+    Suite { name: "races", budget_minutes: 3, run: races },
+    Suite { name: "sim", budget_minutes: 13, run: sim },
 ];
 
 /// All budgets together: a full run on two cores, from a clean clone.
@@ -191,6 +192,11 @@ fn example(file: &str) -> Option<&str> {
 
 fn sim(run: &Run<'_>) -> Result<()> {
     run.step(run.cargo().args(["run", "--release", "-p", "dualstream-sim", "--", "--seeds", SIM_SEEDS]))
+}
+
+/// A thousand schedules of each scenario: seconds, after the build.
+fn races(run: &Run<'_>) -> Result<()> {
+    run.step(&mut crate::races::command(run.workspace))
 }
 
 impl Run<'_> {

@@ -11,6 +11,7 @@ mod mutants;
 mod optimised;
 mod power;
 mod process;
+mod races;
 mod test;
 mod tidy;
 mod workspace;
@@ -41,7 +42,9 @@ enum Task {
     Bench(optimised::Args),
     /// Fuzz one target, or each in turn, with the nightly compiler
     Fuzz(fuzz::Args),
-    /// Plant each bug of sim/mutants and see the simulator catch it
+    /// Try orders of threads in the hub: `cargo xtask races --seeds 5000`
+    Races(optimised::Args),
+    /// Plant each bug of sim/mutants and races/mutants and see it caught
     Mutants(mutants::Args),
     /// Lose power on a real file system, again and again (root, loop devices)
     Power(power::Args),
@@ -66,6 +69,7 @@ fn run(task: Task) -> Result<()> {
         Task::Sim(args) => optimised::run(&workspace, "dualstream-sim", &args),
         Task::Bench(args) => optimised::run(&workspace, "dualstream-bench", &args),
         Task::Fuzz(args) => fuzz::run(&workspace, &args),
+        Task::Races(args) => races::run(&workspace, &args.rest),
         Task::Mutants(args) => mutants::run(&workspace, &args),
         Task::Power(args) => power::run(&workspace, &args),
     }
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn arguments_of_other_programs_are_passed_on_as_they_are() {
-        for command in ["sim", "bench"] {
+        for command in ["sim", "bench", "races"] {
             Cli::try_parse_from(["xtask", command, "--seeds", "3", "--help"]).unwrap();
         }
     }

@@ -1,4 +1,5 @@
-//! `cargo xtask mutants`: plants each bug of `sim/mutants`, one at a time, and sees the simulator catch it.
+//! `cargo xtask mutants`: plants each bug of `sim/mutants`, one at a time, and sees the simulator catch it; each of
+//! `races/mutants`, and sees Shuttle catch it.
 //!
 //! ```text
 //! git ls-files ──> copy of the workspace ──> build ──> run each seed: must pass   (the baseline)
@@ -11,7 +12,7 @@ mod copy;
 mod mutant;
 mod toml;
 
-pub use mutant::{Mutant, name};
+pub use mutant::{Hunter, Mutant, name};
 
 use crate::process;
 use crate::workspace::Workspace;
@@ -31,7 +32,7 @@ const EXIT_FOUND: i32 = 1;
 /// Arguments of `cargo xtask mutants`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// One mutant: a file of sim/mutants without `.toml`
+    /// One mutant: a file of sim/mutants or races/mutants without `.toml`
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Try the seeds 1 to N and write the first that catches the mutant into its file
@@ -43,14 +44,19 @@ pub struct Args {
 pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mutants = chosen(workspace, args.only.as_deref())?;
     let copy = Copy::of(workspace)?;
-    println!("building the simulator as it is");
-    ensure!(copy.build()?, "the unchanged simulator does not build");
-    let baseline = copy.keep_simulator("baseline")?;
+    let mut baselines = Vec::new();
+    for hunter in Hunter::ALL.into_iter().filter(|hunter| mutants.iter().any(|m| m.hunter == *hunter)) {
+        println!("building {hunter:?} as it is");
+        ensure!(copy.build(hunter)?, "{hunter:?} does not build unchanged");
+        baselines.push((hunter, copy.keep(hunter)?));
+    }
     let mut rows = Vec::new();
     for mutant in &mutants {
         println!("\n=== {}: {}", mutant.name, mutant.title);
         let started = Instant::now();
-        let verdict = Trial { workspace, copy: &copy, baseline: &baseline, mutant }.run(args.search)?;
+        let baseline = baselines.iter().find(|(hunter, _)| *hunter == mutant.hunter);
+        let (_, baseline) = baseline.context("it was built for its mutants")?;
+        let verdict = Trial { workspace, copy: &copy, baseline, mutant }.run(args.search)?;
         println!("=== {}: {verdict:?}", mutant.name);
         rows.push(Row {
             name: mutant.name.clone(),
@@ -68,13 +74,14 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 fn chosen(workspace: &Workspace, only: Option<&str>) -> Result<Vec<Mutant>> {
     let mut mutants = Vec::new();
     for path in workspace.files()? {
-        let Some(name) = name(&path).filter(|name| only.is_none_or(|only| only == *name)) else { continue };
+        let found = name(&path).filter(|(_, name)| only.is_none_or(|only| only == *name));
+        let Some((hunter, name)) = found else { continue };
         let text = std::fs::read_to_string(workspace.root().join(&path))?;
-        mutants.push(Mutant::parse(name, &text).with_context(|| format!("cannot read {path}"))?);
+        mutants.push(Mutant::parse(hunter, name, &text).with_context(|| format!("cannot read {path}"))?);
     }
     match only {
-        Some(name) => ensure!(!mutants.is_empty(), "there is no sim/mutants/{name}.toml"),
-        None => ensure!(!mutants.is_empty(), "there are no files in sim/mutants"),
+        Some(name) => ensure!(!mutants.is_empty(), "there is no mutant {name}"),
+        None => ensure!(!mutants.is_empty(), "there are no mutants"),
     }
     Ok(mutants)
 }
@@ -128,10 +135,10 @@ impl Trial<'_> {
     }
 
     fn judge(&self, search: Option<u64>) -> Result<Verdict> {
-        if !self.copy.build()? {
+        if !self.copy.build(self.mutant.hunter)? {
             return Ok(Verdict::Void("does not build".into()));
         }
-        let mutated = self.copy.simulator();
+        let mutated = self.copy.built(self.mutant.hunter);
         match (search, self.mutant.seed) {
             (Some(seeds), _) => self.search(&mutated, seeds),
             (None, Some(seed)) => self.try_seed(&mutated, seed),
@@ -143,7 +150,7 @@ impl Trial<'_> {
         for seed in 1..=seeds {
             let verdict = self.try_seed(mutated, seed)?;
             if verdict == Verdict::Caught(seed) {
-                let path = self.workspace.root().join(mutant::path(&self.mutant.name));
+                let path = self.workspace.root().join(self.mutant.hunter.path(&self.mutant.name));
                 let text = std::fs::read_to_string(&path)?;
                 std::fs::write(&path, mutant::with_seed(&text, seed))?;
                 return Ok(verdict);

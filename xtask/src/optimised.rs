@@ -11,7 +11,7 @@ use anyhow::Result;
 pub struct Args {
     /// Passed on to the program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    rest: Vec<String>,
+    pub rest: Vec<String>,
 }
 
 /// Runs the program of `package`.

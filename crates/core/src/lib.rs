@@ -29,6 +29,7 @@ pub mod publisher;
 mod queue;
 pub mod record;
 pub mod sources;
+mod sync;
 pub mod testing;
 pub mod time;
 pub mod topic;

@@ -4,11 +4,14 @@ use crate::app::App;
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
+use crate::session::Session;
 use crate::socket::Socket;
 use crate::transport::Transport;
+use crate::websocket::Connection;
 use crate::{Problem, Settings, admission, routes};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use dualstream_core::bus::Health;
 use dualstream_core::hub::Hub;
 use dualstream_core::publisher::DualPublisher;
@@ -25,6 +28,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -56,7 +60,7 @@ pub trait Status: Send + Sync {
 ///               └ hyper: HTTP/1.1 only
 /// ```
 pub struct Gateway {
-    app: App,
+    app: Arc<App>,
     drain: watch::Sender<bool>,
 }
 
@@ -71,14 +75,27 @@ impl Gateway {
         metrics: Metrics,
     ) -> Gateway {
         let (drain, draining) = watch::channel(false);
-        Gateway { app: App::new(settings, publisher, hub, operations, status, metrics, draining), drain }
+        let app = App::new(settings, publisher, hub, operations, status, metrics, draining);
+        Gateway { app: Arc::new(app), drain }
+    }
+
+    /// One connection of the client protocol, to its end, over bytes that are no socket: its WebSocket handshake was
+    /// done elsewhere. It has no write deadline.
+    pub fn session<S>(&self, io: S) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let settings = &self.app.settings.session;
+        let connection =
+            Connection::new(io, Bytes::new(), settings.message_bytes_max, settings.message_deadline);
+        Session::new(self.app.clone(), false).run(connection)
     }
 
     /// Serves `listener` until `shutdown` resolves, then in order: accepts no more, closes idle connections, lets
     /// requests finish, ends event streams and WebSockets spread over the drain time, and cuts what is left after twice that time.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let Gateway { app, drain } = self;
-        let server = Server::new(Arc::new(app));
+        let server = Server::new(app);
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
         loop {

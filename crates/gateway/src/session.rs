@@ -27,7 +27,6 @@ pub use settings::SessionSettings;
 use crate::app::App;
 use crate::protocol::reply::Replies;
 use crate::protocol::{Command, Disconnect, Refusal};
-use crate::socket::Socket;
 use crate::stream;
 use crate::websocket::{Connection, HEAD_BYTES_MAX, Message, Received, Text};
 use bytes::Bytes;
@@ -40,9 +39,15 @@ use pace::{Pace, Verdict};
 use pings::{Due, Pings};
 use std::sync::Arc;
 use subscriptions::Subscriptions;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Subscribes that are worked on at a time.
 const OPENINGS_MAX: usize = 8;
+
+/// The bytes of a connection: of a socket, or of a test.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 
 /// One connection of the client protocol.
 pub(crate) struct Session {
@@ -117,7 +122,7 @@ impl Session {
     }
 
     /// Serves the client to its end.
-    pub async fn run(mut self, mut socket: Connection<Socket>) {
+    pub async fn run<S: Io>(mut self, mut socket: Connection<S>) {
         let end = self.serve(&mut socket).await;
         let Session { app, subscriptions, .. } = self;
         drop(subscriptions);
@@ -131,7 +136,7 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, socket: &mut Connection<Socket>) -> End {
+    async fn serve<S: Io>(&mut self, socket: &mut Connection<S>) -> End {
         let ending = stream::ending(self.app.draining.clone(), self.app.settings.drain);
         tokio::pin!(ending);
         loop {
@@ -155,7 +160,7 @@ impl Session {
         }
     }
 
-    async fn tick(&mut self, socket: &mut Connection<Socket>) -> Result<(), End> {
+    async fn tick<S: Io>(&mut self, socket: &mut Connection<S>) -> Result<(), End> {
         match self.pings.due() {
             Due::Stale => Err(Disconnect::Stale.into()),
             Due::NoPong if !self.work.is_empty() => {
@@ -171,7 +176,7 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, received: Received, socket: &mut Connection<Socket>) -> Result<(), End> {
+    async fn take<S: Io>(&mut self, received: Received, socket: &mut Connection<S>) -> Result<(), End> {
         let message = match received {
             Received::Message(message) => message,
             Received::Fault(fault) => return Err(End::Answered(fault.code, fault.reason)),
@@ -245,7 +250,7 @@ impl Session {
         Ok(())
     }
 
-    async fn flush(&mut self, socket: &mut Connection<Socket>) -> std::io::Result<()> {
+    async fn flush<S: Io>(&mut self, socket: &mut Connection<S>) -> std::io::Result<()> {
         match self.out.is_empty() {
             true => Ok(()),
             false => socket.send(std::mem::take(&mut self.out)).await,

@@ -3,6 +3,7 @@
 //! A file is written only when its bytes change, so that cargo, which looks at times, rebuilds what changed and
 //! nothing else.
 
+use super::Hunter;
 use crate::process;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
@@ -11,9 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const SIMULATOR: &str = "dualstream-sim";
-
-/// `mutants/` in the target directory: `tree/`, `target/`, kept simulators and logs.
+/// `mutants/` in the target directory: `tree/`, `target/`, kept programs and logs.
 pub struct Copy {
     source: PathBuf,
     dir: PathBuf,
@@ -32,10 +31,14 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Builds the simulator from the copy as it stands; false if it does not compile.
-    pub fn build(&self) -> Result<bool> {
+    /// Builds a hunter from the copy as it stands; false if it does not compile.
+    pub fn build(&self, hunter: Hunter) -> Result<bool> {
         let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-        cargo.args(["build", "--quiet", "--release", "-p", SIMULATOR]).current_dir(self.tree());
+        cargo.args(["build", "--quiet", "--release"]).current_dir(self.tree());
+        match hunter {
+            Hunter::Sim => cargo.args(["-p", program(hunter)]),
+            Hunter::Races => cargo.args(["--manifest-path", "races/Cargo.toml"]),
+        };
         cargo.env("CARGO_TARGET_DIR", self.target());
         // A mutant is built once and run for seconds: linking fast matters more than running fast.
         cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
@@ -43,19 +46,19 @@ impl Copy {
         Ok(status.success())
     }
 
-    /// The simulator built last.
-    pub fn simulator(&self) -> PathBuf {
-        self.target().join("release").join(SIMULATOR)
+    /// The hunter built last.
+    pub fn built(&self, hunter: Hunter) -> PathBuf {
+        self.target().join("release").join(program(hunter))
     }
 
-    /// Puts the simulator built last aside under `name`.
-    pub fn keep_simulator(&self, name: &str) -> Result<PathBuf> {
-        let kept = self.dir.join(name);
-        fs::copy(self.simulator(), &kept).context("the simulator was built")?;
+    /// Puts the hunter built last aside.
+    pub fn keep(&self, hunter: Hunter) -> Result<PathBuf> {
+        let kept = self.dir.join(format!("baseline-{}", program(hunter)));
+        fs::copy(self.built(hunter), &kept).context("it was built")?;
         Ok(kept)
     }
 
-    /// Where what a simulator prints is kept.
+    /// Where what a hunter prints is kept.
     pub fn log(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.log"))
     }
@@ -85,6 +88,13 @@ impl Copy {
 
     fn target(&self) -> PathBuf {
         self.dir.join("target")
+    }
+}
+
+fn program(hunter: Hunter) -> &'static str {
+    match hunter {
+        Hunter::Sim => "dualstream-sim",
+        Hunter::Races => "dualstream-races",
     }
 }
 

@@ -23,16 +23,39 @@ use super::toml::{self, Table};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 
-const FOLDER: &str = "sim/mutants/";
-
-/// The name of the mutant in the file at `path`, if it is one.
-pub fn name(path: &str) -> Option<&str> {
-    path.strip_prefix(FOLDER)?.strip_suffix(".toml")
+/// The program that has to catch a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hunter {
+    /// The simulator.
+    Sim,
+    /// Shuttle, which tries the orders of threads.
+    Races,
 }
 
-/// Where the mutant of that name is kept.
-pub fn path(name: &str) -> String {
-    format!("{FOLDER}{name}.toml")
+impl Hunter {
+    /// Both.
+    pub const ALL: [Hunter; 2] = [Hunter::Sim, Hunter::Races];
+
+    /// The folder of its mutants.
+    fn folder(self) -> &'static str {
+        match self {
+            Hunter::Sim => "sim/mutants/",
+            Hunter::Races => "races/mutants/",
+        }
+    }
+
+    /// Where its mutant of that name is kept.
+    pub fn path(self, name: &str) -> String {
+        format!("{}{name}.toml", self.folder())
+    }
+}
+
+/// The name of the mutant in the file at `path`, and who has to catch it, if it is one.
+pub fn name(path: &str) -> Option<(Hunter, &str)> {
+    Hunter::ALL.into_iter().find_map(|hunter| {
+        let name = path.strip_prefix(hunter.folder())?.strip_suffix(".toml")?;
+        Some((hunter, name))
+    })
 }
 
 /// A bug to plant.
@@ -40,6 +63,8 @@ pub fn path(name: &str) -> String {
 pub struct Mutant {
     /// Its file, without folder and ending.
     pub name: String,
+    /// Who has to catch it.
+    pub hunter: Hunter,
     /// What is wrong, in a sentence.
     pub title: String,
     /// The seed that finds it; none until one is searched for.
@@ -56,14 +81,14 @@ struct Edit {
 
 impl Mutant {
     /// Reads the text of a mutant's file.
-    pub fn parse(name: &str, text: &str) -> Result<Mutant> {
+    pub fn parse(hunter: Hunter, name: &str, text: &str) -> Result<Mutant> {
         let toml::Document { top, mut edits } = toml::parse(text)?;
         top.expect_only(&["title", "seed", "file", "find", "replace"])?;
         let (title, seed) = (top.string("title")?, top.integer("seed")?);
         edits.iter().try_for_each(|edit| edit.expect_only(&["file", "find", "replace"]))?;
         edits.insert(0, top);
         let edits = edits.iter().map(Edit::read).collect::<Result<_>>()?;
-        Ok(Mutant { name: name.to_owned(), title, seed, edits })
+        Ok(Mutant { name: name.to_owned(), hunter, title, seed, edits })
     }
 
     /// The new texts of the edited files, given how they read now. Fails unless each `find` occurs exactly once.

@@ -1,9 +1,9 @@
-//! Planted bugs that no longer fit: each edit of `sim/mutants/*.toml` must still find its place in the code, or
+//! Planted bugs that no longer fit: each edit of `sim/mutants/*.toml` and `races/mutants/*.toml` must still find its place in the code, or
 //! `cargo xtask mutants` would fail long after the change that moved it.
 
 use super::Finding;
 use super::tree::Tree;
-use crate::mutants::{self, Mutant};
+use crate::mutants::{self, Hunter, Mutant};
 
 /// Checks every mutant against the files it edits.
 pub fn check(tree: &Tree) -> Vec<Finding> {
@@ -11,8 +11,8 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     mutants.filter_map(|(path, name, text)| Some(Finding::new(path, 1, fault(tree, name, text)?))).collect()
 }
 
-fn fault(tree: &Tree, name: &str, text: &str) -> Option<String> {
-    let mutant = match Mutant::parse(name, text) {
+fn fault(tree: &Tree, (hunter, name): (Hunter, &str), text: &str) -> Option<String> {
+    let mutant = match Mutant::parse(hunter, name, text) {
         Ok(mutant) => mutant,
         Err(error) => return Some(format!("{error:#}")),
     };

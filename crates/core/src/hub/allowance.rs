@@ -1,8 +1,9 @@
 //! How much live and bus-only items may wait for one client, over all its subscriptions.
 
 use super::inbox::Inbox;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, PoisonError, Weak};
 
 /// The bytes that may wait for one client. All its subscriptions share it.
 #[derive(Debug)]

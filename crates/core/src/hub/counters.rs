@@ -1,7 +1,7 @@
 //! What the hub counts.
 
 use crate::histogram::Histogram;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+use crate::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
 
 /// Counters of a hub since its start. Gauges say so.
 #[derive(Debug, Default)]

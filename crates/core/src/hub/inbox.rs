@@ -9,9 +9,10 @@ use super::counters::Counters;
 use super::live::Live;
 use crate::position::Position;
 use crate::queue::Queued;
+use crate::sync::{Mutex, MutexGuard};
 use crate::topic::TopicName;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 
 /// What a queued item costs beside its payload.

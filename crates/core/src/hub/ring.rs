@@ -19,10 +19,11 @@ use crate::filter::source_of;
 use crate::log::Page;
 use crate::position::{Cursor, Next, Position};
 use crate::record::{Headers, Record};
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::topic::{Epoch, TopicName};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 /// Most steps of a chunk: finding V(i) walks at most so many.

@@ -15,13 +15,14 @@ use crate::log::Log;
 use crate::namespace::{Namespace, Namespaces};
 use crate::position::Position;
 use crate::record::Record;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use crate::sync::{Mutex, MutexGuard};
 use crate::topic::{Epoch, TopicName};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Work for the runner: a feed or a bus subscription. One per topic and per target in use, so never many.

@@ -95,7 +95,8 @@ impl Subscription {
     /// Waits until the bus delivers `target`, but not for long: the bus is a hint.
     pub(super) async fn bus_ready(&self, targets: &[Target]) {
         let ready = async {
-            while self.taps.iter().any(|tap| targets.contains(&tap.target) && !tap.is_ready()) {
+            let is_awaited = |tap: &Arc<Tap>| targets.contains(&tap.target) && !tap.is_ready();
+            while !self.shared.is_closed() && self.taps.iter().any(is_awaited) {
                 self.waker.notified().await;
             }
         };

@@ -16,10 +16,11 @@ use crate::bus::{Delivery, Message};
 use crate::channel::Target;
 use crate::namespace::Namespace;
 use crate::position::Position;
+use crate::sync::{Mutex, MutexGuard};
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 const RETRY_MIN: Duration = Duration::from_millis(100);

@@ -1,6 +1,6 @@
 //! How many use a shared thing, and when it has been unused for long enough.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::sync::Notify;
 

@@ -7,6 +7,8 @@ use crate::Result;
 use crate::bus::{Bus, Delivery, Health, Message};
 use crate::channel::Target;
 use crate::queue::{LossyQueue, Queued};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -14,8 +16,7 @@ use futures::stream::{BoxStream, Stream};
 use futures::task::AtomicWaker;
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 /// Most bytes that wait for one subscriber.

@@ -58,7 +58,10 @@ async fn pages_of_allowed_origins_may_ask() {
     let mut wire = Wire::connect(server.address).await;
     let origin = "Origin: https://app.example\r\n";
     let answer = wire.ask(format!("OPTIONS /v1/events HTTP/1.1\r\nHost: x\r\n{origin}\r\n")).await;
-    assert_eq!((answer.status, answer.header("access-control-allow-methods")), (204, Some("GET, POST, PATCH, DELETE")));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-methods")),
+        (204, Some("GET, POST, PATCH, DELETE"))
+    );
     let answer = wire.ask(post("/v1/events", &format!("{JSON}{origin}"), event("a", "1"))).await;
     assert_eq!(
         (answer.status, answer.header("access-control-allow-origin")),

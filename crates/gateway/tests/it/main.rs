@@ -16,6 +16,7 @@ mod reading;
 mod sdk;
 mod sdk_go;
 mod server;
+mod sessions;
 mod tiny_log;
 mod topics;
 mod websocket_commands;

@@ -31,13 +31,13 @@ fn code(file: &str) -> Option<String> {
 }
 
 fn refusal(text: &str) -> String {
-    let applied = Mutant::parse("x", text).and_then(|mutant| mutant.apply(code));
+    let applied = Mutant::parse(Hunter::Sim, "x", text).and_then(|mutant| mutant.apply(code));
     format!("{:#}", applied.unwrap_err())
 }
 
 #[test]
 fn all_edits_are_applied() {
-    let mutant = Mutant::parse("ack-early", TEXT).unwrap();
+    let mutant = Mutant::parse(Hunter::Sim, "ack-early", TEXT).unwrap();
     assert_eq!((mutant.title.as_str(), mutant.seed), ("the ack is sent before the sync", Some(17)));
     let texts = mutant.apply(code).unwrap();
     assert_eq!(texts["a.rs"], "fn f() {\n    ack();\n    sync();\n}\n");
@@ -48,7 +48,7 @@ fn all_edits_are_applied() {
 fn a_second_edit_of_a_file_sees_the_first() {
     let text = "title = 't'\nfile = 'b.rs'\nfind = '<'\nreplace = '>'\n\
                 [[edit]]\nfile = 'b.rs'\nfind = '1 > 2'\nreplace = '2 > 1'\n";
-    let texts = Mutant::parse("x", text).unwrap().apply(code).unwrap();
+    let texts = Mutant::parse(Hunter::Sim, "x", text).unwrap().apply(code).unwrap();
     assert_eq!(texts["b.rs"], "2 > 1\n");
 }
 
@@ -72,7 +72,8 @@ fn a_seed_is_written_and_all_else_kept() {
 
 #[test]
 fn mutants_are_told_from_other_files() {
-    assert_eq!(name("sim/mutants/ack-early.toml"), Some("ack-early"));
+    assert_eq!(name("sim/mutants/ack-early.toml"), Some((Hunter::Sim, "ack-early")));
+    assert_eq!(name("races/mutants/late.toml"), Some((Hunter::Races, "late")));
     assert_eq!(name("sim/mutants/README.md"), None);
     assert_eq!(name("sim/Cargo.toml"), None);
 }

@@ -82,13 +82,15 @@ pub fn decode_element(element: Value<'_>, whole: &Bytes) -> Result<Event, Proble
 /// As [`decode`].
 pub fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, Problem> {
     let mut given = Attributes::default();
-    for (name, value) in headers {
-        let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
+    for header in headers.keys() {
+        let Some(name) = header.as_str().strip_prefix("ce-") else { continue };
+        let invalid = |message| Error::invalid("invalid_header", format!("ce-{name}"), message);
+        let mut values = headers.get_all(header).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(invalid("an attribute is given once").into());
+        };
         let value = percent_decode(value.as_bytes()).decode_utf8();
-        let value = value.map_err(|_| {
-            Error::invalid("invalid_header", format!("ce-{name}"), "the header is not percent-encoded UTF-8")
-        })?;
-        let value = value.into_owned();
+        let value = value.map_err(|_| invalid("the header is not percent-encoded UTF-8"))?.into_owned();
         match name {
             "specversion" => given.specversion = Some(value),
             "id" => given.event.id = Some(value),
@@ -97,6 +99,9 @@ pub fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, Problem
             "time" => given.event.time = Some(value),
             "sourcetype" => given.source_type = Some(value),
             "sourceid" => given.source_id = Some(value),
+            "data" | "datacontenttype" => {
+                return Err(invalid("the body is the data, and Content-Type says what it is").into());
+            }
             _ => {
                 let mut text = String::with_capacity(value.len() + 2);
                 push_string(&mut text, &value);
@@ -134,6 +139,11 @@ impl Attributes {
         (event.source_type, event.source_id) = match (source_type, source_id) {
             (Some(source_type), Some(source_id)) => {
                 if source != format!("/{source_type}/{source_id}") {
+                    if event.extensions.iter().any(|(name, _)| name == "originalsource") {
+                        let message =
+                            "originalsource holds a source that is mapped, and cannot be given beside one";
+                        return Err(Error::invalid("invalid_extension", "originalsource", message).into());
+                    }
                     let mut text = String::new();
                     push_string(&mut text, &source);
                     event.extensions.push(("originalsource".to_owned(), Bytes::from(text)));
@@ -211,6 +221,29 @@ mod tests {
                 (event, _) => panic!("{source}: {event:?}"),
             }
         }
+    }
+
+    #[test]
+    fn no_attribute_is_given_twice() {
+        let binary = |further: &[(&'static str, &'static str)]| {
+            let given = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-type", "t"), ("ce-source", "/a/b")];
+            let mut headers = HeaderMap::new();
+            for (name, value) in given.iter().chain(further) {
+                headers.append(*name, value.parse().unwrap());
+            }
+            decode_binary(&headers, &Bytes::from_static(b"1")).map_err(|problem| problem.code())
+        };
+        assert!(binary(&[("ce-ext", "1"), ("content-type", "application/json")]).is_ok());
+        for further in [
+            [("ce-id", "2"), ("x", "")],
+            [("ce-ext", "1"), ("ce-ext", "1")],
+            [("ce-data", "2"), ("x", "")],
+            [("ce-datacontenttype", "text/plain"), ("x", "")],
+        ] {
+            assert_eq!(binary(&further).err(), Some("invalid_header"), "{further:?}");
+        }
+        let twice = r#""source":"urn:x","sourcetype":"a","sourceid":"b","originalsource":"urn:y""#;
+        assert_eq!(structured(twice).unwrap_err().code(), "invalid_extension");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use dualstream_core::event::{Data, EVENT_BYTES_MAX, Event};
 use dualstream_core::publisher::{Failure, Receipt};
 use dualstream_core::record::Headers;
 use dualstream_core::{Error, ErrorKind};
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
 /// Most events of an array.
@@ -34,14 +34,34 @@ pub(crate) async fn publish(State(app): State<Arc<App>>, request: Request) -> Re
         return ingest::answer(app, inflow, is_streaming).await;
     }
     let (body, _budget) = app.body(inflow).await?;
+    match decode(form, &parts.headers, &body)? {
+        Decoded::One(event) => one(&app, *event).await,
+        Decoded::Many(events) => many(&app, events).await,
+    }
+}
+
+/// The events of a body that was read whole.
+pub(crate) enum Decoded {
+    /// An event alone: it is answered by itself.
+    One(Box<Event>),
+    /// An array, each of it checked.
+    Many(Vec<Event>),
+}
+
+/// Decodes a body of any form but lines.
+///
+/// # Errors
+/// What is wrong with it; of an array with the `index` of the element.
+pub(crate) fn decode(form: Form, headers: &HeaderMap, body: &Bytes) -> Result<Decoded, Problem> {
+    let one = |event| Ok(Decoded::One(Box::new(event)));
     match form {
-        Form::Binary => one(&app, cloudevent::decode_binary(&parts.headers, &body)?).await,
-        Form::CloudEvent => one(&app, cloudevent::decode(&body)?).await,
-        Form::CloudEvents => many(&app, elements(&body, cloudevent::decode_element)?).await,
-        _ if json::first_byte(&body) == Some(b'[') => {
-            many(&app, elements(&body, |e, whole| Ok(plain_event::decode_element(e, whole)?))?).await
+        Form::Binary => one(cloudevent::decode_binary(headers, body)?),
+        Form::CloudEvent => one(cloudevent::decode(body)?),
+        Form::CloudEvents => elements(body, cloudevent::decode_element).map(Decoded::Many),
+        _ if json::first_byte(body) == Some(b'[') => {
+            elements(body, |e, whole| Ok(plain_event::decode_element(e, whole)?)).map(Decoded::Many)
         }
-        _ => one(&app, plain_event::decode(&body)?).await,
+        _ => one(plain_event::decode(body)?),
     }
 }
 

@@ -21,6 +21,8 @@ mod cloudevent;
 mod events;
 mod exchange;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod health;
 mod history;

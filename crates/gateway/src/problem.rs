@@ -102,6 +102,11 @@ impl Problem {
         self
     }
 
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -41,6 +41,33 @@ fn bodies() -> Vec<Row> {
         ("NUL in source_id", events(event("a\\u0000b", "1")), 400, "invalid_source_id"),
         ("181 bytes of source_id", events(event(&"a".repeat(181), "1")), 400, "invalid_source_id"),
         ("line end in type", events(good.replace("\"t\"", "\"a\\nb\"")), 400, "invalid_type"),
+        ("empty type", events(good.replace("\"t\"", "\"\"")), 400, "invalid_type"),
+        (
+            "256 bytes of type",
+            events(good.replace("\"t\"", &format!("\"{}\"", "a".repeat(256)))),
+            400,
+            "invalid_type",
+        ),
+        ("empty id", events(good.replace("\"data\"", "\"id\":\"\",\"data\"")), 400, "invalid_id"),
+        (
+            "129 bytes of id",
+            events(good.replace("\"data\"", &format!("\"id\":\"{}\",\"data\"", "a".repeat(129)))),
+            400,
+            "invalid_id",
+        ),
+        ("id that is a number", events(good.replace("\"data\"", "\"id\":1,\"data\"")), 400, "invalid_field"),
+        (
+            "time without a zone",
+            events(good.replace("\"data\"", "\"time\":\"2026-01-01T00:00:00\",\"data\"")),
+            400,
+            "invalid_time",
+        ),
+        (
+            "equal keys, one escaped",
+            events(good.replace("\"data\"", "\"\\u0064ata\":1,\"data\"")),
+            400,
+            "invalid_json",
+        ),
         ("time", events(good.replace("\"data\"", "\"time\":\"today\",\"data\"")), 400, "invalid_time"),
         ("too many events", events(too_many), 400, "too_many_events"),
         (
@@ -79,6 +106,25 @@ fn bodies() -> Vec<Row> {
             ),
             400,
             "missing_field",
+        ),
+        (
+            "65 extensions",
+            post(
+                "/v1/events",
+                "Content-Type: application/cloudevents+json\r\n",
+                format!(
+                    r#"{{{}"specversion":"1.0","id":"1","type":"t","source":"/a/b"}}"#,
+                    (0..65).map(|i| format!("\"x{i}\":1,")).collect::<String>()
+                ),
+            ),
+            400,
+            "too_many_extensions",
+        ),
+        (
+            "CloudEvent with an attribute twice",
+            post("/v1/events", &format!("{JSON}ce-specversion: 1.0\r\nce-id: 1\r\nce-id: 2\r\n"), "1"),
+            400,
+            "invalid_header",
         ),
         (
             "CloudEvent 0.3",

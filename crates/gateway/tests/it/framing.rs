@@ -220,6 +220,21 @@ async fn malformed_chunks_fail_the_request_they_belong_to() {
 }
 
 #[tokio::test]
+async fn a_body_that_ends_early_is_told_so() {
+    let server = Server::start().await;
+    for (kind, rest) in [
+        (JSON, "Content-Length: 100\r\n\r\n{"),
+        (JSON, "Transfer-Encoding: chunked\r\n\r\n5\r\n{"),
+        ("Content-Type: application/x-ndjson\r\n", "Content-Length: 100\r\n\r\n{"),
+    ] {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send(format!("POST /v1/events HTTP/1.1\r\nHost: x\r\n{kind}{rest}")).await;
+        wire.end().await;
+        assert_refused(&mut wire, &("early end", String::new(), 400, "body_incomplete")).await;
+    }
+}
+
+#[tokio::test]
 async fn heads_have_a_deadline() {
     let deadline = Duration::from_millis(50);
     let server = Server::with(Settings { header_deadline: deadline, ..Settings::default() }).await;

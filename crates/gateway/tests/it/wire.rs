@@ -60,6 +60,11 @@ impl Wire {
         within(self.stream.get_mut().write_all(bytes.as_ref())).await.is_ok()
     }
 
+    /// Says that nothing more comes; what the server still sends is read.
+    pub async fn end(&mut self) {
+        within(self.stream.get_mut().shutdown()).await.unwrap();
+    }
+
     pub async fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
         self.send(request).await;
         self.answer().await.expect("an answer")

@@ -4,9 +4,10 @@
 //! from everybody, and slowly, so nobody notices unless a table says so.
 
 use crate::process;
+use crate::services;
 use crate::tidy;
 use crate::workspace::Workspace;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ pub struct Args {
     /// Go on after a suite has failed
     #[arg(long)]
     keep_going: bool,
+    /// Leave out the tests against real servers (Kafka, Redis); fails on build machines
+    #[arg(long)]
+    no_services: bool,
 }
 
 /// In the order they run: what fails fastest comes first.
@@ -53,12 +57,14 @@ struct Suite {
 struct Run<'a> {
     workspace: &'a Workspace,
     deadline: Instant,
+    with_services: bool,
 }
 
 /// Runs the suites and prints what each took.
 pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let started = Instant::now();
-    let run = Run { workspace, deadline: started + minutes(RUN_MINUTES_MAX) };
+    let deadline = started + minutes(RUN_MINUTES_MAX);
+    let run = Run { workspace, deadline, with_services: !args.no_services };
     let suites = chosen(&args.suites);
     let mut rows = Vec::new();
     for (index, suite) in suites.iter().enumerate() {
@@ -72,7 +78,16 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
     }
     println!("\n{}", table(&suites, &rows));
-    conclude(&suites, &rows, started.elapsed())
+    conclude(&suites, &rows, started.elapsed())?;
+    if args.no_services {
+        println!("{}", services::SKIPPED);
+        ensure!(!is_build_machine(), "build machines test everything: take --no-services away");
+    }
+    Ok(())
+}
+
+fn is_build_machine() -> bool {
+    std::env::var_os("CI").is_some()
 }
 
 fn chosen(names: &[String]) -> Vec<&'static Suite> {
@@ -167,7 +182,12 @@ fn tidiness(run: &Run<'_>) -> Result<()> {
 
 /// Also replays the fuzz corpora, which are ordinary tests of the crates they belong to.
 fn test(run: &Run<'_>) -> Result<()> {
-    run.step(run.cargo().args(["test", "--workspace", "--no-fail-fast"]))
+    let mut cargo = run.cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    if !run.with_services {
+        cargo.args(services::PACKAGES.iter().flat_map(|package| ["--exclude", package]));
+    }
+    run.step(&mut cargo)
 }
 
 fn docs(run: &Run<'_>) -> Result<()> {
@@ -203,7 +223,7 @@ impl Run<'_> {
     /// Cargo, without incremental files on build machines, which start from nothing and never use them.
     fn cargo(&self) -> Command {
         let mut cargo = self.workspace.cargo();
-        if std::env::var_os("CI").is_some() {
+        if is_build_machine() {
             cargo.env("CARGO_INCREMENTAL", "0");
         }
         cargo

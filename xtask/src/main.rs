@@ -11,6 +11,7 @@ mod mutants;
 mod optimised;
 mod power;
 mod process;
+mod services;
 mod races;
 mod test;
 mod tidy;
@@ -48,6 +49,8 @@ enum Task {
     Mutants(mutants::Args),
     /// Lose power on a real file system, again and again (root, loop devices)
     Power(power::Args),
+    /// Start, end and look at the real servers the tests use
+    Services(services::Args),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,7 @@ fn run(task: Task) -> Result<()> {
         Task::Races(args) => races::run(&workspace, &args.rest),
         Task::Mutants(args) => mutants::run(&workspace, &args),
         Task::Power(args) => power::run(&workspace, &args),
+        Task::Services(args) => services::run(&workspace, &args),
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// What the tests need beside the Rust toolchain.
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 9] = [
     Need {
         package: "e2fsprogs",
         proof: "/usr/sbin/mkfs.ext4",
@@ -42,6 +42,21 @@ const NEEDS: [Need; 6] = [
         package: "chromium",
         proof: "/usr/bin/chromium",
         needed_by: "the test of the page in a browser (it fails without it)",
+    },
+    Need {
+        package: "default-jre-headless",
+        proof: "/usr/bin/java",
+        needed_by: "the tests against Kafka (they fail without Java 17; --no-services leaves them out)",
+    },
+    Need {
+        package: "maven",
+        proof: "/usr/bin/mvn",
+        needed_by: "the same tests: it fetches Kafka's jars, once (they fail without it)",
+    },
+    Need {
+        package: "redis-server",
+        proof: "/usr/bin/redis-server",
+        needed_by: "the tests against Redis (they fail without it; --no-services leaves them out)",
     },
     Need {
         package: "golang-go",

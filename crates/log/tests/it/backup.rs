@@ -506,8 +506,8 @@ fn a_damaged_sidecar_is_not_copied() {
     let mut world = World::start(settings(), 1, 0);
     world.steps(300);
     let disk = world.rig.storage.clone();
-    let sidecars = disk.list(CHAT).unwrap().into_iter().filter(|name| name.ends_with(".index"));
-    let path = format!("{CHAT}/{}", sidecars.last().expect("segments were sealed"));
+    let mut sidecars = disk.list(CHAT).unwrap().into_iter().filter(|name| name.ends_with(".index"));
+    let path = format!("{CHAT}/{}", sidecars.next_back().expect("segments were sealed"));
     disk.open(&path, Mode::Write).unwrap().write_at(b"??", 50).unwrap();
     let copy = MemoryStorage::new();
     backup(&disk, &copy, |_| {}).unwrap();

@@ -1,0 +1,203 @@
+//! Servers that stay when the program that started them ends: `cargo xtask services up`, `status` and `down`.
+//!
+//! ```text
+//! DIR/NAME/running    one line for each process: its id, when it was started, its address
+//! DIR/NAME/…          the servers' own files and logs
+//! ```
+//! A process id may have been given to another program since. So only a process that was started at the same moment is
+//! taken for ours.
+
+use crate::process::send;
+use crate::{Kafka, Redis, kafka, redis};
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to end before it is killed.
+const DOWN_MAX: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Something that can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// One Kafka broker.
+    Kafka,
+    /// Three Kafka brokers.
+    Kafka3,
+    /// One Redis server.
+    Redis,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Service; 3] = [Service::Kafka, Service::Kafka3, Service::Redis];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Kafka => "kafka",
+            Service::Kafka3 => "kafka3",
+            Service::Redis => "redis",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Service> {
+        Service::ALL.into_iter().find(|service| service.name() == name)
+    }
+
+    /// Whether a server of it answers.
+    fn answers(self, address: SocketAddr) -> bool {
+        match self {
+            Service::Kafka | Service::Kafka3 => kafka::brokers_known(address).is_ok(),
+            Service::Redis => redis::ping(address).is_ok(),
+        }
+    }
+}
+
+/// A server in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its process.
+    pub id: u32,
+    /// When that was started, in clock ticks since the machine was.
+    pub started: u64,
+    /// Where it serves.
+    pub address: SocketAddr,
+}
+
+/// How a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It answers.
+    Up,
+    /// Its process is there and does not answer.
+    Hangs,
+    /// Its process is gone.
+    Gone,
+}
+
+/// The servers under one directory.
+#[derive(Clone, Debug)]
+pub struct Background {
+    dir: PathBuf,
+}
+
+impl Background {
+    /// Those under `dir`, which need not exist.
+    pub fn of(dir: &Path) -> Background {
+        Background { dir: dir.to_owned() }
+    }
+
+    /// Starts a service, waits until it answers, and leaves it.
+    pub fn up(&self, service: Service) -> Result<Vec<Running>> {
+        let found = self.running(service)?;
+        let alive = found.iter().filter(|server| server.is_there()).count();
+        ensure!(alive == 0, "{} is up already: take it down first", service.name());
+        let dir = self.files(service);
+        let started = match service {
+            Service::Kafka => kafka(&dir, 1)?,
+            Service::Kafka3 => kafka(&dir, 3)?,
+            Service::Redis => {
+                let server = Redis::start(&dir, true)?;
+                vec![(server.process.leave(), server.address)]
+            }
+        };
+        let started = started
+            .into_iter()
+            .map(|(id, address)| {
+                let id = id.context("it ended by itself")?;
+                Ok(Running { id, started: started_at(id).context("it ended by itself")?, address })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let line = |server: &Running| format!("{} {} {}\n", server.id, server.started, server.address);
+        let lines: String = started.iter().map(line).collect();
+        fs::write(self.list(service), lines)?;
+        Ok(started)
+    }
+
+    /// How the servers of a service are; none when it was not started.
+    pub fn status(&self, service: Service) -> Result<Vec<(Running, State)>> {
+        let state = |server: &Running| match server.is_there() {
+            false => State::Gone,
+            true if service.answers(server.address) => State::Up,
+            true => State::Hangs,
+        };
+        Ok(self.running(service)?.iter().map(|server| (*server, state(server))).collect())
+    }
+
+    /// Ends a service and removes its files; how many processes were ended.
+    pub fn down(&self, service: Service) -> Result<usize> {
+        let mut running = self.running(service)?;
+        running.retain(Running::is_there);
+        // All at once: a controller without the others waits for them before it ends.
+        for server in &running {
+            send(server.id, Signal::TERM)?;
+            // One that was stopped by a signal takes the other only now.
+            send(server.id, Signal::CONT)?;
+        }
+        let deadline = Instant::now() + DOWN_MAX;
+        while running.iter().any(Running::is_there) {
+            if Instant::now() >= deadline {
+                running
+                    .iter()
+                    .filter(|server| server.is_there())
+                    .try_for_each(|s| send(s.id, Signal::KILL))?;
+            }
+            std::thread::sleep(POLL);
+        }
+        let dir = self.files(service);
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        Ok(running.len())
+    }
+
+    /// Where its files and logs are.
+    pub fn files(&self, service: Service) -> PathBuf {
+        self.dir.join(service.name())
+    }
+
+    fn list(&self, service: Service) -> PathBuf {
+        self.files(service).join("running")
+    }
+
+    fn running(&self, service: Service) -> Result<Vec<Running>> {
+        let list = self.list(service);
+        let text = match fs::read_to_string(&list) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text?,
+        };
+        text.lines()
+            .map(|line| parse(line).with_context(|| format!("{} is damaged", list.display())))
+            .collect()
+    }
+}
+
+impl Running {
+    fn is_there(&self) -> bool {
+        started_at(self.id) == Some(self.started)
+    }
+}
+
+/// When a process was started that has not ended: fields 3 and 22 of its `stat` (proc_pid_stat(5)).
+fn started_at(id: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18).filter(|_| !has_ended)?.parse().ok()
+}
+
+fn kafka(dir: &Path, brokers: usize) -> Result<Vec<(Option<u32>, SocketAddr)>> {
+    let cluster = Kafka::start(dir, brokers, true)?;
+    Ok(cluster.brokers.into_iter().map(|broker| (broker.process.leave(), broker.address)).collect())
+}
+
+fn parse(line: &str) -> Option<Running> {
+    let mut words = line.split(' ');
+    let (id, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Running { id, started, address: words.next()?.parse().ok()? })
+}

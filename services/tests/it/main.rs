@@ -1,0 +1,7 @@
+//! The real servers: started, used with their own tools, broken and started again.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod kafka;
+mod process;
+mod redis;

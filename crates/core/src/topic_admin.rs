@@ -55,7 +55,12 @@ pub enum Before {
 impl TopicStatus {
     /// Offsets between start and end, all partitions together: its records, and holes that compaction left.
     pub fn records(&self) -> u64 {
-        self.bounds.earliest.iter().zip(&self.bounds.latest).map(|(&from, &until)| until - from).sum()
+        self.bounds
+            .earliest
+            .iter()
+            .zip(&self.bounds.latest)
+            .map(|(&from, &until)| until.saturating_sub(from))
+            .sum()
     }
 
     /// Tokens of its start and its end.
@@ -232,7 +237,7 @@ fn keyed(name: &TopicName) -> Error {
 
 fn in_use(name: &TopicName, namespace: &str) -> Error {
     let message =
-        format!("namespace '{namespace}' stores its events in '{name}': deleting it deletes them all");
+        format!("namespace '{namespace}' stores its events in topic '{name}': deleting it deletes them all");
     Error::new(ErrorKind::Conflict, "topic_in_use", message).with_field("topic").with_mend(format!(
         "give namespace '{namespace}' another topic in the settings, trim the topic, or force it"
     ))

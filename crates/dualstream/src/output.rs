@@ -1,5 +1,6 @@
 //! Standard output: lines for people or for programs. A reader that goes away (`| head`) ends the program quietly.
 
+use indicatif::HumanCount;
 use std::io::{self, Write};
 
 /// Whom the output is for.
@@ -44,4 +45,14 @@ pub fn text(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// A number with its thousands apart.
+pub fn count(number: u64) -> String {
+    HumanCount(number).to_string()
+}
+
+/// So many of something: `1 event`, `1,204 events`.
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }

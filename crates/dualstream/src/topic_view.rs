@@ -1,10 +1,11 @@
 //! Topics as people see them: a table of all, one with a bar for each partition. Colours only on a terminal.
 
 use crate::client::topics::Topic;
+use crate::output::{count, counted};
 use crate::table::{Table, bar};
 use console::{Style, Term};
 use dualstream::settings::{Period, Size};
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 
 /// Longest bar, and where there is no terminal the only length.
 const BAR_WIDTH: usize = 32;
@@ -32,21 +33,18 @@ pub fn list(topics: &[Topic]) -> Vec<String> {
     table.lines(&Style::new().bold())
 }
 
-/// One topic on a line, and what became of it.
+/// One topic on a line, and what was done to it.
 pub fn summary(done: &str, topic: &Topic) -> Vec<String> {
-    let Topic { name, partitions, cleanup_policy, .. } = topic;
-    vec![format!(
-        "{done} {name}: {partitions} partitions, retention {}, cleanup {cleanup_policy}",
-        retention(topic)
-    )]
+    let Topic { name, cleanup_policy, .. } = topic;
+    let partitions = counted(topic.partitions.into(), "partition");
+    vec![format!("{done} {name}: {partitions}, retention {}, cleanup {cleanup_policy}", retention(topic))]
 }
 
 /// Everything about one topic.
 pub fn description(topic: &Topic) -> Vec<String> {
     let size = HumanBytes(topic.bytes);
     let size = match topic.segments {
-        Some(1) => format!("{size} in 1 segment"),
-        Some(segments) => format!("{size} in {} segments", count(segments)),
+        Some(segments) => format!("{size} in {}", counted(segments, "segment")),
         None => size.to_string(),
     };
     let namespaces =
@@ -106,11 +104,6 @@ fn retention(topic: &Topic) -> String {
     let size = topic.retention_bytes.map(|bytes| format!("at most {}", Size::bytes(bytes)));
     let bounds: Vec<String> = age.into_iter().chain(size).collect();
     if bounds.is_empty() { "none".to_owned() } else { bounds.join(", ") }
-}
-
-/// A number with its thousands apart.
-pub fn count(number: u64) -> String {
-    HumanCount(number).to_string()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::shown::Printer;
 use crate::{Global, exit, output, signals};
 use http::HeaderName;
 use http_body_util::BodyExt;
-use indicatif::{HumanCount, HumanDuration};
+use indicatif::HumanDuration;
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -189,8 +189,7 @@ impl Follower {
 
     /// The last word after Ctrl-C.
     fn say_goodbye(&self) {
-        let events =
-            if self.shown == 1 { "1 event".to_owned() } else { format!("{} events", HumanCount(self.shown)) };
+        let events = output::counted(self.shown, "event");
         match &self.last_id {
             Some(id) if !self.args.live => {
                 exit::tell(format_args!("stopped after {events}; to go on: --since {id}"))

@@ -228,16 +228,16 @@ impl Api {
     async fn delete(&mut self, topic: &str, force: bool, yes: bool) -> anyhow::Result<()> {
         let told = self.ask(Method::GET, &path(topic, ""), None).await?;
         let told = self.read(&told)?;
-        let records = topic_view::count(told.records);
+        let records = output::counted(told.records, "record");
         // What would be refused is refused before anybody is asked.
         if yes
             || (!force && !told.namespaces.is_empty())
-            || is_wanted(&format!("Delete topic '{topic}' with its {records} records?"))?
+            || is_wanted(&format!("Delete topic '{topic}' with its {records}?"))?
         {
             self.ask(Method::DELETE, &path(topic, forced(force)), None).await?;
             output::line(&match self.format {
                 Format::Json => serde_json::json!({ "deleted": topic, "records": told.records }).to_string(),
-                Format::Human => format!("deleted {topic} with {records} records"),
+                Format::Human => format!("deleted {topic} with {records}"),
             })?;
             return Ok(());
         }
@@ -251,8 +251,8 @@ impl Api {
         let body = Map::from_iter([("before".to_owned(), Value::from(before))]);
         let answer = self.ask(Method::POST, &format!("{}/trim", path(topic, "")), Some(body)).await?;
         self.show(&answer, |topic| {
-            let (trimmed, left) = (topic_view::count(topic.trimmed), topic_view::count(topic.records));
-            vec![format!("trimmed {}: {trimmed} records went, {left} are left", topic.name)]
+            let (trimmed, left) = (output::counted(topic.trimmed, "record"), output::count(topic.records));
+            vec![format!("trimmed {}: {trimmed} went, {left} left", topic.name)]
         })
     }
 }

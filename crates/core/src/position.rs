@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest resume token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
@@ -67,31 +68,31 @@ impl Position {
     }
 }
 
+impl Cursor {
+    /// Its token.
+    pub fn token(&self) -> Arc<str> {
+        let numbers = |text: &mut Text| match &self.next {
+            Next::One { partition, offset } => text.varints([u64::from(*partition), *offset]),
+            Next::All(offsets) => {
+                text.varints([offsets.len() as u64]);
+                text.varints(offsets.iter().copied());
+            }
+        };
+        let kind = if matches!(self.next, Next::One { .. }) { 2 } else { 3 };
+        Text::with(kind, self.epoch, numbers, |text| text.into())
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Bytes::new(1, self.epoch);
-        bytes.varint(u64::from(self.partition));
-        bytes.varint(self.offset);
-        bytes.fmt(f)
+        let numbers = |text: &mut Text| text.varints([u64::from(self.partition), self.offset]);
+        Text::with(1, self.epoch, numbers, |text| f.write_str(text))
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.next {
-            Next::One { partition, offset } => {
-                let mut bytes = Bytes::new(2, self.epoch);
-                bytes.varint(u64::from(*partition));
-                bytes.varint(*offset);
-                bytes.fmt(f)
-            }
-            Next::All(offsets) => {
-                let mut bytes = Bytes::new(3, self.epoch);
-                bytes.varint(offsets.len() as u64);
-                offsets.iter().for_each(|&o| bytes.varint(o));
-                bytes.fmt(f)
-            }
-        }
+        f.write_str(&self.token())
     }
 }
 
@@ -199,27 +200,54 @@ fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Bytes of a token while it is built.
-struct Bytes(Vec<u8>);
+/// Bytes of a token before they are text: every event has one or two, so short ones are made without the heap.
+struct Text {
+    short: [u8; Text::SHORT],
+    len: usize,
+    /// All of them, once there are more.
+    long: Vec<u8>,
+}
 
-impl Bytes {
-    fn new(kind: u8, epoch: Epoch) -> Bytes {
-        let mut bytes = Vec::with_capacity(32);
+impl Text {
+    /// A cursor of twelve partitions fits, whatever its offsets.
+    const SHORT: usize = 144;
+
+    /// Hands the text of a token to `take`.
+    fn with<T>(kind: u8, epoch: Epoch, numbers: impl FnOnce(&mut Text), take: impl FnOnce(&str) -> T) -> T {
+        let mut bytes = Text { short: [0; Text::SHORT], len: 0, long: Vec::new() };
         bytes.push(kind);
-        bytes.extend_from_slice(&epoch.0.to_be_bytes());
-        Bytes(bytes)
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
+        epoch.0.to_be_bytes().into_iter().for_each(|byte| bytes.push(byte));
+        numbers(&mut bytes);
+        if !bytes.long.is_empty() {
+            return take(&URL_SAFE_NO_PAD.encode(&bytes.long));
         }
-        self.0.push(value as u8);
+        let mut text = [0; Text::SHORT.div_ceil(3) * 4];
+        let length = URL_SAFE_NO_PAD.encode_slice(&bytes.short[..bytes.len], &mut text);
+        let length = length.expect("four characters for three bytes are room enough");
+        take(std::str::from_utf8(&text[..length]).expect("base64 is ASCII"))
     }
 
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&base64::display::Base64Display::new(&self.0, &URL_SAFE_NO_PAD), f)
+    fn varints(&mut self, values: impl IntoIterator<Item = u64>) {
+        for mut value in values {
+            while value >= 0x80 {
+                self.push(value as u8 | 0x80);
+                value >>= 7;
+            }
+            self.push(value as u8);
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        match self.short.get_mut(self.len).filter(|_| self.long.is_empty()) {
+            Some(free) => *free = byte,
+            None => {
+                if self.long.is_empty() {
+                    self.long.extend_from_slice(&self.short);
+                }
+                self.long.push(byte);
+            }
+        }
+        self.len += 1;
     }
 }
 
@@ -235,6 +263,8 @@ mod tests {
             assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
             assert_eq!(position.to_string().parse::<Cursor>().unwrap(), position.after());
             let cursor = Cursor { epoch, next: Next::All(vec![offset; 12]) };
+            let many = Cursor { epoch, next: Next::All(vec![offset; 1_000]) };
+            assert_eq!(many.to_string().parse::<Cursor>().unwrap(), many);
             let both = Resume(vec![cursor, position.after()]);
             assert_eq!(both.to_string().parse::<Resume>().unwrap(), both);
         }

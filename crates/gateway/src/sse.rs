@@ -6,10 +6,12 @@
 
 use bytes::{Bytes, BytesMut};
 use dualstream_core::announcement::Announcement;
-use dualstream_core::event::codec::push_string;
+use dualstream_core::event::codec::{Plain, push_string};
 use dualstream_core::hub::{Entry, Item, Live, Slot};
 use dualstream_core::position::Resume;
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of what says that events can no longer be had.
@@ -49,12 +51,25 @@ pub fn farewell(reason: &str, resume: &str, retry: Duration) -> Bytes {
     Bytes::from(out)
 }
 
+/// About how many bytes an item will be.
+pub fn size(item: &Item) -> usize {
+    match item {
+        Item::Event { entry, resume } => {
+            entry.record().value.as_ref().map_or(0, Bytes::len) + resume.len() + 400
+        }
+        Item::Announcement(live) | Item::Message(live) => live.payload.len() + 100,
+        Item::Unrecoverable { .. } | Item::Lost(_) => 1_000,
+    }
+}
+
 /// Appends an item. What is the same for all subscribers is encoded once and kept with the entry.
 pub fn push_item(out: &mut BytesMut, item: &Item, naming: Naming) {
     match item {
         Item::Event { entry, resume } => {
             push(out, "id: ", resume);
             match naming {
+                // One that was read for this stream alone: what nobody shares is not kept.
+                _ if Arc::strong_count(entry) == 1 => push_alone(out, entry, naming),
                 Naming::Type => out.extend_from_slice(&entry.frame(Slot::Sse, named_frame)),
                 Naming::Message => push_data(out, &entry.wire.json),
             }
@@ -78,6 +93,17 @@ fn lost(reason: &str, earliest: &Resume, latest: &Resume) -> String {
     push_string(&mut out, reason);
     let _ = write!(out, ",\"earliest\":\"{earliest}\",\"latest\":\"{latest}\"}}");
     out
+}
+
+/// An event straight into the stream.
+fn push_alone(out: &mut BytesMut, entry: &Entry, naming: Naming) {
+    let plain = Plain::new(entry.record(), &entry.position);
+    if naming == Naming::Type {
+        push(out, "event: ", &one_line(plain.event_type()));
+    }
+    out.extend_from_slice(b"data: ");
+    plain.push_json(out);
+    out.extend_from_slice(b"\n\n");
 }
 
 /// Type and data of an entry: the part of its frame that depends on nothing else.
@@ -139,8 +165,12 @@ fn push_data(out: &mut BytesMut, payload: &[u8]) {
     out.extend_from_slice(b"\n");
 }
 
-fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r', '\0'], " ")
+fn one_line(text: &str) -> Cow<'_, str> {
+    const ENDS: [char; 3] = ['\n', '\r', '\0'];
+    match text.contains(ENDS) {
+        false => Cow::Borrowed(text),
+        true => Cow::Owned(text.replace(ENDS, " ")),
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +209,21 @@ mod tests {
         assert!(typed.starts_with("id: TOKEN\nevent: push\ndata: {\"id\":\"1\"") && typed.ends_with("}\n\n"));
         assert_eq!(typed.lines().count(), 4, "{typed}");
         assert!(text(&item, Naming::Message).starts_with("id: TOKEN\ndata: {"));
+    }
+
+    #[test]
+    fn what_is_shared_is_as_what_is_not() {
+        for value in [r#"{"id":"1","type":"a\nb","time":"t","data":{"x":"\"\u2028"}}"#, "[1,\n2]", "no json"]
+        {
+            for naming in [Naming::Type, Naming::Message] {
+                let item = event(value);
+                let alone = text(&item, naming);
+                let Item::Event { entry, .. } = &item else { unreachable!("made above") };
+                let _also = entry.clone();
+                assert_eq!(text(&item, naming), alone, "{value}");
+                assert_eq!(alone.lines().count(), if naming == Naming::Type { 4 } else { 3 }, "{alone}");
+            }
+        }
     }
 
     #[test]

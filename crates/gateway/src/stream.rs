@@ -148,11 +148,11 @@ impl Tail {
             items = self.subscription.next(settings.write_bytes_max) => items,
             () = heartbeat => return Some(sse::heartbeat(&self.subscription.resume())),
         };
-        Some(self.encode(&items, settings.write_bytes_max))
+        Some(self.encode(&items))
     }
 
-    fn encode(&mut self, items: &[Item], bytes: usize) -> Bytes {
-        let mut out = BytesMut::with_capacity(bytes.min(items.len() * 1024));
+    fn encode(&mut self, items: &[Item]) -> Bytes {
+        let mut out = BytesMut::with_capacity(items.iter().map(sse::size).sum());
         for item in items {
             sse::push_item(&mut out, item, self.naming);
             if let Item::Lost(_) = item {

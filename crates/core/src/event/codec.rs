@@ -10,14 +10,14 @@ use super::{Data, Event};
 use crate::filter::source_of;
 use crate::position::Position;
 use crate::record::Record;
-use crate::time::format_rfc3339;
+use crate::time::push_rfc3339;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// What every stored value written here begins with, up to the id.
 const HEAD: &str = r#"{"specversion":"1.0","id":""#;
@@ -126,114 +126,174 @@ pub struct Wire {
 /// The plain JSON form of a record, for clients. Records that are no events have `type` `record`: a JSON value is
 /// their `data`, other bytes `{"base64":…}`, and a tombstone has `"removed":true`.
 pub fn wire(record: &Record, position: &Position) -> Wire {
-    let position = position.to_string();
-    match record.value.as_deref().and_then(parse) {
-        Some(event) => wire_event(record, &event, &position),
-        None => wire_record(record, position),
+    let plain = Plain::new(record, position);
+    let mut json = String::with_capacity(plain.size());
+    plain.push_json(&mut json);
+    let event_type = plain.event_type().to_owned();
+    Wire { id: plain.into_id(), event_type, json: Bytes::from(json) }
+}
+
+/// A record as clients get it, before it is text: [`wire`] without memory of its own.
+pub struct Plain<'a> {
+    record: &'a Record,
+    position: &'a Position,
+    event: Option<StoredEvent<'a>>,
+}
+
+impl<'a> Plain<'a> {
+    /// The plain form of the record at `position`.
+    pub fn new(record: &'a Record, position: &'a Position) -> Plain<'a> {
+        Plain { record, position, event: record.value.as_deref().and_then(parse) }
+    }
+
+    /// As [`Wire::event_type`].
+    pub fn event_type(&self) -> &str {
+        self.event.as_ref().map_or("record", |event| &event.event_type)
+    }
+
+    fn into_id(self) -> String {
+        self.event.map_or_else(|| self.position.to_string(), |event| event.id.into_owned())
+    }
+
+    /// About how many bytes of JSON it is.
+    fn size(&self) -> usize {
+        self.record.value.as_ref().map_or(0, Bytes::len) + 240
+    }
+
+    /// Appends the JSON text, on one line.
+    pub fn push_json(&self, out: &mut impl Write) {
+        put(out, "{\"id\":");
+        match &self.event {
+            Some(event) => push_string(out, &event.id),
+            None => print(out, format_args!("\"{}\"", self.position)),
+        }
+        put(out, ",\"type\":");
+        push_string(out, self.event_type());
+        push_source(out, self.record);
+        put(out, ",\"time\":");
+        match &self.event {
+            Some(StoredEvent { time: Some(time), .. }) => push_string(out, time),
+            Some(_) => push_time(out, self.record.append_time_ms),
+            None => push_time(out, self.record.timestamp_ms),
+        }
+        put(out, ",\"appended\":");
+        push_time(out, self.record.append_time_ms);
+        match &self.event {
+            Some(event) => push_data(out, event),
+            None => push_value(out, self.record.value.as_deref()),
+        }
+        print(out, format_args!(",\"position\":\"{}\"}}", self.position));
     }
 }
 
-fn wire_event(record: &Record, event: &StoredEvent<'_>, position: &str) -> Wire {
-    let payload = record.value.as_ref().map_or(0, Bytes::len);
-    let mut out = String::with_capacity(payload + 200);
-    out.push_str("{\"id\":");
-    push_string(&mut out, &event.id);
-    out.push_str(",\"type\":");
-    push_string(&mut out, &event.event_type);
-    push_source(&mut out, record);
-    out.push_str(",\"time\":");
-    match &event.time {
-        Some(time) => push_string(&mut out, time),
-        None => push_string(&mut out, &format_rfc3339(record.append_time_ms)),
-    }
-    push_appended(&mut out, record);
-    out.push_str(",\"data\":");
+fn push_data(out: &mut impl Write, event: &StoredEvent<'_>) {
+    put(out, ",\"data\":");
     match (event.data, event.data_base64) {
-        (Some(data), _) => out.push_str(data.get()),
+        (Some(data), _) => push_one_line(out, data.get()),
         (None, Some(text)) => {
-            let _ = write!(out, "{{\"base64\":{}}}", text.get());
+            put(out, "{\"base64\":");
+            push_one_line(out, text.get());
+            put(out, "}");
         }
-        (None, None) => out.push_str("null"),
-    }
-    push_position(&mut out, position);
-    Wire {
-        id: event.id.clone().into_owned(),
-        event_type: event.event_type.clone().into_owned(),
-        json: one_line(out),
+        (None, None) => put(out, "null"),
     }
 }
 
-fn wire_record(record: &Record, position: String) -> Wire {
-    let mut out = String::from("{\"id\":");
-    push_string(&mut out, &position);
-    out.push_str(",\"type\":\"record\"");
-    push_source(&mut out, record);
-    out.push_str(",\"time\":");
-    push_string(&mut out, &format_rfc3339(record.timestamp_ms));
-    push_appended(&mut out, record);
-    match record.value.as_deref() {
-        None => out.push_str(",\"removed\":true,\"data\":null"),
-        Some(value) => {
-            out.push_str(",\"data\":");
-            match serde_json::from_slice::<&RawValue>(value) {
-                Ok(json) => out.push_str(json.get()),
-                Err(_) => {
-                    let _ = write!(out, "{{\"base64\":\"{}\"}}", STANDARD.encode(value));
-                }
-            }
+/// The value of a record that is no event.
+fn push_value(out: &mut impl Write, value: Option<&[u8]>) {
+    let Some(value) = value else {
+        put(out, ",\"removed\":true,\"data\":null");
+        return;
+    };
+    put(out, ",\"data\":");
+    match serde_json::from_slice::<&RawValue>(value) {
+        Ok(json) => push_one_line(out, json.get()),
+        Err(_) => {
+            print(out, format_args!("{{\"base64\":\"{}\"}}", STANDARD.encode(value)));
         }
     }
-    push_position(&mut out, &position);
-    Wire { id: position, event_type: "record".into(), json: one_line(out) }
 }
 
-fn push_source(out: &mut String, record: &Record) {
+fn push_source(out: &mut impl Write, record: &Record) {
     let (source_type, source_id) = match source_of(&record.headers, record.key.as_deref()) {
         Some((t, id)) => (String::from_utf8_lossy(t), String::from_utf8_lossy(id)),
         None => (Cow::Borrowed(""), String::from_utf8_lossy(record.key.as_deref().unwrap_or_default())),
     };
-    out.push_str(",\"source_type\":");
+    put(out, ",\"source_type\":");
     push_string(out, &source_type);
-    out.push_str(",\"source_id\":");
+    put(out, ",\"source_id\":");
     push_string(out, &source_id);
 }
 
-fn push_appended(out: &mut String, record: &Record) {
-    out.push_str(",\"appended\":");
-    push_string(out, &format_rfc3339(record.append_time_ms));
-}
-
-fn push_position(out: &mut String, position: &str) {
-    out.push_str(",\"position\":");
-    push_string(out, position);
-    out.push('}');
+fn push_time(out: &mut impl Write, ms: i64) {
+    put_char(out, '"');
+    push_rfc3339(out, ms);
+    put_char(out, '"');
 }
 
 /// JSON written elsewhere may be spread over lines; between tokens a line end is the same as a space.
-fn one_line(text: String) -> Bytes {
-    let mut bytes = text.into_bytes();
-    for byte in &mut bytes {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+fn push_one_line(out: &mut impl Write, json: &str) {
+    if !any_byte(json, |byte| matches!(byte, b'\n' | b'\r')) {
+        return put(out, json);
     }
-    Bytes::from(bytes)
+    let mut lines = json.split(['\n', '\r']);
+    put(out, lines.next().unwrap_or_default());
+    for line in lines {
+        put_char(out, ' ');
+        put(out, line);
+    }
 }
 
 /// Appends `text` as a JSON string.
-pub fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if u32::from(c) < 0x20 || c == '\u{2028}' || c == '\u{2029}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
+pub fn push_string(out: &mut impl Write, text: &str) {
+    put_char(out, '"');
+    if !any_byte(text, needs_care) {
+        put(out, text);
+        return put_char(out, '"');
     }
-    out.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(needs_care) {
+        // A byte that needs care is ASCII or the first of its character.
+        let (plain, tail) = rest.split_at(at);
+        let mut tail = tail.chars();
+        put(out, plain);
+        match tail.next() {
+            Some('"') => put(out, "\\\""),
+            Some('\\') => put(out, "\\\\"),
+            Some(c) if u32::from(c) < 0x20 || matches!(c, '\u{2028}' | '\u{2029}') => {
+                print(out, format_args!("\\u{:04x}", u32::from(c)));
+            }
+            Some(c) => put_char(out, c),
+            None => {}
+        }
+        rest = tail.as_str();
+    }
+    put(out, rest);
+    put_char(out, '"');
+}
+
+/// Whether there is such a byte. It looks at all of them, many at a time, as there hardly ever is one.
+fn any_byte(text: &str, is_it: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(false, |found, byte| found | is_it(byte))
+}
+
+/// Whether a byte of UTF-8 begins what is escaped, or may.
+fn needs_care(byte: u8) -> bool {
+    const LINE_SEPARATORS: u8 = 0xe2;
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | LINE_SEPARATORS)
+}
+
+/// Writing to memory does not fail.
+fn put(out: &mut impl Write, text: &str) {
+    let _ = out.write_str(text);
+}
+
+fn put_char(out: &mut impl Write, c: char) {
+    let _ = out.write_char(c);
+}
+
+fn print(out: &mut impl Write, text: fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
 }
 
 #[cfg(test)]
@@ -280,6 +340,18 @@ mod tests {
                 r#"{{"id":"id-1","type":"push","source_type":"repo","source_id":"o/r","time":"2026-11-21T08:00:00Z","appended":"1970-01-01T00:00:00.009Z","data":{{"a":1}},"position":"{position}"}}"#
             )
         );
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        for text in
+            ["", "plain", "a\"b\\c", "\u{0}\n\u{1f}é", "€ \u{2028}\u{2029}\u{2027}…", "\u{1f600}\"", "\u{7f}"]
+        {
+            let mut out = String::new();
+            push_string(&mut out, text);
+            assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+            assert!(!out.contains(['\n', '\u{2028}', '\u{2029}', '\u{0}']), "{out}");
+        }
     }
 
     #[test]

@@ -80,12 +80,12 @@ impl Entry {
 
     /// Token of the cursor after it for a subscription of its channel alone.
     pub(crate) fn token_one(&self) -> Arc<str> {
-        self.token_one.get_or_init(|| self.position.after().to_string().into()).clone()
+        self.token_one.get_or_init(|| self.position.after().token()).clone()
     }
 
     /// Token of the cursor after it in the ring that holds it; `vector` is asked once.
     pub(crate) fn token_all(&self, vector: impl FnOnce() -> Vec<u64>) -> Arc<str> {
-        let make = || Cursor { epoch: self.position.epoch, next: Next::All(vector()) }.to_string().into();
+        let make = || Cursor { epoch: self.position.epoch, next: Next::All(vector()) }.token();
         self.token_all.get_or_init(make).clone()
     }
 }

@@ -22,13 +22,13 @@ impl Slot {
     const COUNT: usize = 5;
 }
 
-/// One place for each [`Slot`].
+/// One place for each [`Slot`]. Most of what is read has none made, and so takes no room for them.
 #[derive(Debug, Default)]
-pub(super) struct Frames([OnceLock<Bytes>; Slot::COUNT]);
+pub(super) struct Frames(OnceLock<Box<[OnceLock<Bytes>; Slot::COUNT]>>);
 
 impl Frames {
     /// The encoded form `slot`, made by the first caller and shared by all later ones.
     pub(super) fn get(&self, slot: Slot, encode: impl FnOnce() -> Bytes) -> Bytes {
-        self.0[slot as usize].get_or_init(encode).clone()
+        self.0.get_or_init(Box::default)[slot as usize].get_or_init(encode).clone()
     }
 }

@@ -173,7 +173,7 @@ impl Reader {
         {
             return token;
         }
-        Cursor { epoch: self.place.epoch, next }.to_string().into()
+        Cursor { epoch: self.place.epoch, next }.token()
     }
 
     /// Moves as far as it can without waiting.
@@ -257,7 +257,7 @@ impl Reader {
                 Next::All(_) if !ahead => pick.token(),
                 Next::All(_) => {
                     advance_one(&mut own, partition, offset + 1);
-                    Cursor { epoch, next: own.clone() }.to_string().into()
+                    Cursor { epoch, next: own.clone() }.token()
                 }
             };
             Out::Entry { entry: pick.entry, token }
@@ -339,7 +339,7 @@ impl Reader {
     }
 
     fn own_token(&self) -> Arc<str> {
-        Cursor { epoch: self.place.epoch, next: self.place.next.clone() }.to_string().into()
+        Cursor { epoch: self.place.epoch, next: self.place.next.clone() }.token()
     }
 
     fn out_of_bounds(&self) -> Option<&'static str> {

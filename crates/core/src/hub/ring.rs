@@ -326,7 +326,7 @@ impl State {
 
     fn token(&self) -> Option<Arc<str>> {
         let epoch = self.epoch?;
-        let make = || Cursor { epoch, next: Next::All(self.vector.clone()) }.to_string().into();
+        let make = || Cursor { epoch, next: Next::All(self.vector.clone()) }.token();
         Some(self.token.get_or_init(make).clone())
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! It checks no permissions, knows no wire protocol, and spawns nothing: the [`Runner`] does all background work.
 
+mod account;
 mod allowance;
 mod backlog;
 mod counters;

@@ -38,6 +38,12 @@ impl Headers {
         self.as_slice().iter().rev().find(|h| h.name == name.as_bytes()).and_then(|h| h.value.as_ref())
     }
 
+    /// Bytes it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        let one = |h: &Header| size_of::<Header>() + h.name.len() + h.value.as_ref().map_or(0, Bytes::len);
+        self.iter().map(one).sum()
+    }
+
     /// The same list in memory of its own.
     pub(crate) fn detached(&self) -> Headers {
         let own = |h: &Header| Header {
@@ -81,9 +87,10 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
-    /// Bytes it counts for in every byte-bounded queue.
+    /// Bytes it counts for in every byte-bounded queue: all it holds, as if it shared its headers with no other.
     pub fn weight(&self) -> usize {
-        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + 64
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        size_of::<NewRecord>() + length(&self.key) + length(&self.value) + self.headers.weight()
     }
 }
 
@@ -112,5 +119,23 @@ impl Record {
     pub(crate) fn detached(self, headers: Headers) -> Record {
         let own = |bytes: Option<Bytes>| bytes.map(|bytes| Bytes::copy_from_slice(&bytes));
         Record { key: own(self.key), value: own(self.value), headers, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_have_weight() {
+        let header = |length: usize| Header {
+            name: Bytes::from(vec![b'n'; length]),
+            value: Some(Bytes::from(vec![b'v'; length])),
+        };
+        let plain = NewRecord { key: Some("k".into()), ..NewRecord::default() };
+        let headers = Headers::new(vec![header(10_000), Header { value: None, ..header(7) }]);
+        let heavy = NewRecord { headers, ..plain.clone() };
+        assert!(heavy.weight() >= plain.weight() + 20_007);
+        assert!(plain.weight() >= size_of::<NewRecord>() + 1);
     }
 }

@@ -129,6 +129,8 @@ pub fn wire(record: &Record, position: &Position) -> Wire {
     let plain = Plain::new(record, position);
     let mut json = String::with_capacity(plain.size());
     plain.push_json(&mut json);
+    // It is kept: no more memory than it is long.
+    json.shrink_to_fit();
     let event_type = plain.event_type().to_owned();
     Wire { id: plain.into_id(), event_type, json: Bytes::from(json) }
 }

@@ -1,5 +1,6 @@
 //! A record on its way to subscribers: decoded and encoded once, shared by all of them.
 
+use super::account::{Account, Meter, PIECE_BYTES};
 use super::frames::{Frames, Slot};
 use super::live::Live;
 use crate::announcement::Announcement;
@@ -35,11 +36,36 @@ pub struct Entry {
 impl Entry {
     /// The entry of a record of `channel`.
     pub fn new(position: Position, channel: Arc<str>, record: Record) -> Entry {
+        Entry::counted(position, channel, record, Account::default())
+    }
+
+    /// The entry of a record whose bytes are its own, held by a ring. What it weighs counts there, and what is made of
+    /// it too, until it is [closed](Entry::close).
+    pub(super) fn in_ring(
+        position: Position,
+        channel: Arc<str>,
+        record: Record,
+        meter: &Arc<Meter>,
+    ) -> Entry {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len() + 2 * PIECE_BYTES);
+        let record_bytes = length(&record.value) + length(&record.key);
+        let account = Account::open(meter);
+        account.add(size_of::<Entry>() + PIECE_BYTES + record_bytes + channel.len() + PIECE_BYTES);
+        Entry::counted(position, channel, record, account)
+    }
+
+    /// The ring holds it no longer.
+    pub(super) fn close(&self) {
+        self.wire.account.close();
+        self.live.get().inspect(|live| live.close());
+    }
+
+    fn counted(position: Position, channel: Arc<str>, record: Record, account: Account) -> Entry {
         Entry {
             position,
             channel,
             append_time_ms: record.append_time_ms,
-            wire: LazyWire { position, record, made: OnceLock::new() },
+            wire: LazyWire { position, record, made: OnceLock::new(), account },
             frames: Frames::default(),
             live: OnceLock::new(),
             token_all: OnceLock::new(),
@@ -55,21 +81,19 @@ impl Entry {
     /// The encoded form `slot`, made by the first caller and shared by all later ones. `encode` must depend on the
     /// entry alone.
     pub fn frame(&self, slot: Slot, encode: impl FnOnce(&Entry) -> Bytes) -> Bytes {
-        self.frames.get(slot, || encode(self))
+        self.frames.get(slot, &self.wire.account, || encode(self))
     }
 
     /// What a live subscriber gets for it, without making the whole [`wire`](Entry::wire).
     pub fn live(&self) -> Arc<Live> {
-        let make = || Arc::new(Live::new(self.channel.clone(), announce(&self.wire)));
-        self.live.get_or_init(make).clone()
-    }
-
-    /// Bytes it counts for: the record, its JSON and one frame, whether they are made yet or not.
-    pub(crate) fn weight(&self) -> usize {
-        let record = &self.wire.record;
-        let value = record.value.as_ref().map_or(0, Bytes::len);
-        let key = record.key.as_ref().map_or(0, Bytes::len);
-        size_of::<Entry>() + 3 * (value + key) + self.channel.len() + 320
+        let account = &self.wire.account;
+        let make = || Arc::new(Live::of_entry(self.channel.clone(), announce(&self.wire), account.beside()));
+        let live = self.live.get_or_init(make).clone();
+        // Whoever closed the entry meanwhile may not have seen it.
+        if account.is_closed() {
+            live.close();
+        }
+        live
     }
 
     /// About how many bytes it is on the wire.
@@ -80,13 +104,19 @@ impl Entry {
 
     /// Token of the cursor after it for a subscription of its channel alone.
     pub(crate) fn token_one(&self) -> Arc<str> {
-        self.token_one.get_or_init(|| self.position.after().token()).clone()
+        self.token_one.get_or_init(|| self.counted_token(&self.position.after())).clone()
     }
 
     /// Token of the cursor after it in the ring that holds it; `vector` is asked once.
     pub(crate) fn token_all(&self, vector: impl FnOnce() -> Vec<u64>) -> Arc<str> {
-        let make = || Cursor { epoch: self.position.epoch, next: Next::All(vector()) }.token();
+        let make = || self.counted_token(&Cursor { epoch: self.position.epoch, next: Next::All(vector()) });
         self.token_all.get_or_init(make).clone()
+    }
+
+    fn counted_token(&self, cursor: &Cursor) -> Arc<str> {
+        let token = cursor.token();
+        self.wire.account.add(token.len() + PIECE_BYTES);
+        token
     }
 }
 
@@ -109,13 +139,18 @@ pub struct LazyWire {
     position: Position,
     record: Record,
     made: OnceLock<Wire>,
+    account: Account,
 }
 
 impl Deref for LazyWire {
     type Target = Wire;
 
     fn deref(&self) -> &Wire {
-        self.made.get_or_init(|| codec::wire(&self.record, &self.position))
+        self.made.get_or_init(|| {
+            let wire = codec::wire(&self.record, &self.position);
+            self.account.add(wire.json.len() + wire.id.len() + wire.event_type.len() + 3 * PIECE_BYTES);
+            wire
+        })
     }
 }
 

@@ -29,9 +29,16 @@ pub(super) async fn run(shared: Arc<Shared>, ring: Arc<Ring>) {
             }
         }
     };
+    let bounded = async {
+        loop {
+            ring.over().await;
+            shared.keep_budget();
+        }
+    };
     tokio::select! {
         biased;
         () = retired => {}
+        () = bounded => {}
         () = pump(&shared, &ring) => {}
     }
 }

@@ -1,5 +1,6 @@
 //! The encoded forms of something that goes to many subscribers: each made by the first who needs it, and kept.
 
+use super::account::{Account, PIECE_BYTES};
 use bytes::Bytes;
 use std::sync::OnceLock;
 
@@ -28,7 +29,17 @@ pub(super) struct Frames(OnceLock<Box<[OnceLock<Bytes>; Slot::COUNT]>>);
 
 impl Frames {
     /// The encoded form `slot`, made by the first caller and shared by all later ones.
-    pub(super) fn get(&self, slot: Slot, encode: impl FnOnce() -> Bytes) -> Bytes {
-        self.0.get_or_init(Box::default)[slot as usize].get_or_init(encode).clone()
+    /// What is made counts on `account`.
+    pub(super) fn get(&self, slot: Slot, account: &Account, encode: impl FnOnce() -> Bytes) -> Bytes {
+        let places = || {
+            account.add(size_of::<[OnceLock<Bytes>; Slot::COUNT]>() + PIECE_BYTES);
+            Box::default()
+        };
+        let make = || {
+            let frame = encode();
+            account.add(frame.len() + PIECE_BYTES);
+            frame
+        };
+        self.0.get_or_init(places)[slot as usize].get_or_init(make).clone()
     }
 }

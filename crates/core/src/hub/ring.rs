@@ -10,6 +10,7 @@
 //!
 //! It holds nothing anybody needs to be correct: it is a cache of the log's tail, bounded in bytes.
 
+use super::account::Meter;
 use super::counters::Counters;
 use super::entry::Entry;
 use super::usage::Usage;
@@ -19,7 +20,6 @@ use crate::filter::source_of;
 use crate::log::Page;
 use crate::position::{Cursor, Next, Position};
 use crate::record::{Headers, Record};
-use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::topic::{Epoch, TopicName};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,14 +29,15 @@ use tokio::sync::Notify;
 /// Most steps of a chunk: finding V(i) walks at most so many.
 const CHUNK_STEPS_MAX: usize = 256;
 /// What a step costs beside its entry.
-const STEP_BYTES: usize = 24;
+const STEP_BYTES: usize = size_of::<Step>();
+/// What a place among the indices of a slot costs: a queue may be twice as large as what is in it.
+const INDEX_BYTES: usize = 2 * size_of::<u64>();
 
 /// The ring of one topic.
 pub(super) struct Ring {
     pub(super) topic: TopicName,
     pub(super) usage: Usage,
-    bytes: AtomicUsize,
-    counters: Arc<Counters>,
+    meter: Arc<Meter>,
     state: RwLock<State>,
 }
 
@@ -61,6 +62,7 @@ pub(super) struct Chunk {
     first: u64,
     start: Box<[u64]>,
     steps: Box<[Step]>,
+    /// What it costs beside its entries.
     bytes: usize,
 }
 
@@ -119,19 +121,19 @@ impl Chunk {
 
 impl Ring {
     /// A ring that nobody fills yet.
-    pub(super) fn new(topic: TopicName, counters: Arc<Counters>) -> Ring {
-        Ring {
-            topic,
-            usage: Usage::default(),
-            bytes: AtomicUsize::new(0),
-            counters,
-            state: RwLock::default(),
-        }
+    pub(super) fn new(topic: TopicName, counters: Arc<Counters>, bytes_max: usize) -> Ring {
+        let meter = Arc::new(Meter::new(counters, bytes_max));
+        Ring { topic, usage: Usage::default(), meter, state: RwLock::default() }
     }
 
     /// Bytes it holds.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
+        self.meter.bytes()
+    }
+
+    /// Resolves when all rings together are over their bound for what was made of its entries.
+    pub(super) async fn over(&self) {
+        self.meter.over().await;
     }
 
     /// Begins a new life at `vector`, or ends the last one if there is nothing to read. Wakes everybody.
@@ -140,7 +142,7 @@ impl Ring {
         let old = std::mem::take(&mut state.chunks);
         for chunk in &old {
             state.forget(chunk);
-            self.discount(chunk.bytes);
+            self.release(chunk);
         }
         state.life += 1;
         (state.epoch, state.vector) = at.map_or((None, Vec::new()), |(epoch, v)| (Some(epoch), v));
@@ -157,9 +159,9 @@ impl Ring {
         let mut state = self.write();
         let Some(epoch) = state.epoch else { return };
         while records.peek().is_some() {
-            let chunk = state.chunk(epoch, records.by_ref().take(CHUNK_STEPS_MAX), &channel, &mut wake);
-            self.bytes.fetch_add(chunk.bytes, Relaxed);
-            self.counters.ring_bytes.fetch_add(chunk.bytes, Relaxed);
+            let records = records.by_ref().take(CHUNK_STEPS_MAX);
+            let chunk = state.chunk(epoch, records, &channel, &self.meter, &mut wake);
+            self.meter.add(chunk.bytes);
             state.chunks.push_back(Arc::new(chunk));
         }
         state.vector = page.next;
@@ -176,7 +178,7 @@ impl Ring {
         let Some(chunk) = state.chunks.pop_front() else { return false };
         state.forget(&chunk);
         drop(state);
-        self.discount(chunk.bytes);
+        self.release(&chunk);
         true
     }
 
@@ -249,9 +251,9 @@ impl Ring {
         }
     }
 
-    fn discount(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Relaxed);
-        self.counters.ring_bytes.fetch_sub(bytes, Relaxed);
+    fn release(&self, chunk: &Chunk) {
+        self.meter.sub(chunk.bytes);
+        chunk.steps.iter().filter_map(|step| step.entry.as_ref()).for_each(|entry| entry.close());
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -269,6 +271,7 @@ impl State {
         epoch: Epoch,
         records: impl Iterator<Item = Record>,
         channel: &impl Fn(&Record) -> Arc<str>,
+        meter: &Arc<Meter>,
         wake: &mut Vec<Wakers>,
     ) -> Chunk {
         let (first, start) = (self.head, self.vector.clone().into_boxed_slice());
@@ -279,15 +282,15 @@ impl State {
             let Record { partition, offset, .. } = record;
             let mut entry = None;
             if write_source(&record, &mut source) && self.wake.wants(&source) {
-                self.wake.add(&source, self.head, first, wake);
+                bytes += INDEX_BYTES * self.wake.add(&source, self.head, first, wake);
                 let position = Position { epoch, partition, offset };
                 if !headers.0.is_same_list(&record.headers) {
                     headers = (record.headers.clone(), record.headers.detached());
+                    bytes += headers.1.weight();
                 }
                 // A slice would keep the whole block it was read in, of which nobody may want anything else.
-                let made = Entry::new(position, channel(&record), record.detached(headers.1.clone()));
-                bytes += made.weight();
-                entry = Some(Arc::new(made));
+                let (channel, record) = (channel(&record), record.detached(headers.1.clone()));
+                entry = Some(Arc::new(Entry::in_ring(position, channel, record, meter)));
             }
             bytes += STEP_BYTES;
             self.vector[partition as usize] = offset + 1;
@@ -333,7 +336,8 @@ impl State {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        self.counters.ring_bytes.fetch_sub(self.bytes(), Relaxed);
+        let chunks = std::mem::take(&mut self.write().chunks);
+        chunks.iter().for_each(|chunk| self.release(chunk));
     }
 }
 
@@ -370,3 +374,6 @@ fn write_source(record: &Record, into: &mut Vec<u8>) -> bool {
     into.extend_from_slice(source_id);
     true
 }
+
+#[cfg(test)]
+mod tests;

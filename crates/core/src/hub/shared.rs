@@ -129,7 +129,7 @@ impl Shared {
             ring.usage.join();
             return ring.clone();
         }
-        let ring = Arc::new(Ring::new(topic.clone(), self.counters.clone()));
+        let ring = Arc::new(Ring::new(topic.clone(), self.counters.clone(), self.settings.ring_bytes_max));
         feed::open(self, &ring);
         ring.usage.join();
         used.rings.insert(topic.clone(), ring.clone());

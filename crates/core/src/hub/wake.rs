@@ -79,14 +79,18 @@ impl WakeMap {
             || (!self.prefix.is_empty() && prefixes(source).any(|p| self.prefix.contains_key(p)))
     }
 
-    /// Notes an entry in all slots that match; the subscribers of each slot are put into `wake` once per `push`.
-    pub(super) fn add(&mut self, source: &[u8], index: u64, push: u64, wake: &mut Vec<Wakers>) {
+    /// Notes an entry in all slots that match; the subscribers of each slot are put into `wake` once per `push`. How
+    /// many slots that are.
+    pub(super) fn add(&mut self, source: &[u8], index: u64, push: u64, wake: &mut Vec<Wakers>) -> usize {
+        let mut slots = 0;
         self.each(source, |slot| {
+            slots += 1;
             slot.indices.push_back(index);
             if slot.touched.replace(push) != Some(push) {
                 wake.push(slot.wakers.clone());
             }
         });
+        slots
     }
 
     /// Forgets an entry that left the ring.

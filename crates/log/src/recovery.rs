@@ -311,11 +311,14 @@ impl Engine {
                 let file = self.storage.open(&segment_path(&dir, number), Mode::Read)?;
                 let header =
                     Header::read(&*file)?.filter(|h| h.number == number && h.topic_id == mark.topic_id);
-                let header = header.unwrap_or_else(|| {
-                    self.shared
-                        .report_damage(format!("{}: the header is damaged", segment_path(&dir, number)));
-                    self.header_after(mark, sealed.last(), number)
-                });
+                let header = match header {
+                    Some(header) => header,
+                    None => {
+                        let path = segment_path(&dir, number);
+                        self.shared.report_damage(format!("{path}: the header is damaged"));
+                        self.header_after(mark, sealed.last(), number, &*file)?
+                    }
+                };
                 sealed.push(Arc::new(Segment::sealed(header, file)));
             }
         }
@@ -323,7 +326,13 @@ impl Engine {
     }
 
     /// The header of a segment that lost its own: it begins where the one before it ends.
-    fn header_after(&self, mark: &StoreMark, before: Option<&Arc<Segment>>, number: u64) -> Header {
+    fn header_after(
+        &self,
+        mark: &StoreMark,
+        before: Option<&Arc<Segment>>,
+        number: u64,
+        file: &dyn File,
+    ) -> std::io::Result<Header> {
         let topic_id = mark.topic_id;
         let dir = dir(topic_id);
         let topic =
@@ -334,8 +343,8 @@ impl Engine {
                 .map_or_else(|_| segment.start.clone(), |index| index.blocks().end_vector().to_vec())
         });
         let mut start = start.unwrap_or_default();
-        start.resize(mark.next.len(), 0);
-        Header { topic_id, number, sequence: 0, start }
+        start.resize(Header::partitions_before(&read_all(file)?, topic_id, mark.next.len()), 0);
+        Ok(Header { topic_id, number, sequence: 0, start })
     }
 
     /// Opens the checkpoint's active segment, cut to where the checkpoint says, and indexes it.
@@ -347,16 +356,17 @@ impl Engine {
         let dir = dir(mark.topic_id);
         let path = segment_path(&dir, mark.segment);
         let file = self.storage.open(&path, Mode::Write)?;
-        let expected = Header::bytes(mark.next.len());
         let header = match Header::read(&*file)?
             .filter(|h| h.number == mark.segment && h.topic_id == mark.topic_id)
         {
             Some(header) => header,
             None => {
                 self.shared.report_damage(format!("{path}: the header is damaged or the file is missing"));
-                let header = self.header_after(mark, before, mark.segment);
-                if mark.byte <= expected || file.len()? < expected {
+                let header = self.header_after(mark, before, mark.segment, &*file)?;
+                let bytes = Header::bytes(header.start.len());
+                if mark.byte <= bytes || file.len()? < bytes {
                     file.write_at(&header.encode(), 0)?;
+                    mark.byte = mark.byte.max(bytes);
                 }
                 header
             }
@@ -582,8 +592,8 @@ fn each_behind(
     for number in segment_numbers(storage, &dir)?.into_iter().filter(|&n| n >= mark.segment) {
         let file: Arc<dyn File> = storage.open(&segment_path(&dir, number), Mode::Read)?;
         let bytes = Bytes::from(read_all(&*file)?);
-        let mut at =
-            if number == mark.segment { mark.byte as usize } else { Header::bytes(mark.next.len()) as usize };
+        // Another segment may have begun with fewer partitions than there are now: its first batch is looked for.
+        let mut at = if number == mark.segment { mark.byte } else { Header::bytes(0) } as usize;
         while at + HEADER_BYTES <= bytes.len() {
             let Some(head) = next_batch(&bytes, &mut at, mark.topic_id, mark.next.len()) else { break };
             visit(head, bytes.slice(at..at + head.bytes));

@@ -12,6 +12,7 @@ use crate::replace::load;
 use crate::segment::{Header, segment_path, sidecar_path};
 use crate::storage::{Mode, Storage};
 use crate::topic::dir;
+use dualstream_core::topic::{Cleanup, TopicSpec};
 use dualstream_core::{Error, ErrorKind, Result};
 use std::io;
 
@@ -61,11 +62,12 @@ fn rebuild_checkpoint(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Ch
             newest = newest.max(frame.head.sequence);
         }
     }
-    // Whether commits were synced before their ack is not known any more: the next start begins new epochs.
+    // Whether commits were synced before their ack is not known any more. If they were not, positions may have been given
+    // out that other records get now; the next start begins new epochs, which costs clients a fresh start and no more.
     let mut checkpoint = Checkpoint { fsync_always: false, ..Checkpoint::default() };
     checkpoint.sequence = if first == u64::MAX { newest } else { first - 1 };
     for (&id, entry) in &catalog.topics {
-        let (mark, sequence, append_time_ms) = mark_of(storage, id, entry.spec.partitions as usize)?;
+        let (mark, sequence, append_time_ms) = mark_of(storage, id, &entry.spec)?;
         if first == u64::MAX {
             checkpoint.sequence = checkpoint.sequence.max(sequence);
         }
@@ -76,15 +78,21 @@ fn rebuild_checkpoint(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Ch
 }
 
 /// Where a store ends, by its last segment; highest sequence and append time in it.
-fn mark_of(storage: &dyn Storage, id: u32, partitions: usize) -> io::Result<(StoreMark, u64, i64)> {
-    let dir = dir(id);
+fn mark_of(storage: &dyn Storage, id: u32, spec: &TopicSpec) -> io::Result<(StoreMark, u64, i64)> {
+    let (dir, partitions) = (dir(id), spec.partitions as usize);
     let segment = segment_numbers(storage, &dir)?.last().copied().unwrap_or(0);
     let file = storage.open(&segment_path(&dir, segment), Mode::Write)?;
-    let header = Header::read(&*file)?;
-    let mut next = header.map_or_else(|| vec![0; partitions], |h| h.start);
-    next.resize(partitions, 0);
     let bytes = read_all(&*file)?;
-    let mut at = Header::bytes(partitions) as usize;
+    let begun_with = || vec![0; Header::partitions_before(&bytes, id, partitions)];
+    let mut next = Header::read(&*file)?.map_or_else(begun_with, |header| header.start);
+    let mut at = Header::bytes(next.len()) as usize;
+    next.resize(partitions, 0);
+    // How far a table was compacted is not known any more either: a hole before its last segment is no damage. In event
+    // topics there are none.
+    let holes_below = match spec.cleanup {
+        Cleanup::Compact => next.clone(),
+        Cleanup::Delete => vec![0; partitions],
+    };
     let (mut end, mut sequence, mut append_time_ms) = (at, 0, i64::MIN);
     while at + HEADER_BYTES <= bytes.len() {
         let Some(head) = next_batch(&bytes, &mut at, id, partitions) else { break };
@@ -95,14 +103,7 @@ fn mark_of(storage: &dyn Storage, id: u32, partitions: usize) -> io::Result<(Sto
         end = at;
     }
     file.sync()?;
-    let zeroes = vec![0; next.len()];
-    let mark = StoreMark {
-        topic_id: id,
-        segment,
-        byte: end as u64,
-        next,
-        holes_below: zeroes.clone(),
-        start: zeroes,
-    };
+    let start = vec![0; partitions];
+    let mark = StoreMark { topic_id: id, segment, byte: end as u64, next, holes_below, start };
     Ok((mark, sequence, append_time_ms))
 }

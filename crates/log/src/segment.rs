@@ -10,6 +10,7 @@
 use crate::batch::{Head, Records, crc32c};
 use crate::index::blocks::Blocks;
 use crate::index::sources::SourcesBuilder;
+use crate::reader::next_batch;
 use crate::sidecar_cache::{self, Sealed, SidecarCache};
 use crate::storage::{File, Storage};
 use bytes::Bytes;
@@ -76,6 +77,15 @@ impl Header {
     /// Bytes of the header for so many partitions.
     pub fn bytes(partitions: usize) -> u64 {
         40 + 8 * partitions as u64
+    }
+
+    /// Partitions that a segment began with whose header is lost; `partitions` is what its topic has now. It may have begun
+    /// with fewer: then its batches begin earlier.
+    pub fn partitions_before(segment: &[u8], topic_id: u32, partitions: usize) -> usize {
+        let none = Header::bytes(0) as usize;
+        let mut at = none;
+        next_batch(segment, &mut at, topic_id, partitions)
+            .map_or(partitions, |_| partitions.min((at - none) / 8))
     }
 
     pub fn encode(&self) -> Vec<u8> {

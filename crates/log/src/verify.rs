@@ -139,7 +139,9 @@ fn verify_store(
         if header.is_none() {
             report.find(&path, false, "the header is damaged; its records are still served");
         }
-        let first = header.map_or(Header::bytes(partitions), |h| Header::bytes(h.start.len())) as usize;
+        let begun_with =
+            header.map_or_else(|| Header::partitions_before(&bytes, id, partitions), |h| h.start.len());
+        let first = Header::bytes(begun_with) as usize;
         verify_batches(&bytes, first, id, partitions, &path, report);
         verify_sidecar(storage, &sidecar_path(&dir, number), report)?;
     }

@@ -1,5 +1,9 @@
 //! What each fuzz target does with its bytes: a plain function that panics when something is wrong.
 
+#[path = "targets/http_head.rs"]
+mod http_head;
+#[path = "targets/publish_body.rs"]
+mod publish_body;
 #[path = "targets/session.rs"]
 mod session;
 
@@ -19,13 +23,15 @@ use dualstream_log::{EmbeddedLog, MemoryStorage, Settings, Storage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+pub use http_head::http_head;
+pub use publish_body::publish_body;
 pub use session::session_commands;
 
 /// A target and its name.
 pub type Entry = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Entry; 7] = [
+pub const ALL: [Entry; 9] = [
     ("segment_recover", segment_recover),
     ("sidecar_load", sidecar_load),
     ("event_codec", event_codec),
@@ -33,6 +39,8 @@ pub const ALL: [Entry; 7] = [
     ("tokens", tokens),
     ("config", config),
     ("session_commands", session_commands),
+    ("http_head", http_head),
+    ("publish_body", publish_body),
 ];
 
 /// Bytes of a change that a CRC-32C never misses.

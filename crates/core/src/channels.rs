@@ -163,9 +163,9 @@ fn range_in(namespace: &Namespace, list: &List) -> Option<SourceRange> {
         false => begin.starts_with(&list.prefix).then_some(begin.as_str())?,
     };
     let after = match list.after.as_deref() {
-        Some(after) if after.starts_with(&begin) => Some(after[lead.len()..].as_bytes().to_vec()),
+        Some(after) if after.starts_with(&begin) => Some(after.as_bytes()[lead.len()..].to_vec()),
         Some(after) if after > begin.as_str() => return None,
         _ => None,
     };
-    Some(SourceRange { prefix: prefix[lead.len()..].as_bytes().to_vec(), after, max: 1 })
+    Some(SourceRange { prefix: prefix.as_bytes()[lead.len()..].to_vec(), after, max: 1 })
 }

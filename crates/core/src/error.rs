@@ -49,16 +49,22 @@ pub struct Error {
     kind: ErrorKind,
     code: &'static str,
     message: Cow<'static, str>,
+    detail: Option<Box<Detail>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What few errors have: apart, so that a result that may be an error stays small.
+#[derive(Clone, Debug, Default)]
+struct Detail {
     field: Option<Box<str>>,
     limit: Option<u64>,
     mend: Option<Box<str>>,
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind` with the stable word `code` and one sentence.
     pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<Cow<'static, str>>) -> Error {
-        Error { kind, code, message: message.into(), field: None, limit: None, mend: None, source: None }
+        Error { kind, code, message: message.into(), detail: None, source: None }
     }
 
     /// [`ErrorKind::Invalid`] with the name of the offending field.
@@ -72,19 +78,19 @@ impl Error {
 
     /// Names the field that is wrong.
     pub fn with_field(mut self, field: impl Into<Cow<'static, str>>) -> Error {
-        self.field = Some(field.into().into());
+        self.detail().field = Some(field.into().into());
         self
     }
 
     /// Says how to get what was wanted all the same, in one sentence.
     pub fn with_mend(mut self, mend: impl Into<Box<str>>) -> Error {
-        self.mend = Some(mend.into());
+        self.detail().mend = Some(mend.into());
         self
     }
 
     /// Names the limit that was passed.
     pub fn with_limit(mut self, limit: u64) -> Error {
-        self.limit = Some(limit);
+        self.detail().limit = Some(limit);
         self
     }
 
@@ -111,17 +117,21 @@ impl Error {
 
     /// The field that is wrong, where one is.
     pub fn field(&self) -> Option<&str> {
-        self.field.as_deref()
+        self.detail.as_ref()?.field.as_deref()
     }
 
     /// The limit that was passed, where one was.
     pub fn limit(&self) -> Option<u64> {
-        self.limit
+        self.detail.as_ref()?.limit
     }
 
     /// How to get what was wanted all the same, where that can be said.
     pub fn mend(&self) -> Option<&str> {
-        self.mend.as_deref()
+        self.detail.as_ref()?.mend.as_deref()
+    }
+
+    fn detail(&mut self) -> &mut Detail {
+        self.detail.get_or_insert_default()
     }
 }
 

@@ -13,7 +13,7 @@ impl Table {
     pub fn new(heads: &[&str]) -> Table {
         let is_right = |head: &&str| head.starts_with('>');
         let aligned =
-            heads.iter().map(|h| if is_right(&h) { Alignment::Right } else { Alignment::Left }).collect();
+            heads.iter().map(|h| if is_right(h) { Alignment::Right } else { Alignment::Left }).collect();
         let heads = heads.iter().map(|head| head.trim_start_matches('>').to_owned()).collect();
         Table { aligned, rows: vec![heads] }
     }

@@ -43,9 +43,9 @@ pub struct Refusal {
     /// One sentence.
     pub message: String,
     /// Which field or parameter it is about.
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// How to get what was wanted all the same.
-    pub mend: Option<String>,
+    pub mend: Option<Box<str>>,
     /// Which element of an array it is about, from 0.
     pub index: Option<usize>,
 }

@@ -2,7 +2,7 @@
 // server is killed twice and the network of one of them is cut. Each ends with every acknowledged event exactly once,
 // in the order of its source, and none of them was loaded again.
 //
-//   node main_job.mjs PROGRAM CHROMIUM EVENTS.ndjson [PICTURE]
+//   node main_job.mjs PROGRAM CHROMIUM EVENTS.ndjson [PICTURES]
 //
 // ```text
 //             ┌──────────── page       (Chromium)     events:*
@@ -19,7 +19,7 @@ import { EventSourceFollower, SdkFollower } from "./followers.mjs";
 import { Publisher, sourceOf } from "./publisher.mjs";
 import { Server } from "./server.mjs";
 
-const [program, executablePath, file, picture] = process.argv.slice(2);
+const [program, executablePath, file, pictures] = process.argv.slice(2);
 const PATTERN = "events:*", SOURCE = "repo:Codertocat/Hello-World";
 const EVENTS = readFileSync(file, "utf8").trim().split("\n")
   .map((line, number) => ({ id: `line-${number}`, ...JSON.parse(line) }));
@@ -47,6 +47,15 @@ function bySource(events) {
 function check(name, events, wanted) {
   assert.equal(events.length, wanted.length, `${name}: count`);
   assert.deepEqual(bySource(events), bySource(wanted), name);
+}
+
+/// The page as the README shows it: light, and dark.
+async function picture(page) {
+  await until(page, "log-status", "up");
+  for (const [colorScheme, name] of [["light", "page"], ["dark", "page-dark"]]) {
+    await page.emulateMedia({ colorScheme });
+    await page.screenshot({ path: `${pictures}/${name}.png` });
+  }
 }
 
 async function crash() {
@@ -93,7 +102,7 @@ async function run() {
 
   await until(page, "received", String(EVENTS.length));
   await until(page, "state-name", "Live");
-  if (picture) await page.screenshot({ path: picture });
+  if (pictures) await picture(page);
 
   await server.publish(SOURCES.map((source) => JSON.stringify(endOf(source))));
   const wanted = [...EVENTS, ...SOURCES.map(endOf)];

@@ -24,6 +24,7 @@ mod history;
 mod node;
 mod plan;
 mod run;
+mod visitor;
 mod world;
 
 mod bus;

@@ -29,6 +29,8 @@ pub struct Plan {
     pub event_bytes_max: u64,
     /// Number of subscribers.
     pub subscribers: u64,
+    /// Number of clients that come and go.
+    pub visitors: u64,
     /// How long the seams of the log make their callers wait, at most.
     pub delay_ms_max: u64,
     /// What goes wrong.
@@ -100,6 +102,7 @@ impl Plan {
             batch_max,
             event_bytes_max,
             subscribers: dice.between(3, 9),
+            visitors: 0,
             delay_ms_max: *dice.pick(&[0, 0, 2, 10]),
             faults,
         }

@@ -11,11 +11,13 @@ use crate::panics;
 use crate::plan::Plan;
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
+use crate::visitor::Visitor;
 use crate::world::{World, bounds};
 use dualstream_core::announcement::Announcement;
 use dualstream_core::bus::Message;
 use dualstream_core::position::Position;
 use dualstream_log::Fsync;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -60,7 +62,7 @@ pub fn run(seed: u64) -> Report {
 
 async fn simulate(seed: u64) -> Report {
     let dice = Dice::new(seed);
-    let plan = Plan::draw(&dice.fork());
+    let plan = Plan { visitors: visitors(seed), ..Plan::draw(&dice.fork()) };
     let history = History::begin();
     history.note(format!("seed {seed} {plan:?}"));
     let bus = SimBus::new(history.clone(), dice.fork());
@@ -82,6 +84,11 @@ async fn simulate(seed: u64) -> Report {
     }
     let broken = history.first_broken();
     report(seed, &world, broken)
+}
+
+/// One seed in ten has visitors: what they do changes what the bus loses, so all others stay as they were.
+fn visitors(seed: u64) -> u64 {
+    if seed.is_multiple_of(10) { 3 } else { 0 }
 }
 
 fn report(seed: u64, world: &World, broken: Option<Broken>) -> Report {
@@ -113,6 +120,10 @@ async fn stages(world: &Arc<World>, dice: &Dice) {
         .collect();
     let length_ms = world.plan.rounds * 30;
     let gremlin = spawn_local(gremlin::run(world.clone(), dice.fork(), orders.clone(), length_ms));
+    subscribers.extend(
+        (0..world.plan.visitors)
+            .map(|number| spawn_local(Visitor::new(world.clone(), dice.fork(), number).run())),
+    );
     join(gremlin).await;
     gremlin::heal(world);
     for publisher in publishers {
@@ -126,12 +137,31 @@ async fn stages(world: &Arc<World>, dice: &Dice) {
     world.history.note("everything is delivered");
     // Whoever follows the log has read its last record long ago; a later failure may begin a new epoch.
     judge(world);
+    nothing_is_left(world).await;
     let (done, finished) = oneshot::channel();
     if orders.send(Order::Finish(done)).await.is_ok() {
         let _dropped_is_done = finished.await;
     }
     drop(orders);
     join(machine).await;
+}
+
+/// When the last subscriber has gone, what they shared goes too, and nothing is left of what was counted.
+async fn nothing_is_left(world: &World) {
+    let Some(node) = world.node() else { return };
+    let counters = node.hub.counters();
+    tokio::time::sleep(world.plan.hub.linger * 2 + Duration::from_secs(1)).await;
+    let left = [
+        ("subscriptions", counters.subscriptions.load(Relaxed)),
+        ("rings", counters.feeds.load(Relaxed)),
+        ("bus subscriptions", counters.bus_subscriptions.load(Relaxed)),
+        ("bytes in rings", counters.ring_bytes.load(Relaxed) as i64),
+        ("bytes in queues", counters.inbox_bytes.load(Relaxed) as i64),
+    ];
+    for (what, count) in left.into_iter().filter(|(_, count)| *count != 0 && !node.is_dead()) {
+        let what = format!("{count} {what} are left when everybody has gone");
+        world.history.broken(Broken::new("counters return to zero", what, Vec::new()));
+    }
 }
 
 /// A task that panicked is found by the panic itself.

@@ -6,6 +6,7 @@ mod browser;
 mod cli;
 mod config;
 mod corpus;
+mod crowd;
 mod event_source;
 mod feed;
 mod follow;

@@ -241,6 +241,55 @@ async fn history_has_pages_both_ways() {
 }
 
 #[tokio::test]
+async fn an_id_may_be_used_again_and_patterns_may_overlap() {
+    let server = Server::start().await;
+    let mut peer = Peer::connect(server.address).await;
+    for channel in ["events:*", "events:repo:*", "events:repo:a"] {
+        peer.say(format!(r#"{{"id":7,"subscribe":{{"channel":"{channel}"}}}}"#)).await;
+        let reply = peer.line().await;
+        assert!(reply["id"] == 7 && reply["subscribe"].is_object(), "{reply}");
+    }
+    let mut wire = Wire::connect(server.address).await;
+    wire.ask(post("/v1/events", JSON, event("a", "1"))).await;
+    let mut channels = Vec::new();
+    for _ in 0..3 {
+        channels.push(peer.publication().await["channel"].clone());
+    }
+    channels.sort_by_key(|channel| channel.to_string());
+    assert_eq!(channels, ["events:*", "events:repo:*", "events:repo:a"]);
+}
+
+#[tokio::test]
+async fn oversize_and_odd_commands_get_their_answer() {
+    let session = SessionSettings { errors_per_minute: 1_000, ..SessionSettings::default() };
+    let server = Server::with(Settings { session, ..Settings::default() }).await;
+    let mut peer = Peer::connect(server.address).await;
+    let long = "x".repeat(60_000);
+    let keys: String = (0..5_000).map(|n| format!(r#""k{n}":1,"#)).collect();
+    for (line, code) in [
+        (format!(r#"{{"id":50,"subscribe":{{"channel":"events:repo:{long}"}}}}"#), 107),
+        (format!(r#"{{"id":50,"unsubscribe":{{"channel":7}},"x":"{long}"}}"#), 107),
+        (r#"{"id":50,"subscribe":{"channel":"chat:x","flag":1.5}}"#.into(), 107),
+        (r#"{"id":50,"subscribe":{"channel":"chat:x","recover":"yes"}}"#.into(), 107),
+        (r#"{"id":50,"subscribe":{"channel":"chat:x","recover":true,"epoch":5}}"#.into(), 107),
+        (r#"{"id":50,"subscribe":["chat:x"]}"#.into(), 107),
+        (r#"{"id":50,"subscribe":"chat:x"}"#.into(), 107),
+        (r#"{"id":50,"history":{"channel":"chat:x","limit":2147483648}}"#.into(), 107),
+        (r#"{"id":50,"history":{"channel":"chat:x","since":[]}}"#.into(), 107),
+        (r#"{"id":50,"publish":{"channel":"chat:x","data":1,"type":1}}"#.into(), 108),
+        (format!(r#"{{"id":50,"rpc":{{{keys}"end":1}}}}"#), 108),
+    ] {
+        peer.say(&line).await;
+        let reply = peer.line().await;
+        assert_eq!((&reply["id"], &reply["error"]["code"]), (&json!(50), &json!(code)), "{line:.90}");
+    }
+    assert_eq!(
+        peer.ask(json!({"subscribe": {"channel": "chat:x", "more": null}})).await["error"],
+        Value::Null
+    );
+}
+
+#[tokio::test]
 async fn a_connection_has_its_limits() {
     let session = SessionSettings {
         channels_max: 5,

@@ -2,7 +2,7 @@
 
 use crate::peer::{HANDSHAKE, Peer, masked};
 use crate::server::Server;
-use crate::wire::{Wire, get};
+use crate::wire::{JSON, Wire, event, get, post};
 use dualstream_gateway::{SessionSettings, Settings};
 use std::time::Duration;
 
@@ -89,6 +89,93 @@ async fn frames_that_break_the_protocol_are_closed_with_their_code() {
     let mut wire = Wire::connect(server.address).await;
     let metrics = wire.ask(get("/metrics")).await.body;
     assert!(metrics.contains("dualstream_client_num_server_disconnects_total{code=\"3506\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn every_reserved_bit_opcode_and_close_code_is_refused() {
+    let server = Server::start().await;
+    let bits = [0x40_u8, 0x20, 0x10, 0x70].map(|bit| masked(0x81 | bit, b"x"));
+    let opcodes = (0x3..=0x7).chain(0xb..=0xf).map(|opcode| masked(0x80 | opcode, b"x"));
+    let codes = [0_u16, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2999, 5000, 65_535];
+    let closes = codes.map(|code| masked(0x88, &code.to_be_bytes()));
+    for frame in bits.into_iter().chain(opcodes).chain(closes) {
+        let mut peer = Peer::open(server.address, PATH, "").await;
+        peer.wire.send(&frame).await;
+        assert_eq!(peer.end().await.0, 1002, "{frame:x?}");
+    }
+    for code in [1000_u16, 1003, 1007, 1014, 3000, 4999] {
+        let mut peer = Peer::open(server.address, PATH, "").await;
+        peer.wire.send(masked(0x88, &code.to_be_bytes())).await;
+        assert_eq!(peer.end().await.0, code, "a code that a client may give is given back");
+    }
+}
+
+#[tokio::test]
+async fn compression_is_not_agreed_to() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(server.address).await;
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+    wire.send(format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n{HANDSHAKE}{offer}\r\n")).await;
+    let (status, headers) = wire.head().await.unwrap();
+    assert_eq!(status, 101);
+    assert!(headers.iter().all(|(name, _)| name != "sec-websocket-extensions"), "{headers:?}");
+    // Who compresses all the same sets a bit that was not agreed to.
+    wire.send(masked(0xc1, b"x")).await;
+    let (first, payload) = wire.frame().await.unwrap();
+    assert_eq!((first, &payload[..2]), (0x88, &1002_u16.to_be_bytes()[..]));
+}
+
+#[tokio::test]
+async fn a_pong_nobody_asked_for_is_let_pass() {
+    let server = Server::start().await;
+    let mut peer = Peer::connect(server.address).await;
+    for payload in [&b""[..], b"unasked"] {
+        peer.send(0x8a, payload).await;
+    }
+    peer.subscribe("chat:room").await;
+}
+
+#[tokio::test]
+async fn a_frame_of_one_byte_at_a_time_is_cut_off() {
+    let session =
+        SessionSettings { message_deadline: Duration::from_millis(200), ..SessionSettings::default() };
+    let server = Server::with(Settings { session, ..Settings::default() }).await;
+    // Half of the header, half of the payload, a fragment without its end: each goes on, and never ends.
+    let text = masked(0x81, &[b'x'; 60_000]);
+    let fragments = [masked(0x01, b"{"), masked(0x00, b"").repeat(60_000)].concat();
+    for (bytes, size) in [(&text, 1), (&fragments, 6)] {
+        let mut peer = Peer::open(server.address, PATH, "").await;
+        let mut sent = 0;
+        // One piece for each answer of another connection, so that the server has looked at each.
+        let mut other = Wire::connect(server.address).await;
+        for piece in bytes.chunks(size) {
+            if !peer.wire.try_send(piece).await || other.ask(get("/metrics")).await.body.contains(GONE) {
+                break;
+            }
+            sent += piece.len();
+        }
+        assert!(sent < bytes.len(), "all of it was taken");
+        assert_eq!(peer.end().await.0, 1009);
+    }
+}
+
+/// Of the page of metrics: no WebSocket is open.
+const GONE: &str = "dualstream_client_connections_inflight{transport=\"websocket\"} 0";
+
+#[tokio::test]
+async fn a_client_that_takes_no_events_is_cut_off() {
+    let settings = Settings { write_stall_max: Duration::from_millis(100), ..Settings::default() };
+    let server = Server::with(settings).await;
+    let mut stalled = Peer::connect(server.address).await;
+    stalled.subscribe("events:*").await;
+    let mut wire = Wire::connect(server.address).await;
+    let big = "x".repeat(200 << 10);
+    while !wire.ask(get("/metrics")).await.body.contains(GONE) {
+        wire.ask(post("/v1/events", JSON, event("a", &format!("\"{big}\"")))).await;
+    }
+    let metrics = wire.ask(get("/metrics")).await.body;
+    assert!(metrics.contains("dualstream_client_subscriptions_inflight 0"), "{metrics}");
+    assert!(metrics.contains("dualstream_subscriptions 0\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -84,16 +84,15 @@ impl SourcesBuilder {
 
     /// Numbers of the blocks that hold wanted records with a source, ascending.
     pub fn blocks(&self, filter: &Filter) -> Vec<u32> {
-        let mut set = BlockSet::default();
-        match filter {
-            Filter::All => self.add_prefix(b"", &mut set),
-            Filter::Sources { exact, prefixes } => {
-                let found = exact.iter().filter_map(|source| self.sources.find(source.as_bytes()));
-                found.for_each(|named| self.add_list(named, &mut set));
-                prefixes.iter().for_each(|prefix| self.add_prefix(prefix.as_bytes(), &mut set));
-            }
-        }
-        set.list()
+        BlockSet::wanted(
+            filter,
+            |source, set| self.add_exact(source, set),
+            |begin, set| self.add_prefix(begin, set),
+        )
+    }
+
+    fn add_exact(&self, source: &[u8], set: &mut BlockSet) {
+        self.sources.find(source).into_iter().for_each(|named| self.add_list(named, set));
     }
 
     /// Types that begin with the prefix are wanted whole; only where it goes on into the ids of a type are these looked at.

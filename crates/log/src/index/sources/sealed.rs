@@ -110,15 +110,11 @@ impl SealedSources {
 
     /// Numbers of the blocks that hold wanted records with a source, ascending.
     pub fn blocks(&self, filter: &Filter) -> Vec<u32> {
-        let mut set = BlockSet::default();
-        match filter {
-            Filter::All => self.add_prefix(b"", &mut set),
-            Filter::Sources { exact, prefixes } => {
-                exact.iter().for_each(|source| self.add_exact(source.as_bytes(), &mut set));
-                prefixes.iter().for_each(|prefix| self.add_prefix(prefix.as_bytes(), &mut set));
-            }
-        }
-        set.list()
+        BlockSet::wanted(
+            filter,
+            |source, set| self.add_exact(source, set),
+            |begin, set| self.add_prefix(begin, set),
+        )
     }
 
     /// Adds the first whole names of the sources within `range` to `names`, which never holds more than `range.max`.

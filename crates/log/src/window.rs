@@ -4,19 +4,49 @@
 //! hashes on disk. A hit is always verified against the record, so a collision of hashes costs a read, never an event.
 
 use crate::batch::{Head, Records};
-use crate::index::identities::{Filter, HashBuilder};
+use crate::index::identities::{EQUAL_HASHES_MAX, Filter, HashBuilder};
 use crate::reader::{next_batch, storage_error};
 use crate::segment::{Segment, Topic};
 use crate::sidecar_cache::load_identities;
 use crate::storage::File;
-use dualstream_core::Result;
 use dualstream_core::identity;
 use dualstream_core::record::Record;
-use std::collections::HashMap;
+use dualstream_core::{Error, ErrorKind, Result};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Identity hash → ordinal of the record in its segment.
-type Map = HashMap<u64, u32, HashBuilder>;
+/// Identity hash → ordinals of the records in their segment.
+struct Map {
+    newest: HashMap<u64, u32, HashBuilder>,
+    /// Of hashes that came more than once, the others, oldest first.
+    earlier: BTreeMap<u64, Vec<u32>>,
+    /// Records of the segment that are in it.
+    records: usize,
+}
+
+impl Map {
+    fn new(seed: u64) -> Map {
+        let newest = HashMap::with_hasher(HashBuilder::new(seed));
+        Map { newest, earlier: BTreeMap::new(), records: 0 }
+    }
+
+    /// Adds the records of the segment that are new.
+    fn extend(&mut self, hashes: &[u64]) {
+        self.newest.reserve(hashes.len() - self.records);
+        for (ordinal, &hash) in hashes.iter().enumerate().skip(self.records).filter(|(_, h)| **h != 0) {
+            if let Some(before) = self.newest.insert(hash, ordinal as u32) {
+                self.earlier.entry(hash).or_default().push(before);
+            }
+        }
+        self.records = hashes.len();
+    }
+
+    /// Newest first.
+    fn get(&self, hash: u64) -> Vec<u32> {
+        let earlier = self.earlier.get(&hash).into_iter().flatten().rev();
+        self.newest.get(&hash).into_iter().chain(earlier).copied().take(EQUAL_HASHES_MAX + 1).collect()
+    }
+}
 
 /// The identities of one topic.
 pub(crate) struct Window {
@@ -31,8 +61,8 @@ struct Member {
 
 enum Identities {
     /// The sidecar is not written yet. The map is made when somebody looks: a topic fed with ids that need no look
-    /// never pays for it. It holds the first `mapped` records.
-    InMemory { map: Map, mapped: usize },
+    /// never pays for it.
+    InMemory { map: Option<Map> },
     /// Not looked at since the start, or since the sidecar was written.
     OnDisk,
     /// Filter in memory, hashes in the sidecar.
@@ -51,7 +81,7 @@ impl Window {
 
     /// The active segment was sealed; another one grows now.
     pub fn roll(&mut self, active: Arc<Segment>) {
-        let identities = Identities::InMemory { map: Map::default(), mapped: 0 };
+        let identities = Identities::InMemory { map: None };
         self.segments.push(Member { segment: active, identities });
     }
 
@@ -88,18 +118,23 @@ impl Window {
         self.segments.drain(..keep.min(self.segments.len() - 1));
     }
 
-    /// Records whose identity has this hash, newest first, until `take` returns something.
+    /// Records whose identity has this hash, newest segment first, until `take` returns something.
     ///
     /// # Errors
-    /// `storage_error`.
+    /// `storage_error`; `id_overused` when [`EQUAL_HASHES_MAX`] other events have it.
     pub fn find<T>(
         &mut self,
         topic: &Topic<'_>,
         hash: u64,
         mut take: impl FnMut(&Record) -> Option<T>,
     ) -> Result<Option<T>> {
+        let mut looked = 0;
         for sealed in self.segments.iter_mut().rev() {
             for ordinal in sealed.candidates(topic, hash)? {
+                looked += 1;
+                if looked > EQUAL_HASHES_MAX {
+                    return Err(overused());
+                }
                 if let Some(record) = record_at(topic, &sealed.segment, ordinal, hash)?
                     && let Some(found) = take(&record)
                 {
@@ -107,25 +142,17 @@ impl Window {
                 }
             }
         }
-        Ok(None)
+        // One more of them would be one more than is looked at.
+        if looked < EQUAL_HASHES_MAX { Ok(None) } else { Err(overused()) }
     }
 }
 
 impl Member {
     fn candidates(&mut self, topic: &Topic<'_>, hash: u64) -> Result<Vec<u32>> {
-        if let Identities::InMemory { map, mapped } = &mut self.identities {
-            let found = self.segment.read_active(|index| {
-                map.reserve(index.hashes.len() - *mapped);
-                for (ordinal, &hash) in
-                    index.hashes.iter().enumerate().skip(*mapped).filter(|(_, h)| **h != 0)
-                {
-                    map.insert(hash, ordinal as u32);
-                }
-                *mapped = index.hashes.len();
-                map.get(&hash).copied()
-            });
-            match found {
-                Some(found) => return Ok(found.into_iter().collect()),
+        if let Identities::InMemory { map } = &mut self.identities {
+            let map = map.get_or_insert_with(|| Map::new(topic.cache.seed));
+            match self.segment.read_active(|index| map.extend(&index.hashes)) {
+                Some(()) => return Ok(map.get(hash)),
                 // Its sidecar was written a moment ago.
                 None => self.identities = Identities::OnDisk,
             }
@@ -149,6 +176,15 @@ impl Member {
             Identities::InMemory { .. } | Identities::OnDisk => Ok(Vec::new()),
         }
     }
+}
+
+/// Storing it without having looked at all of them might store it twice.
+fn overused() -> Error {
+    let message =
+        "too many other events have an id with the same hash; nothing was stored, choose another id";
+    Error::new(ErrorKind::Conflict, "id_overused", message)
+        .with_field("id")
+        .with_limit(EQUAL_HASHES_MAX as u64)
 }
 
 /// The record with that ordinal and identity hash in a segment; `None` where it is damaged.

@@ -8,7 +8,7 @@
 
 use super::Damaged;
 use crate::storage::File;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 
 /// Records a segment may hold: so many ordinals can be written down. It is sealed when it has as many.
@@ -27,6 +27,10 @@ pub(crate) fn encode(hashes: &[u64]) -> Vec<u8> {
     entries.sort_unstable();
     entries.iter().flat_map(|entry| entry.to_le_bytes()).collect()
 }
+
+/// Most records with equal hashes that are looked at for one event. Two are rarer than failing disks, but ids with
+/// equal hashes can be made, and each would cost all later ones a read.
+pub(crate) const EQUAL_HASHES_MAX: usize = 64;
 
 /// Ordinals of the records that may have this identity hash, ascending: binary search in a file that holds `count`
 /// entries from byte `offset` on. Hashes are spread evenly, so the first guess nearly always hits: one read of a few KiB.
@@ -156,21 +160,41 @@ fn place(lines: usize, key: u64) -> (usize, impl Iterator<Item = (usize, u64)>) 
     (line as usize, probes)
 }
 
-/// Hashes values that are hashes already.
-pub(crate) type HashBuilder = BuildHasherDefault<Hashed>;
+/// For maps in memory whose keys are hashes already. Anybody can find ids whose hashes share bits, but not without the
+/// seed ones that share a place in such a map.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HashBuilder {
+    seed: u64,
+}
+
+impl HashBuilder {
+    /// The seed is the process's own and decides nothing that shows.
+    pub fn new(seed: u64) -> HashBuilder {
+        HashBuilder { seed }
+    }
+}
+
+impl BuildHasher for HashBuilder {
+    type Hasher = Hashed;
+
+    fn build_hasher(&self) -> Hashed {
+        Hashed(self.seed)
+    }
+}
 
 /// See [`HashBuilder`].
-#[derive(Default)]
 pub(crate) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+        // Both halves of the product, so that every bit of the hash and of the seed reaches every bit.
+        let product = u128::from(self.0 ^ hash) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
     }
 
     fn write(&mut self, bytes: &[u8]) {
         // Only for completeness: a key of such a map is a u64.
-        bytes.iter().for_each(|&b| self.0 = self.0.rotate_left(8) ^ u64::from(b));
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
     }
 
     fn finish(&self) -> u64 {

@@ -5,6 +5,7 @@
 
 mod backup;
 mod batches;
+mod collisions;
 mod compaction;
 mod conformance;
 mod crash;

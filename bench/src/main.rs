@@ -18,6 +18,7 @@ use crate::report::{Report, Results};
 
 mod append;
 mod callers;
+mod channels;
 mod compression;
 mod cpu_time;
 mod embedded;
@@ -41,7 +42,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `size`. Everything when none is named.
+    /// `needle`, `size`, `channels`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -94,7 +95,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -104,6 +105,7 @@ const BENCHMARKS: [Benchmark; 9] = [
     ("publish", publish::run),
     ("needle", needle::run),
     ("size", size::run),
+    ("channels", channels::run),
 ];
 
 fn main() -> Result<()> {

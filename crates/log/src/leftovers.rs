@@ -31,7 +31,10 @@ pub(crate) fn find(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Lefto
     for name in storage.list(topic::DIR)? {
         let Some(id) = number(&name) else { continue };
         let dir = topic::dir(id);
-        let files = storage.list(&dir)?;
+        let Ok(files) = storage.list(&dir) else {
+            tracing::warn!(dir, "this is no directory of a store: left");
+            continue;
+        };
         if catalog.topics.contains_key(&id) {
             let unfinished = files.iter().filter(|file| is_own(file) && file.ends_with(".new"));
             found.removable.extend(unfinished.map(|file| format!("{dir}/{file}")));

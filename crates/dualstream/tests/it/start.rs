@@ -69,8 +69,24 @@ fn a_newer_format_is_left_alone() {
     assert_ne!(text, newer);
     fs::write(&catalog, &newer).unwrap();
     let error = refused(folder.path(), ANY, 1);
-    has(&error, &[&folder.path().display().to_string(), "--data-dir", "format 2", "newer dualstream"]);
+    has(&error, &[&folder.path().display().to_string(), "--data-dir", "format 3", "newer dualstream"]);
     assert_eq!(fs::read_to_string(&catalog).unwrap(), newer);
+}
+
+/// What was opened is closed in order: without sync before the ack the next start would begin new epochs else.
+#[test]
+fn a_topic_that_cannot_be_created_is_named_and_the_log_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    Server::start(folder.path()).stop();
+    // In the way of the next topic's directory.
+    fs::write(folder.path().join("topics/2"), "").unwrap();
+    let mut command = dualstream();
+    command.args(["serve", "--listen", ANY, "--set", "log.topic=other", "--data-dir"]).arg(folder.path());
+    let outcome = finish(command.spawn().unwrap());
+    assert_ne!(outcome.code, Some(0));
+    has(&outcome.err, &["cannot create topic 'other'"]);
+    let checkpoint = fs::read(folder.path().join("checkpoint")).unwrap();
+    assert_eq!(checkpoint[12], 1, "the mark of an end in order");
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod channels;
 mod compression;
 mod cpu_time;
 mod embedded;
+mod fan_out;
 mod filled;
 mod http;
 mod journal;
@@ -42,7 +43,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `size`, `channels`. Everything when none is named.
+    /// `needle`, `size`, `channels`, `fan-out`, `recovery`, `idle`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -95,7 +96,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 13] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -106,6 +107,9 @@ const BENCHMARKS: [Benchmark; 10] = [
     ("needle", needle::run),
     ("size", size::run),
     ("channels", channels::run),
+    ("fan-out", fan_out::run),
+    ("recovery", fan_out::run_recovery),
+    ("idle", fan_out::run_idle),
 ];
 
 fn main() -> Result<()> {

@@ -28,12 +28,18 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `program` on a data directory and waits until it listens. What it says goes into a file beside the data.
     pub fn start(program: &Path, data_dir: &Path) -> Result<Self> {
+        Server::start_with(program, data_dir, &[])
+    }
+
+    /// The same with further arguments of `serve`.
+    pub fn start_with(program: &Path, data_dir: &Path, more: &[&str]) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = File::create(data_dir.with_extension("log"))?;
         let begun = Instant::now();
         let process = Command::new(program)
             .args(["serve", "--listen", &address.to_string(), "--data-dir"])
             .arg(data_dir)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

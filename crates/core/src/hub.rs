@@ -21,6 +21,7 @@ mod frames;
 mod history;
 mod inbox;
 mod live;
+mod pages;
 mod reader;
 mod recent;
 mod request;

@@ -161,16 +161,18 @@ async fn serve(app: Arc<App>, router: Router, socket: Socket, _slot: OwnedSemaph
     let transport = Transport::new(socket, &app.settings, exchange.clone());
     let shared = exchange.clone();
     let service = service_fn(move |request| answer(app.clone(), router.clone(), shared.clone(), request));
-    let connection = http(&transport).serve_connection(TokioIo::new(transport), service).with_upgrades();
-    tokio::pin!(connection);
+    // Boxed, to be given back when a session begins: it is as large as all that a quiet WebSocket needs.
+    let mut connection =
+        Box::pin(http(&transport).serve_connection(TokioIo::new(transport), service).with_upgrades());
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = begins(&mut draining) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            connection.as_mut().await
         }
     };
+    drop(connection);
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     } else if let Some(session) = exchange.session() {

@@ -70,15 +70,15 @@ pub fn push_item(out: &mut BytesMut, item: &Item, naming: Naming) {
             match naming {
                 // One that was read for this stream alone: what nobody shares is not kept.
                 _ if Arc::strong_count(entry) == 1 => push_alone(out, entry, naming),
-                Naming::Type => out.extend_from_slice(&entry.frame(Slot::Sse, named_frame)),
+                Naming::Type => out.extend_from_slice(entry.frame(Slot::Sse, named_frame)),
                 Naming::Message => push_data(out, &entry.wire.json),
             }
         }
         Item::Announcement(live) => match naming {
-            Naming::Type => out.extend_from_slice(&live.frame(Slot::Sse, announcement_frame)),
+            Naming::Type => out.extend_from_slice(live.frame(Slot::Sse, announcement_frame)),
             Naming::Message => push_data(out, &live.payload),
         },
-        Item::Message(live) => out.extend_from_slice(&live.frame(Slot::Sse, message_frame)),
+        Item::Message(live) => out.extend_from_slice(live.frame(Slot::Sse, message_frame)),
         Item::Unrecoverable { reason, earliest, latest, resume } => {
             push(out, "event: ", UNRECOVERABLE);
             push(out, "id: ", resume);
@@ -99,7 +99,7 @@ fn lost(reason: &str, earliest: &Resume, latest: &Resume) -> String {
 fn push_alone(out: &mut BytesMut, entry: &Entry, naming: Naming) {
     let plain = Plain::new(entry.record(), &entry.position);
     if naming == Naming::Type {
-        push(out, "event: ", &one_line(plain.event_type()));
+        push_type(out, plain.event_type());
     }
     out.extend_from_slice(b"data: ");
     plain.push_json(out);

@@ -176,11 +176,14 @@ impl Tail {
 /// Records how old the events among `items` are, except those from before `began_ms`: they were asked for late.
 pub(crate) fn note_latency(hub: &Hub, began_ms: i64, items: &[Item]) {
     let (now_ms, latency) = (now_ms(), &hub.counters().delivery_latency);
-    for item in items {
-        if let Item::Event { entry, .. } = item
-            && entry.append_time_ms >= began_ms
-        {
-            latency.record(Duration::from_millis(now_ms.abs_diff(entry.append_time_ms)));
+    let appended_ms = |item: &Item| match item {
+        Item::Event { entry, .. } => Some(entry.append_time_ms).filter(|at| *at >= began_ms),
+        _ => None,
+    };
+    // All connections count in one place, and events that come together are of one age.
+    for together in items.chunk_by(|a, b| appended_ms(a) == appended_ms(b)) {
+        if let Some(at) = together.first().and_then(appended_ms) {
+            latency.record_many_us(now_ms.abs_diff(at).saturating_mul(1_000), together.len() as u64);
         }
     }
 }

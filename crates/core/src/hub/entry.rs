@@ -80,7 +80,7 @@ impl Entry {
 
     /// The encoded form `slot`, made by the first caller and shared by all later ones. `encode` must depend on the
     /// entry alone.
-    pub fn frame(&self, slot: Slot, encode: impl FnOnce(&Entry) -> Bytes) -> Bytes {
+    pub fn frame(&self, slot: Slot, encode: impl FnOnce(&Entry) -> Bytes) -> &Bytes {
         self.frames.get(slot, &self.wire.account, || encode(self))
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Frames(OnceLock<Box<[OnceLock<Bytes>; Slot::COUNT]>>);
 impl Frames {
     /// The encoded form `slot`, made by the first caller and shared by all later ones.
     /// What is made counts on `account`.
-    pub(super) fn get(&self, slot: Slot, account: &Account, encode: impl FnOnce() -> Bytes) -> Bytes {
+    pub(super) fn get(&self, slot: Slot, account: &Account, encode: impl FnOnce() -> Bytes) -> &Bytes {
         let places = || {
             account.add(size_of::<[OnceLock<Bytes>; Slot::COUNT]>() + PIECE_BYTES);
             Box::default()
@@ -40,6 +40,6 @@ impl Frames {
             account.add(frame.len() + PIECE_BYTES);
             frame
         };
-        self.0.get_or_init(places)[slot as usize].get_or_init(make).clone()
+        self.0.get_or_init(places)[slot as usize].get_or_init(make)
     }
 }

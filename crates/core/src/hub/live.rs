@@ -36,7 +36,7 @@ impl Live {
 
     /// The encoded form `slot`, made by the first caller and shared by all later ones. `encode` must depend on the item
     /// alone.
-    pub fn frame(&self, slot: Slot, encode: impl FnOnce(&Live) -> Bytes) -> Bytes {
+    pub fn frame(&self, slot: Slot, encode: impl FnOnce(&Live) -> Bytes) -> &Bytes {
         self.frames.get(slot, &self.account, || encode(self))
     }
 }

@@ -13,6 +13,7 @@
 use super::Settings;
 use super::entry::Entry;
 use super::feed::RETRY;
+use super::pages::Part;
 use super::request::OnUnrecoverable;
 use super::ring::{Ring, Take};
 use super::seen::Seen;
@@ -20,7 +21,7 @@ use super::shared::Shared;
 use super::vector::{advance_one, is_ahead, offset_in, out_of_bounds, shaped, spans_to};
 use super::wake::Key;
 use crate::filter::Filter;
-use crate::log::{Bounds, Gap, Page, Read};
+use crate::log::{Bounds, Gap, Read};
 use crate::partitioner::partition_of;
 use crate::position::{Cursor, Next, Position};
 use crate::topic::{Epoch, TopicName};
@@ -64,6 +65,8 @@ pub(super) struct Reader {
     policy: OnUnrecoverable,
     pause: Option<Instant>,
     closed: bool,
+    /// The last step took all there was: until the waker is woken there is no more.
+    is_level: bool,
     /// Positions the bus announced before the ring got there (live subscriptions).
     seen: BTreeMap<u32, Seen>,
 }
@@ -138,12 +141,29 @@ impl Reader {
         let (ring, keys) = (shared.ring(&interest.topic), interest.keys());
         ring.join(id, &keys, waker);
         let (shared, seen, stage) = (shared.clone(), BTreeMap::new(), Stage::Join);
-        Reader { shared, ring, id, keys, interest, place, stage, policy, pause: None, closed: false, seen }
+        Reader {
+            shared,
+            ring,
+            id,
+            keys,
+            interest,
+            place,
+            stage,
+            policy,
+            pause: None,
+            closed: false,
+            is_level: false,
+            seen,
+        }
     }
 
     /// Ended by [`OnUnrecoverable::Close`].
     pub(super) fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    pub(super) fn ring(&self) -> &Arc<Ring> {
+        &self.ring
     }
 
     pub(super) fn topic(&self) -> &TopicName {
@@ -176,8 +196,14 @@ impl Reader {
         Cursor { epoch: self.place.epoch, next }.token()
     }
 
+    /// Whether the last [`Reader::step`] took all there was.
+    pub(super) fn is_level(&self) -> bool {
+        self.is_level
+    }
+
     /// Moves as far as it can without waiting.
     pub(super) fn step(&mut self, bytes_max: usize) -> Step {
+        self.is_level = false;
         if let Some(at) = self.pause.take_if(|at| *at > Instant::now()) {
             self.pause = Some(at);
             return Step::Pause(at);
@@ -237,8 +263,9 @@ impl Reader {
                 self.stage = Stage::Join;
                 None
             }
-            Take::Picks { picks, index } => {
+            Take::Picks { picks, index, is_level } => {
                 self.stage = Stage::Follow { life, index };
+                self.is_level = is_level;
                 match picks.is_empty() {
                     true => Some(Step::Level),
                     false => Some(Step::Out(self.picked(before, picks))),
@@ -265,11 +292,11 @@ impl Reader {
         picks.into_iter().map(out).collect()
     }
 
-    /// Takes the page of a [`Step::Read`].
-    pub(super) fn finish(&mut self, read: &Read, page: Result<Page>) -> Vec<Out> {
+    /// Takes the part of a page of a [`Step::Read`].
+    pub(super) fn finish(&mut self, read: &Read, part: Result<Part>) -> Vec<Out> {
         self.shared.counters.catch_up_reads.fetch_add(1, Relaxed);
-        let page = match page {
-            Ok(page) => page,
+        let part = match part {
+            Ok(part) => part,
             Err(error) => {
                 let gone = matches!(error.kind(), ErrorKind::Gone | ErrorKind::Invalid | ErrorKind::NotFound);
                 self.place.lost = if gone { self.out_of_bounds() } else { None };
@@ -280,16 +307,15 @@ impl Reader {
                 return Vec::new();
             }
         };
-        let mut out = Vec::with_capacity(page.records.len());
-        let mut gaps = page.gaps.iter().peekable();
-        for (at, record) in page.records.into_iter().enumerate() {
+        let mut out = Vec::with_capacity(part.entries.len());
+        let mut gaps = part.gaps.iter().peekable();
+        for (at, entry) in part.entries.into_iter().enumerate() {
             while let Some(gap) = gaps.next_if(|g| g.after <= at) {
                 self.damage(gap, &mut out);
             }
             if self.closed {
                 return out;
             }
-            let entry = self.shared.entry(&self.interest.topic, self.place.epoch, record);
             let Position { partition, offset, .. } = entry.position;
             advance_one(&mut self.place.next, partition, offset + 1);
             let token = match &self.place.next {
@@ -299,7 +325,7 @@ impl Reader {
             out.push(Out::Entry { entry, token });
         }
         gaps.for_each(|gap| self.damage(gap, &mut out));
-        for (span, next) in read.spans.iter().zip(page.next) {
+        for (span, next) in read.spans.iter().zip(part.next) {
             advance_one(&mut self.place.next, span.partition, next);
         }
         out

@@ -13,6 +13,7 @@
 use super::account::Meter;
 use super::counters::Counters;
 use super::entry::Entry;
+use super::pages::Pages;
 use super::usage::Usage;
 use super::vector::{advance, is_ahead, offset_in};
 use super::wake::{Key, WakeMap, Wakers};
@@ -37,6 +38,8 @@ const INDEX_BYTES: usize = 2 * size_of::<u64>();
 pub(super) struct Ring {
     pub(super) topic: TopicName,
     pub(super) usage: Usage,
+    /// What was read of the log for those who are behind the ring.
+    pub(super) pages: Pages,
     meter: Arc<Meter>,
     state: RwLock<State>,
 }
@@ -84,27 +87,29 @@ pub(super) struct Head {
 /// An entry taken from a ring.
 pub(super) struct Pick {
     pub entry: Arc<Entry>,
-    chunk: Arc<Chunk>,
-    step: usize,
+    /// Where V is to be had, for a cursor over all partitions. Every subscriber counts its references on the same
+    /// memory as all others, so none is taken that is not needed.
+    place: Option<(Arc<Chunk>, usize)>,
 }
 
 /// What a follower gets.
 pub(super) enum Take {
     /// Entries it wants have left the ring, or the life ended: it must read the log.
     Behind,
-    /// The entries it wants, maybe none; it goes on at `index`, and its cursor was moved.
-    Picks { picks: Vec<Pick>, index: u64 },
+    /// The entries it wants, maybe none; it goes on at `index`, and its cursor was moved. `is_level`: these are all
+    /// there are.
+    Picks { picks: Vec<Pick>, index: u64, is_level: bool },
 }
 
 impl Pick {
-    /// V at this entry.
+    /// V at this entry; empty for a cursor of one partition.
     pub(super) fn vector(&self) -> Vec<u64> {
-        self.chunk.vector_at(self.step)
+        self.place.as_ref().map(|(chunk, step)| chunk.vector_at(*step)).unwrap_or_default()
     }
 
     /// Token of V at this entry, made once for all subscribers.
     pub(super) fn token(&self) -> Arc<str> {
-        self.entry.token_all(|| self.chunk.vector_at(self.step))
+        self.entry.token_all(|| self.vector())
     }
 }
 
@@ -123,7 +128,8 @@ impl Ring {
     /// A ring that nobody fills yet.
     pub(super) fn new(topic: TopicName, counters: Arc<Counters>, bytes_max: usize) -> Ring {
         let meter = Arc::new(Meter::new(counters, bytes_max));
-        Ring { topic, usage: Usage::default(), meter, state: RwLock::default() }
+        let (usage, pages, state) = Default::default();
+        Ring { topic, usage, pages, meter, state }
     }
 
     /// Bytes it holds.
@@ -215,25 +221,26 @@ impl Ring {
     ) -> Take {
         let state = self.read();
         let Some(slots) = state.slots(keys, life, index) else { return Take::Behind };
-        let mut wanted = Merge::new(slots, index);
+        let (mut wanted, wants_vector) = (Merge::new(slots, index), matches!(next, Next::All(_)));
         let (mut picks, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max {
             let Some(at) = wanted.next() else {
                 advance(next, &state.vector);
-                return Take::Picks { picks, index: state.head };
+                return Take::Picks { picks, index: state.head, is_level: true };
             };
             let Some((chunk, step)) = state.find(at) else { return Take::Behind };
             let Some(entry) = &chunk.steps[step].entry else { continue };
             if entry.position.offset >= offset_in(next, entry.position.partition) {
                 bytes += entry.size();
-                picks.push(Pick { entry: entry.clone(), chunk: chunk.clone(), step });
+                let place = wants_vector.then(|| (chunk.clone(), step));
+                picks.push(Pick { entry: entry.clone(), place });
             }
         }
         let last = wanted.last.unwrap_or(index);
         if let Some((chunk, step)) = state.find(last) {
             advance(next, &chunk.vector_at(step));
         }
-        Take::Picks { picks, index: last + 1 }
+        Take::Picks { picks, index: last + 1, is_level: false }
     }
 
     /// Moves the cursor of a follower that wants nothing more now to V(head). `Some` is its token, shared.

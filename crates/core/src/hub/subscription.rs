@@ -49,6 +49,8 @@ pub struct Subscription {
     recent: Recent,
     /// Whose turn it is: a reader, or after them the inbox.
     turn: usize,
+    /// What was handed out last was all there was.
+    is_drained: bool,
     ended: bool,
 }
 
@@ -76,6 +78,7 @@ impl Subscription {
             gathered: 0,
             recent,
             turn: 0,
+            is_drained: false,
             ended: false,
         })
     }
@@ -108,6 +111,10 @@ impl Subscription {
     /// Empty means ended: the hub was closed, or something was unrecoverable and the subscription was made to end
     /// then. Cancel-safe: nothing is lost when the future is dropped.
     pub async fn next(&mut self, bytes_max: usize) -> Vec<Item> {
+        if std::mem::take(&mut self.is_drained) {
+            // Whatever came since then has woken it: to ask before would find nothing.
+            self.waker.notified().await;
+        }
         loop {
             if self.ended || self.shared.is_closed() {
                 return Vec::new();
@@ -171,8 +178,9 @@ impl Subscription {
                     }
                     Step::Read(read) => {
                         (again, more) = (true, true);
-                        let page = self.shared.log.read(read.clone()).await;
-                        let out = self.readers[at].finish(&read, page);
+                        let ring = self.readers[at].ring().clone();
+                        let part = ring.pages.read(&self.shared, &read).await;
+                        let out = self.readers[at].finish(&read, part);
                         self.items(at, out)
                     }
                     Step::Pause(until) => {
@@ -183,6 +191,8 @@ impl Subscription {
                 },
             };
             if !items.is_empty() {
+                self.is_drained =
+                    self.taps.is_empty() && matches!(&self.readers[..], [one] if one.is_level());
                 self.turn = (at + 1) % count;
                 return Collected::Items(items);
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod channels;
+mod coming_back;
 mod conflation;
 mod hub;
 mod live;

@@ -22,7 +22,7 @@ use std::io::Write;
 
 /// Appends an event of a single channel.
 pub fn push_event(out: &mut Vec<u8>, entry: &Entry) {
-    out.extend_from_slice(&entry.frame(Slot::Json, |entry| {
+    out.extend_from_slice(entry.frame(Slot::Json, |entry| {
         let mut frame = b"{".to_vec();
         push_body(&mut frame, entry);
         let _ = write!(frame, ",\"offset\":{}}}", entry.position.offset.saturating_add(1));
@@ -34,7 +34,7 @@ pub fn push_event(out: &mut Vec<u8>, entry: &Entry) {
 pub fn push_event_of_pattern(out: &mut Vec<u8>, entry: &Entry, place: &Position) {
     let Position { offset, epoch } = place;
     let _ = write!(out, "{{\"offset\":{offset},\"epoch\":\"{epoch}\",");
-    out.extend_from_slice(&entry.frame(Slot::JsonPattern, |entry| {
+    out.extend_from_slice(entry.frame(Slot::JsonPattern, |entry| {
         let mut frame = Vec::new();
         push_body(&mut frame, entry);
         push_channel(&mut frame, &entry.channel);
@@ -44,7 +44,7 @@ pub fn push_event_of_pattern(out: &mut Vec<u8>, entry: &Entry, place: &Position)
 
 /// Appends a live item of a single channel.
 pub fn push_live(out: &mut Vec<u8>, live: &Live) {
-    out.extend_from_slice(&live.frame(Slot::Json, |live| {
+    out.extend_from_slice(live.frame(Slot::Json, |live| {
         let mut frame = Vec::with_capacity(live.payload.len() + 9);
         push_payload(&mut frame, &live.payload);
         frame.push(b'}');
@@ -54,7 +54,7 @@ pub fn push_live(out: &mut Vec<u8>, live: &Live) {
 
 /// Appends a live item of a pattern.
 pub fn push_live_of_pattern(out: &mut Vec<u8>, live: &Live) {
-    out.extend_from_slice(&live.frame(Slot::JsonPattern, |live| {
+    out.extend_from_slice(live.frame(Slot::JsonPattern, |live| {
         let mut frame = Vec::with_capacity(live.payload.len() + live.channel.len() + 22);
         push_payload(&mut frame, &live.payload);
         push_channel(&mut frame, &live.channel);

@@ -66,11 +66,15 @@ impl Session {
     /// Publications joined by commas.
     pub(super) fn publications(&self, form: Form, items: &[Item]) -> Result<Vec<u8>, End> {
         let mut out = Vec::new();
-        for item in items {
-            if !out.is_empty() {
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
                 out.push(b',');
             }
             push(&mut out, form, item)?;
+            if at == 0 {
+                // The others are of about its size.
+                out.reserve((out.len() + out.len() / 8) * items.len());
+            }
         }
         Ok(out)
     }

@@ -6,14 +6,16 @@
 //! ```
 
 use super::SessionSettings;
+use std::pin::Pin;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// The clock of one connection.
 #[derive(Debug)]
 pub struct Pings {
     stage: Stage,
-    at: Instant,
+    /// Kept over every wait: to set a timer anew for each message costs more than the rest of its way.
+    timer: Pin<Box<Sleep>>,
     interval: Duration,
     wait: Duration,
 }
@@ -40,9 +42,9 @@ pub enum Due {
 impl Pings {
     /// Begins with the deadline for `connect`.
     pub fn new(settings: &SessionSettings) -> Pings {
-        let at = Instant::now() + settings.stale_after;
+        let timer = Box::pin(tokio::time::sleep(settings.stale_after));
         let wait = settings.pong_wait.min(settings.ping_interval);
-        Pings { stage: Stage::Stale, at, interval: settings.ping_interval, wait }
+        Pings { stage: Stage::Stale, timer, interval: settings.ping_interval, wait }
     }
 
     /// The client has connected. The first ping comes after half the interval and `share` of the other half, so that
@@ -50,12 +52,12 @@ impl Pings {
     pub fn connected(&mut self, share: u32) {
         let half = self.interval / 2;
         let share = f64::from(share) / f64::from(u32::MAX);
-        (self.stage, self.at) = (Stage::Quiet, Instant::now() + half + half.mul_f64(share));
+        self.enter(Stage::Quiet, Instant::now() + half + half.mul_f64(share));
     }
 
     /// Resolves when something is due. Cancel-safe.
-    pub async fn wait(&self) {
-        tokio::time::sleep_until(self.at).await;
+    pub async fn wait(&mut self) {
+        self.timer.as_mut().await;
     }
 
     /// What is due, now that [`wait`](Pings::wait) has resolved.
@@ -65,7 +67,7 @@ impl Pings {
             Stage::Waiting(_) => Due::NoPong,
             Stage::Quiet => {
                 let now = Instant::now();
-                (self.stage, self.at) = (Stage::Waiting(now + self.interval), now + self.wait);
+                self.enter(Stage::Waiting(now + self.interval), now + self.wait);
                 Due::Ping
             }
         }
@@ -74,13 +76,18 @@ impl Pings {
     /// A pong came; false if none was waited for.
     pub fn pong(&mut self) -> bool {
         let Stage::Waiting(next) = self.stage else { return false };
-        (self.stage, self.at) = (Stage::Quiet, next);
+        self.enter(Stage::Quiet, next);
         true
     }
 
     /// Gives the client its time again: nobody was reading what it sent.
     pub fn excuse(&mut self) {
-        self.at = Instant::now() + self.wait;
+        self.enter(self.stage, Instant::now() + self.wait);
+    }
+
+    fn enter(&mut self, stage: Stage, due: Instant) {
+        self.stage = stage;
+        self.timer.as_mut().reset(due);
     }
 }
 

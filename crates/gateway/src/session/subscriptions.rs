@@ -13,9 +13,10 @@ use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture, abortable};
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// A subscription as its client sees it.
 pub struct Follower {
@@ -31,6 +32,7 @@ pub struct Follower {
     pub head: Vec<u8>,
     /// Token of the place the client was told last, and when.
     pub told: (Arc<str>, Instant),
+    quiet: Quiet,
     _open: Open,
 }
 
@@ -40,6 +42,12 @@ pub struct Pulled {
     pub follower: Follower,
     /// Its items: empty when it has ended, `None` when nothing came for a while.
     pub items: Option<Vec<Item>>,
+}
+
+/// Since when nothing came. Its timer is set anew when it fires, not with everything that comes.
+struct Quiet {
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// All of a connection.
@@ -61,8 +69,27 @@ impl Follower {
         token: Arc<str>,
         open: Open,
     ) -> Follower {
-        let head = reply::push_head(&channel);
-        Follower { subscription, target, channel, form, head, told: (token, Instant::now()), _open: open }
+        let (head, now) = (reply::push_head(&channel), Instant::now());
+        let quiet = Quiet { since: now, timer: Box::pin(tokio::time::sleep_until(now)) };
+        Follower { subscription, target, channel, form, head, told: (token, now), quiet, _open: open }
+    }
+
+    /// What comes; `None` when nothing came for `quiet_after`.
+    async fn pull(&mut self, quiet_after: Duration, bytes_max: usize) -> Option<Vec<Item>> {
+        let Quiet { since, timer } = &mut self.quiet;
+        *since = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                items = self.subscription.next(bytes_max) => return Some(items),
+                () = timer.as_mut() => {}
+            }
+            let due = *since + quiet_after;
+            if due <= Instant::now() {
+                return None;
+            }
+            timer.as_mut().reset(due);
+        }
     }
 }
 
@@ -96,7 +123,7 @@ impl Subscriptions {
     pub fn follow(&mut self, mut follower: Follower) {
         let (channel, quiet_after, bytes_max) = (follower.channel.clone(), self.quiet_after, self.bytes_max);
         let pull = async move {
-            let items = tokio::time::timeout(quiet_after, follower.subscription.next(bytes_max)).await.ok();
+            let items = follower.pull(quiet_after, bytes_max).await;
             Pulled { follower, items }
         };
         let (pull, handle) = abortable(pull.boxed());

@@ -12,6 +12,9 @@ const CONTROL_BYTES_MAX: usize = 125;
 /// Longest header of a frame that is sent: two bytes, and eight of length.
 pub const HEAD_BYTES_MAX: usize = 10;
 
+/// Room for an event of common size; a frame of nothing holds no memory.
+const FIRST_BYTES: usize = 1 << 10;
+
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
@@ -175,8 +178,8 @@ impl Decoder {
     }
 }
 
-/// Room for one read.
-const READ_BYTES: usize = 2 << 10;
+/// Room for one read, kept while nothing comes: a command has room in it, larger ones double it.
+const READ_BYTES: usize = 512;
 
 fn whole(kind: u8, payload: BytesMut) -> Result<Message, Fault> {
     match (kind, std::str::from_utf8(&payload)) {
@@ -216,6 +219,7 @@ impl Text {
     /// Where its payload goes: behind what is there.
     pub fn payload(&mut self) -> &mut Vec<u8> {
         if self.bytes.is_empty() {
+            self.bytes.reserve(FIRST_BYTES);
             self.bytes.resize(HEAD_BYTES_MAX, 0);
         }
         &mut self.bytes

@@ -6,7 +6,8 @@
 #[allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "the log of the gateway's tests can do more than is needed here"
+    clippy::duplicate_mod,
+    reason = "the log of the gateway's tests, which replay this too, can do more than is needed here"
 )]
 mod tiny_log;
 

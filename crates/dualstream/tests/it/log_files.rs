@@ -127,6 +127,7 @@ fn a_server_goes_on_while_it_is_copied() {
                 acked.fetch_add(200, Ordering::Relaxed);
             }
         });
+        let _end = End(&ended);
         for number in 0..5 {
             let begun = acked.load(Ordering::Relaxed);
             let copy = target.path().join(format!("copy-{number}"));
@@ -139,9 +140,17 @@ fn a_server_goes_on_while_it_is_copied() {
             assert_eq!(ids.len(), events.len(), "something is there twice");
             assert!((0..begun).all(|n| ids.contains(&*format!("event-{n}"))), "of {begun} something is lost");
         }
-        ended.store(true, Ordering::Relaxed);
     });
     server.stop();
+}
+
+/// Tells the other thread to end, also when a check has failed.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -2,10 +2,12 @@
 //! variable. It prints a line for every acknowledged commit, after the acknowledgement.
 
 use crate::rig::{PARTITIONS, Seeded, event, id_of, topic};
+use bytes::Bytes;
 use dualstream_core::clock::Clock;
 use dualstream_core::filter::Filter;
 use dualstream_core::log::{Appended, Commit, Log, Part, Read, Span};
 use dualstream_core::partitioner::partition_of;
+use dualstream_core::record::NewRecord;
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
 use dualstream_log::{EmbeddedLog, FileStorage, Settings, open};
@@ -15,10 +17,19 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 const DIR_VARIABLE: &str = "DUALSTREAM_TEST_PUBLISH_INTO";
 const ROUND_VARIABLE: &str = "DUALSTREAM_TEST_ROUND";
+const JOURNAL_VARIABLE: &str = "DUALSTREAM_TEST_JOURNAL_BYTES";
+/// They keep everything.
 pub const TOPICS: [&str; 2] = ["events", "chat"];
+/// It gives up its oldest records all the time.
+pub const RECENT: &str = "recent";
+/// It is compacted all the time: the number of the last commit by caller and slot.
+pub const TABLE: &str = "table";
+/// Keys of each caller in the table.
+pub const SLOTS: u32 = 20;
 
 /// The clock of the machine.
 #[derive(Debug)]
@@ -37,6 +48,7 @@ pub fn settings() -> Settings {
         segment_bytes: 256 << 10,
         journal_file_bytes: 256 << 10,
         checkpoint_bytes: 300 << 10,
+        checkpoint_interval: Duration::from_millis(200),
         free_bytes_min: 0,
         ..Settings::default()
     }
@@ -65,10 +77,15 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn start(dir: &Path, round: u32) -> Publisher {
+        Publisher::start_with(dir, round, settings().journal_file_bytes)
+    }
+
+    pub fn start_with(dir: &Path, round: u32, journal_file_bytes: u64) -> Publisher {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["publisher::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env(DIR_VARIABLE, dir)
             .env(ROUND_VARIABLE, round.to_string())
+            .env(JOURNAL_VARIABLE, journal_file_bytes.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -125,10 +142,13 @@ fn child() {
 
 /// Publishes until something fails: commits of a few events over two topics, several at once.
 async fn publish(dir: &Path, round: &str) {
-    let (log, _writer) = open_dir(dir, settings()).unwrap();
-    for name in TOPICS {
+    let journal_file_bytes = std::env::var(JOURNAL_VARIABLE).unwrap().parse().unwrap();
+    let (log, _writer) = open_dir(dir, Settings { journal_file_bytes, ..settings() }).unwrap();
+    let kept = TOPICS.map(|name| TopicSpec::events(topic(name)));
+    let recent = TopicSpec { retention_bytes: Some(300 << 10), ..TopicSpec::events(topic(RECENT)) };
+    for spec in kept.into_iter().chain([recent, TopicSpec::table(topic(TABLE), PARTITIONS)]) {
         // It may be there from an earlier round.
-        let _ = log.create(TopicSpec::events(topic(name))).await;
+        let _ = log.create(spec).await;
     }
     let callers = (0..4_u32).map(|caller| {
         let (log, round) = (log.clone(), round.to_string());
@@ -154,6 +174,10 @@ async fn commit(log: &EmbeddedLog, round: &str, caller: u32, number: u32) -> boo
         parts.push(Part { topic: topic(name), partition, records: vec![record] });
         ids.push((id, name, partition));
     }
+    let recent = event(number % 1_000, &format!("{round}-{caller}-{number}"), &"y".repeat(200));
+    let partition = partition_of(recent.key.as_ref().unwrap(), PARTITIONS);
+    parts.push(Part { topic: topic(RECENT), partition, records: vec![recent] });
+    parts.push(change(caller, number));
     let Ok(committed) = log.commit(Commit { parts, guard: None }).await else { return false };
     let mut out = std::io::stdout().lock();
     for ((id, name, partition), part) in ids.iter().zip(&committed.parts) {
@@ -162,6 +186,17 @@ async fn commit(log: &EmbeddedLog, round: &str, caller: u32, number: u32) -> boo
     }
     out.flush().unwrap();
     true
+}
+
+fn change(caller: u32, number: u32) -> Part {
+    let key = format!("{caller}-{}", number % SLOTS);
+    let partition = partition_of(key.as_bytes(), PARTITIONS);
+    let record = NewRecord {
+        key: Some(Bytes::from(key)),
+        value: Some(Bytes::from(format!("{number:0300}"))),
+        ..NewRecord::default()
+    };
+    Part { topic: topic(TABLE), partition, records: vec![record] }
 }
 
 /// Opens the directory, and checks that everything acknowledged is there once, at its offset, and that offsets keep
@@ -190,7 +225,7 @@ pub fn check(dir: &Path, acked: &Acked, seen: &mut BTreeMap<(String, u32, u64), 
     })
 }
 
-async fn read_all(log: &EmbeddedLog, name: &str) -> Vec<dualstream_core::record::Record> {
+pub async fn read_all(log: &EmbeddedLog, name: &str) -> Vec<dualstream_core::record::Record> {
     let Ok(bounds) = log.bounds(&topic(name)) else { return Vec::new() };
     let mut spans = Span::all(&bounds.earliest, &bounds.latest);
     let mut records = Vec::new();

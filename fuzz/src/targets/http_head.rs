@@ -1,6 +1,6 @@
 //! Where requests begin and end, against a reading of RFC 9112 that looks at everything at once.
 
-use dualstream_gateway::fuzzing::{self, Limits};
+use dualstream_gateway::fuzzing::{self, Cut, Limits};
 use http::{HeaderName, HeaderValue, Method, Uri};
 
 const LIMITS: Limits = Limits { head_bytes_max: 1_000, target_bytes_max: 100 };
@@ -10,8 +10,10 @@ const LIMITS: Limits = Limits { head_bytes_max: 1_000, target_bytes_max: 100 };
 pub fn http_head(data: &[u8]) {
     let Some((&piece, bytes)) = data.split_first() else { return };
     let whole = fuzzing::cut(bytes, bytes.len(), LIMITS);
-    assert_eq!(fuzzing::cut(bytes, usize::from(piece), LIMITS), whole, "in pieces of {piece}");
-    assert_eq!(fuzzing::cut(bytes, 1, LIMITS), whole, "byte by byte");
+    // Which of several faults is told may depend on how much of a line is there.
+    let place = |cut: Cut| (cut.passed, cut.heads, cut.fault.is_some());
+    assert_eq!(place(fuzzing::cut(bytes, usize::from(piece), LIMITS)), place(whole), "in pieces of {piece}");
+    assert_eq!(place(fuzzing::cut(bytes, 1, LIMITS)), place(whole), "byte by byte");
     let plain = Reading::of(bytes);
     assert_eq!(whole.heads, plain.heads, "{whole:?} {plain:?}");
     match plain.end {

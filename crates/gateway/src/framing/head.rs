@@ -217,8 +217,11 @@ fn check_target(method: &[u8], target: &[u8], limits: &Limits) -> Result<(), Fau
 }
 
 fn check_open_request_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
-    match memchr(b' ', line) {
-        None if line.len() > METHOD_BYTES_MAX => Err(Fault::RequestLine),
+    let space = memchr(b' ', line);
+    if space.unwrap_or(line.len()) > METHOD_BYTES_MAX {
+        return Err(Fault::RequestLine);
+    }
+    match space {
         Some(space) if line.len() - space > limits.target_bytes_max + VERSION_BYTES + 3 => {
             Err(Fault::TargetTooLong(limits.target_bytes_max))
         }

@@ -88,6 +88,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("GET / HTTP/1.10\r\n".into(), Fault::RequestLine),
         ("\r\n\r\n".into(), Fault::RequestLine),
         ("A".repeat(40), Fault::RequestLine),
+        ("A".repeat(40) + " /", Fault::RequestLine),
         ("GET / HTTP/1.2\r\n".into(), Fault::Version),
         ("PRI * HTTP/2.0\r\n".into(), Fault::Version),
         ("GET * HTTP/1.1\r\n".into(), Fault::Target),

@@ -24,11 +24,12 @@ use crate::filter::Filter;
 use crate::log::{Bounds, Gap, Read};
 use crate::partitioner::partition_of;
 use crate::position::{Cursor, Next, Position};
+use crate::sync::{Mutex, MutexGuard};
 use crate::topic::{Epoch, TopicName};
 use crate::{ErrorKind, Result};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -62,6 +63,9 @@ pub(super) struct Reader {
     interest: Interest,
     place: Place,
     stage: Stage,
+    /// Index and cursor that a token was made of, further on than the place: the next step begins there. Whoever holds
+    /// a token is never told that something before it is lost.
+    told: Mutex<Option<(u64, Next)>>,
     policy: OnUnrecoverable,
     pause: Option<Instant>,
     closed: bool,
@@ -140,21 +144,9 @@ impl Reader {
     ) -> Reader {
         let (ring, keys) = (shared.ring(&interest.topic), interest.keys());
         ring.join(id, &keys, waker);
-        let (shared, seen, stage) = (shared.clone(), BTreeMap::new(), Stage::Join);
-        Reader {
-            shared,
-            ring,
-            id,
-            keys,
-            interest,
-            place,
-            stage,
-            policy,
-            pause: None,
-            closed: false,
-            is_level: false,
-            seen,
-        }
+        let (shared, seen, stage, told) = (shared.clone(), BTreeMap::new(), Stage::Join, Mutex::default());
+        let (pause, closed, is_level) = (None, false, false);
+        Reader { shared, ring, id, keys, interest, place, stage, told, policy, pause, closed, is_level, seen }
     }
 
     /// Ended by [`OnUnrecoverable::Close`].
@@ -187,13 +179,28 @@ impl Reader {
 
     /// Token of where it stands, moved up to the end of the ring when it wants nothing before it.
     pub(super) fn token(&self) -> Arc<str> {
-        let mut next = self.place.next.clone();
-        if let Stage::Follow { life, index } = self.stage
-            && let Some(token) = self.ring.level(&self.keys, life, index, &mut next)
-        {
+        let Stage::Follow { life, index } = self.stage else { return self.own_token() };
+        let mut told = self.told();
+        let (index, mut next) = told.take().unwrap_or_else(|| (index, self.place.next.clone()));
+        let level = self.ring.level(&self.keys, life, index, &mut next);
+        *told = Some((level.as_ref().map_or(index, |level| level.index), next.clone()));
+        drop(told);
+        if let Some(token) = level.and_then(|level| level.token) {
             return token;
         }
         Cursor { epoch: self.place.epoch, next }.token()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<(u64, Next)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn go_on_as_told(&mut self) {
+        let told = self.told().take();
+        if let (Some((index, next)), Stage::Follow { life, .. }) = (told, &self.stage) {
+            self.stage = Stage::Follow { life: *life, index };
+            self.place.next = next;
+        }
     }
 
     /// Whether the last [`Reader::step`] took all there was.
@@ -209,6 +216,7 @@ impl Reader {
             return Step::Pause(at);
         }
         self.pause = None;
+        self.go_on_as_told();
         loop {
             if let Some(reason) = self.place.lost {
                 return self.give_up(reason);

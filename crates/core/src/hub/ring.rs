@@ -101,6 +101,12 @@ pub(super) enum Take {
     Picks { picks: Vec<Pick>, index: u64, is_level: bool },
 }
 
+/// Where a follower stands that wants nothing more now.
+pub(super) struct Level {
+    pub index: u64,
+    pub token: Option<Arc<str>>,
+}
+
 impl Pick {
     /// V at this entry; empty for a cursor of one partition.
     pub(super) fn vector(&self) -> Vec<u64> {
@@ -243,8 +249,9 @@ impl Ring {
         Take::Picks { picks, index: last + 1, is_level: false }
     }
 
-    /// Moves the cursor of a follower that wants nothing more now to V(head). `Some` is its token, shared.
-    pub(super) fn level(&self, keys: &[Key], life: u64, index: u64, next: &mut Next) -> Option<Arc<str>> {
+    /// Moves the cursor of a follower that wants nothing more now to V(head). The head, and the token of V there, which
+    /// is shared, if that is where the cursor is.
+    pub(super) fn level(&self, keys: &[Key], life: u64, index: u64, next: &mut Next) -> Option<Level> {
         let state = self.read();
         let slots = state.slots(keys, life, index)?;
         if Merge::new(slots, index).next().is_some() {
@@ -252,10 +259,11 @@ impl Ring {
         }
         let ahead = is_ahead(next, &state.vector);
         advance(next, &state.vector);
-        match next {
+        let token = match next {
             Next::All(_) if !ahead => state.token(),
             _ => None,
-        }
+        };
+        Some(Level { index: state.head, token })
     }
 
     fn release(&self, chunk: &Chunk) {

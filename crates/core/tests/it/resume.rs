@@ -2,6 +2,7 @@
 
 use crate::world::*;
 use dualstream_core::channel::Target;
+use dualstream_core::event::Event;
 use dualstream_core::hub::*;
 use dualstream_core::log::Log;
 use dualstream_core::position::{Cursor, Next, Position, Resume};
@@ -410,4 +411,33 @@ async fn limits_of_a_request() {
     ] {
         assert_eq!(world.hub.subscribe(request(targets)).await.err().unwrap().code(), code);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_holds_a_token_is_not_told_of_what_lies_before_it() {
+    let settings = Settings { ring_bytes_max: 20_000, ..Settings::default() };
+    let world = World::with(settings, None);
+    let mut subscription = world.subscribe(&["events:repo:k7", "events:user:nobody"], Start::Latest).await;
+    assert!(drain(&mut subscription, 100).await.is_empty());
+    let k7 = |n: &usize| event(*n).source_id == "k7" && event(*n).source_type == "repo";
+    // The ring goes on with what nobody wants, and the token with it.
+    let others: Vec<Event> = (0..400).filter(|n| !k7(n)).map(event).collect();
+    world.publisher.publish(others).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let token: Resume = subscription.resume().parse().unwrap();
+    let bounds = world.log.bounds(&topic("events")).unwrap();
+    let Next::All(told) = &token.0[0].next else { panic!("of all partitions") };
+    assert_eq!(told, &bounds.latest, "nothing was missed");
+    // Retention passes all of it, and the ring no longer has what comes then.
+    world.log.trim_now(&topic("events"), &bounds.latest);
+    let wanted: Vec<Event> = (1_000..30_000).filter(k7).take(200).map(event).collect();
+    world.publisher.publish(wanted).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let items = drain(&mut subscription, 1 << 20).await;
+    assert!(items.iter().all(|item| matches!(item, Item::Event { .. })), "{:?}", items.first());
+    assert_eq!(items.len(), world.model("events", "events:repo:k7").len());
 }

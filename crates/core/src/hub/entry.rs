@@ -7,11 +7,12 @@ use crate::announcement::Announcement;
 use crate::event::codec::{self, Wire};
 use crate::position::{Cursor, Next, Position};
 use crate::record::Record;
+use crate::sync::OnceLock;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A stored record of a channel. Everything expensive about it is made on first use and kept.
 #[derive(Debug)]

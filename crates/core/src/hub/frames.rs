@@ -1,8 +1,8 @@
 //! The encoded forms of something that goes to many subscribers: each made by the first who needs it, and kept.
 
 use super::account::{Account, PIECE_BYTES};
+use crate::sync::OnceLock;
 use bytes::Bytes;
-use std::sync::OnceLock;
 
 /// The encoded forms that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

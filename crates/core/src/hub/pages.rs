@@ -16,11 +16,12 @@ use crate::Result;
 use crate::filter::Filter;
 use crate::log::{Gap, Log, Page, Read};
 use crate::record::{Headers, Record};
+use crate::sync::{Mutex, MutexGuard, OnceLock};
 use crate::topic::Epoch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Most bytes of entries that are kept for those who come later.
 const BYTES_MAX: usize = 8 << 20;

@@ -21,10 +21,10 @@ use crate::filter::source_of;
 use crate::log::Page;
 use crate::position::{Cursor, Next, Position};
 use crate::record::{Headers, Record};
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::topic::{Epoch, TopicName};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 
 /// Most steps of a chunk: finding V(i) walks at most so many.

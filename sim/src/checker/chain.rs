@@ -259,9 +259,11 @@ impl Checker {
         };
         let below = |s: &Stored, ends: &[Vec<u64>; 2]| s.offset < ends[topic][s.partition as usize];
         let all = || self.matching(topic, cursor.epoch, wanted);
-        let given_at_least = all().filter(|s| is_ahead(cursor, s) && below(s, before)).count();
+        // What is damaged is none of the last so many; whether it was already then, nobody knows.
+        let is_whole = |s: &Stored| !self.is_gone(topic, cursor.epoch, s);
+        let given_at_least = all().filter(|s| is_ahead(cursor, s) && below(s, before) && is_whole(s)).count();
         let given_at_most = all().filter(|s| is_ahead(cursor, s) && below(s, after)).count();
-        let available = all().filter(|s| !below(s, earliest) && below(s, before)).count();
+        let available = all().filter(|s| !below(s, earliest) && below(s, before) && is_whole(s)).count();
         if given_at_least > count || given_at_most < count.min(available) {
             let what = format!(
                 "asked for the last {count} of {available}, begins with {given_at_least} to {given_at_most} ({cursor:?})"

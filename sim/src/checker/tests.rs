@@ -309,6 +309,27 @@ fn a_start_past_what_is_kept_is_wrong() {
 }
 
 #[test]
+fn what_is_damaged_is_none_of_the_last_so_many() {
+    let begun = |count| {
+        let mut checker = checker(true, 4, stored);
+        open(&mut checker, OLD, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
+        checker.damaged(1);
+        let gap = Gap { partition: partition(), from: 1, until: 2, after: 1 };
+        let read = full(&checker, OLD, &[(0, 0), (2, 2), (3, 3)], vec![gap]);
+        checker.reopened(&[read], false).unwrap();
+        let index = checker.chain("subscriber".into(), vec![Target::parse("events:*").unwrap()]);
+        let all = |offset| [vec![offset; PARTITIONS as usize], vec![offset; PARTITIONS as usize]];
+        let at = |offset| Resume(vec![Cursor { epoch: OLD, next: Next::All(all(offset)[0].clone()) }]);
+        let recent = Start::Recent { count, before: all(4), after: all(4), earliest: all(0) };
+        let steps = vec![Step::Began(recent, at(0)), event(0), Step::Moved(at(2)), event(2), event(3)];
+        checker.chain_mut(index).steps = steps;
+        checker.check_chains()
+    };
+    begun(3).unwrap();
+    breaks(begun(2), "where it starts");
+}
+
+#[test]
 fn unrecoverable_must_be_so() {
     let mut checker = checker(true, 1, stored);
     open(&mut checker, OLD, &[(0, 0)]);

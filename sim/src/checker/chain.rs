@@ -226,7 +226,10 @@ impl Checker {
                     let skipped = |s: &&Stored| {
                         let p = s.partition as usize;
                         let was_there = (earliest[topic][p]..before[topic][p]).contains(&s.offset);
-                        was_there && (s.append_time_ms >= *ms) != is_ahead(cursor, s)
+                        // When damaged bytes were appended nobody can read: it may begin before them.
+                        let is_too_early = is_ahead(cursor, s) && !self.is_gone(topic, cursor.epoch, s);
+                        let is_late = s.append_time_ms >= *ms;
+                        was_there && if is_late { !is_ahead(cursor, s) } else { is_too_early }
                     };
                     if let Some(s) = self.matching(topic, cursor.epoch, wanted).find(skipped) {
                         let what =

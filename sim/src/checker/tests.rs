@@ -330,6 +330,30 @@ fn what_is_damaged_is_none_of_the_last_so_many() {
 }
 
 #[test]
+fn a_start_at_a_time_may_lie_before_what_is_damaged() {
+    let begun = |gone: &[(u64, u64)], ms, offset| {
+        let mut checker = checker(true, 3, stored);
+        open(&mut checker, OLD, &[(0, 0), (1, 1), (2, 2)]);
+        checker.damaged(1);
+        let gap = Gap { partition: partition(), from: 1, until: 2, after: 1 };
+        let read = full(&checker, OLD, gone, if gone.len() < 3 { vec![gap] } else { Vec::new() });
+        checker.reopened(&[read], false).unwrap();
+        let index = checker.chain("subscriber".into(), vec![Target::parse("events:*").unwrap()]);
+        let all = |offset| [vec![offset; PARTITIONS as usize], vec![offset; PARTITIONS as usize]];
+        let at = |offset| Resume(vec![Cursor { epoch: OLD, next: Next::All(all(offset)[0].clone()) }]);
+        let start = Start::Time { ms, earliest: all(0), before: all(3) };
+        let steps = vec![Step::Began(start, at(offset)), Step::Moved(at(2)), event(2)];
+        checker.chain_mut(index).steps = steps;
+        checker.check_chains()
+    };
+    let time = |n: u64| record(&checker(true, 3, stored), n, n).append_time_ms;
+    assert!(time(1) < time(2), "each is appended at a time of its own");
+    begun(&[(0, 0), (2, 2)], time(2), 1).unwrap();
+    breaks(begun(&[(0, 0), (1, 1), (2, 2)], time(2), 1), "where it starts");
+    breaks(begun(&[(0, 0), (2, 2)], time(1), 2), "where it starts");
+}
+
+#[test]
 fn unrecoverable_must_be_so() {
     let mut checker = checker(true, 1, stored);
     open(&mut checker, OLD, &[(0, 0)]);

@@ -223,6 +223,18 @@ fn only_a_suffix_may_be_lost() {
 }
 
 #[test]
+fn what_was_damaged_may_be_whole_after_all() {
+    let reopened = |events: &[(u64, u64)]| {
+        let mut checker = checker(true, 4, stored);
+        open(&mut checker, OLD, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
+        checker.damaged(1);
+        reopen(&mut checker, NEW, events)
+    };
+    reopened(&[(0, 0), (1, 1), (2, 2), (3, 3)]).unwrap();
+    breaks(reopened(&[(0, 0), (1, 1), (3, 2)]), "nothing durable is lost");
+}
+
+#[test]
 fn damage_is_reported_and_takes_its_batch_alone() {
     let gap = |offset| Gap { partition: partition(), from: offset, until: offset + 1, after: 0 };
     let damaged = || {

@@ -213,15 +213,17 @@ impl Checker {
             return Err(Broken::new("epochs", what, Vec::new()));
         }
         let before = self.topics[topic].orders.get(&old).cloned().unwrap_or_default();
+        let damaged = self.damaged.clone();
         let lost = self.lose(read);
         let order = self.begin_order(read, &before)?;
         if self.fsync_always {
             self.check_only_damage(&before, &order, &lost)?;
         }
+        let survivors =
+            before.kept(&read.bounds.earliest).filter(|s| !self.fsync_always || !self.damaged.contains(&s.n));
         // What was damaged may be gone, or whole in another file: it says nothing about the order of the others.
-        let is_whole = |s: &&Stored| !self.fsync_always || !self.damaged.contains(&s.n);
-        let survivors = before.kept(&read.bounds.earliest).filter(is_whole);
-        check_prefix(survivors, order.records().iter().filter(is_whole))?;
+        let others = order.records().iter().filter(|s| !self.fsync_always || !damaged.contains(&s.n));
+        check_prefix(survivors, others)?;
         self.topics[topic].epoch = Some(read.bounds.epoch);
         self.topics[topic].orders.insert(read.bounds.epoch, order);
         Ok(if self.fsync_always { Vec::new() } else { lost })

@@ -296,6 +296,14 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// How its payload is stored.
+    pub fn compression(&self) -> Compression {
+        match self.flags & COMPRESSION {
+            0 => Compression::None,
+            _ => Compression::Zstd,
+        }
+    }
+
     /// Reads the fixed part at the front of `bytes`; `None` if it cannot be one. Says nothing about the payload.
     pub fn parse(bytes: &[u8]) -> Option<Head> {
         let head: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
@@ -355,7 +363,7 @@ impl Records {
     /// Opens a checked batch; `None` if its payload makes no sense.
     pub fn open(head: Head, batch: &Bytes) -> Option<Records> {
         let mut payload = batch.slice(HEADER_BYTES..head.bytes);
-        if head.flags & COMPRESSION == Compression::Zstd as u8 {
+        if head.compression() == Compression::Zstd {
             let length = u32::from_le_bytes(*payload.first_chunk::<4>()?) as usize;
             if length > BATCH_BYTES_MAX {
                 return None;

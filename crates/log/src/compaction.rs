@@ -7,9 +7,10 @@
 //! Offsets keep their records; holes appear between them. Before the first rename a checkpoint says below which
 //! offsets holes are expected, so a hole is never taken for damage, nor damage above it for a hole. A segment with damage
 //! stays as it is: what is rewritten without the damaged bytes could never be told from a hole. A tombstone stays for a
-//! day, so that whoever reads the table learns of it.
+//! day, so that whoever reads the table learns of it, and as long as an older record of its key may stand before it.
+//! Only what a checkpoint covers is looked at: no record goes for the sake of one that a power loss may take.
 
-use crate::batch::{Builder, Compression, Head, Records, Stamp};
+use crate::batch::{Builder, Head, Records, Stamp};
 use crate::error::sync_failed;
 use crate::reader::next_batch;
 use crate::segment::{Header, Segment, segment_path, sidecar_path};
@@ -46,33 +47,44 @@ pub(crate) fn compact(
     mut replaced: impl FnMut(Arc<Segment>),
 ) -> io::Result<Compacted> {
     let state = view.state();
+    let covered = || state.segments.iter().filter(|s| s.number < through);
     let mut latest = Latest::new();
-    for (s, segment) in state.segments.iter().enumerate() {
-        let end = if s + 1 == state.segments.len() { state.end_byte } else { u64::MAX };
-        note_latest(&mut latest, view.id, segment, end)?;
+    for segment in covered() {
+        if let Err(error) = note_latest(&mut latest, view.id, segment) {
+            let path = segment_path(&view.dir, segment.number);
+            tracing::error!(path, %error, "the segment cannot be read: older records of its keys stay");
+        }
     }
     let own_time = state.spec.timestamp == TimestampKind::Create;
     let mut done = Compacted::default();
-    for segment in state.segments.iter().filter(|s| s.number < through) {
+    let mut is_whole_so_far = true;
+    for segment in covered() {
         let keep =
             |partition: u32, key: Option<&[u8]>, offset: u64, is_tombstone: bool, append_time_ms: i64| {
-                let Some(key) = key else { return true };
-                let is_latest = latest.get(&slot(partition, key)).is_none_or(|&last| last == offset);
-                is_latest && !(is_tombstone && append_time_ms < now_ms - TOMBSTONE_MS)
+                let Some(last) = key.and_then(|key| latest.get(&slot(partition, key))) else { return true };
+                let may_go = is_whole_so_far && append_time_ms < now_ms - TOMBSTONE_MS;
+                *last == offset && !(is_tombstone && may_go)
             };
-        let Some(rewritten) = rewrite(view.id, segment, own_time, keep)? else {
+        let Ok(Some(rewritten)) = rewrite(view.id, segment, own_time, keep) else {
             let path = segment_path(&view.dir, segment.number);
             tracing::error!(path, "the segment is damaged: it is not compacted");
+            is_whole_so_far = false;
             continue;
         };
-        let before = segment.file.len()?;
-        done.bytes_before += before;
-        done.bytes_after += rewritten.len() as u64;
-        if (rewritten.len() as u64) < before {
-            replaced(replace(storage, view, segment, &rewritten)?);
+        done.bytes_before += segment.file.len()?;
+        done.bytes_after += rewritten.bytes.len() as u64;
+        if rewritten.dropped > 0 {
+            replaced(replace(storage, view, segment, &rewritten.bytes)?);
         }
     }
     Ok(done)
+}
+
+/// What a segment becomes.
+struct Rewritten {
+    bytes: Vec<u8>,
+    /// Records that are not in it any more.
+    dropped: u64,
 }
 
 fn slot(partition: u32, key: &[u8]) -> (u32, u64, u64) {
@@ -84,15 +96,8 @@ fn slot(partition: u32, key: &[u8]) -> (u32, u64, u64) {
 }
 
 /// Calls `visit` with every whole batch of a segment; whether there is nothing else in it.
-fn each_batch(
-    id: u32,
-    segment: &Segment,
-    end: u64,
-    mut visit: impl FnMut(&Head, &Bytes),
-) -> io::Result<bool> {
-    let mut bytes = crate::journal::read_all(&*segment.file)?;
-    bytes.truncate(usize::try_from(end).unwrap_or(usize::MAX));
-    let bytes = Bytes::from(bytes);
+fn each_batch(id: u32, segment: &Segment, mut visit: impl FnMut(&Head, &Bytes)) -> io::Result<bool> {
+    let bytes = Bytes::from(crate::journal::read_all(&*segment.file)?);
     let mut at = segment.header_bytes as usize;
     let (mut until, mut whole) = (at, true);
     while let Some(head) = next_batch(&bytes, &mut at, id, segment.start.len()) {
@@ -104,8 +109,8 @@ fn each_batch(
     Ok(whole && until >= bytes.len())
 }
 
-fn note_latest(latest: &mut Latest, id: u32, segment: &Segment, end: u64) -> io::Result<()> {
-    each_batch(id, segment, end, |head, batch| {
+fn note_latest(latest: &mut Latest, id: u32, segment: &Segment) -> io::Result<()> {
+    each_batch(id, segment, |head, batch| {
         let Some(mut records) = Records::open(*head, batch) else { return };
         while let Some(raw) = records.next_raw() {
             let Some(key) = raw.key else { continue };
@@ -124,12 +129,13 @@ fn rewrite(
     segment: &Segment,
     own_time: bool,
     keep: impl Fn(u32, Option<&[u8]>, u64, bool, i64) -> bool,
-) -> io::Result<Option<Vec<u8>>> {
+) -> io::Result<Option<Rewritten>> {
     let header = Header { topic_id: id, number: segment.number, sequence: 0, start: segment.start.clone() };
     let mut out = header.encode();
     let mut builder = Builder::default();
     let mut readable = true;
-    let whole = each_batch(id, segment, u64::MAX, |head, batch| {
+    let mut dropped = 0;
+    let whole = each_batch(id, segment, |head, batch| {
         let Some(mut records) = Records::open(*head, batch) else {
             readable = false;
             return;
@@ -140,6 +146,7 @@ fn rewrite(
                 builder.push_at(head.base_offset, &records.record(&raw), own_time);
             }
         }
+        dropped += u64::from(head.count - builder.count());
         match builder.count() {
             0 => {}
             count if count == head.count => {
@@ -154,11 +161,11 @@ fn rewrite(
                     sequence: head.sequence,
                     append_time_ms: head.append_time_ms,
                 };
-                builder.finish(&mut out, stamp, Some(head.next_offset), Compression::None);
+                builder.finish(&mut out, stamp, Some(head.next_offset), head.compression());
             }
         }
     })?;
-    Ok((whole && readable).then_some(out))
+    Ok((whole && readable).then_some(Rewritten { bytes: out, dropped }))
 }
 
 /// Puts a rewritten segment in the place of the old one, on the disk and for readers; those who are reading keep the
@@ -174,7 +181,7 @@ fn replace(
     let file = storage.open(&fresh, Mode::Write)?;
     file.truncate(0)?;
     file.write_at(bytes, 0)?;
-    file.sync()?;
+    file.sync().map_err(sync_failed)?;
     match storage.remove(&sidecar_path(&view.dir, old.number)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -183,12 +190,12 @@ fn replace(
     storage.sync_dir(&view.dir).map_err(sync_failed)?;
     let header = Header { topic_id: view.id, number: old.number, sequence: 0, start: old.start.clone() };
     let fresh = Arc::new(Segment::sealed(header, file));
-    let freed = old.file.len()?.saturating_sub(bytes.len() as u64);
+    let before = old.file.len()?;
     view.publish(|state| {
         let mut segments = state.segments.to_vec();
         if let Some(place) = segments.iter().position(|s| s.number == old.number) {
             segments[place] = fresh.clone();
-            state.bytes = state.bytes.saturating_sub(freed);
+            state.bytes = state.bytes.saturating_sub(before) + bytes.len() as u64;
             let end = segments.get(place + 1).map_or(&state.ends, |next| &next.start);
             raise(&mut state.holes_below, end);
         }

@@ -28,6 +28,7 @@ use dualstream_core::topic::{TimestampKind, TopicName};
 use dualstream_core::transaction::COMMIT_BYTES_MAX;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
@@ -295,11 +296,14 @@ impl Engine {
         let oldest_ms = self.append_time_ms.saturating_sub_unsigned(self.settings.dedup_window_ms);
         let view = store.view.clone();
         store.window.find(&view.topic(), identity.hash, |stored| {
-            let visible = stored.offset >= view.start_of(stored.partition);
-            if !visible || stored.append_time_ms < oldest_ms {
-                return None;
+            if stored.append_time_ms < oldest_ms {
+                return ControlFlow::Break(None);
             }
-            judge(stored, record)
+            let is_visible = stored.offset >= view.start_of(stored.partition);
+            match judge(stored, record).filter(|_| is_visible) {
+                Some(found) => ControlFlow::Break(Some(found)),
+                None => ControlFlow::Continue(()),
+            }
         })
     }
 

@@ -9,7 +9,8 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::compaction;
-use crate::error::sync_failed;
+use crate::error::{is_sync_failed, sync_failed};
+use crate::leftovers::is_own;
 use crate::segment::{Segment, sidecar_path};
 use crate::sidecar_cache;
 use crate::storage::Storage;
@@ -58,7 +59,7 @@ pub(crate) struct Outcome {
     pub replaced: Vec<(u32, Arc<Segment>)>,
     /// Topic and first segment left alone of each compaction that is done.
     pub compacted: Vec<(u32, u64)>,
-    /// After an error: files still to be removed, in order.
+    /// Files still to be removed, in order.
     pub unremoved: Vec<String>,
 }
 
@@ -75,7 +76,7 @@ impl Job {
             Err(error) => {
                 self.outcome.error = Some(error);
                 let removal = |step| if let Step::Remove(path) = step { Some(path) } else { None };
-                self.outcome.unremoved = self.steps.drain(..).filter_map(removal).collect();
+                self.outcome.unremoved.extend(self.steps.drain(..).filter_map(removal));
                 Some(std::mem::take(&mut self.outcome))
             }
         }
@@ -115,10 +116,19 @@ impl Job {
             }
             Step::Compact(view, through, now_ms) => {
                 let replaced = |segment| self.outcome.replaced.push((view.id, segment));
-                let done = compaction::compact(&*self.storage, &view, through, now_ms, replaced)?;
-                self.outcome.compacted.push((view.id, through));
-                tracing::info!(topic = %view.name, done.bytes_before, done.bytes_after, "compacted");
-                Ok(())
+                match compaction::compact(&*self.storage, &view, through, now_ms, replaced) {
+                    Ok(done) => {
+                        self.outcome.compacted.push((view.id, through));
+                        tracing::info!(topic = %view.name, done.bytes_before, done.bytes_after, "compacted");
+                        Ok(())
+                    }
+                    Err(error) if is_sync_failed(&error) => Err(error),
+                    // Every segment is either as it was or replaced whole: nothing is lost but space.
+                    Err(error) => {
+                        tracing::warn!(topic = %view.name, %error, "could not be compacted; trying again later");
+                        Ok(())
+                    }
+                }
             }
             Step::Hide(view, first_kept) => {
                 view.hide_before(first_kept);
@@ -131,7 +141,18 @@ impl Job {
                 }
                 Ok(())
             }
-            Step::Remove(path) => remove(&*self.storage, &path),
+            Step::Remove(path) => {
+                // Oldest first, always: behind one that cannot be removed all are left.
+                let done = match self.outcome.unremoved.is_empty() {
+                    true => remove(&*self.storage, &path),
+                    false => Ok(self.outcome.unremoved.push(path.clone())),
+                };
+                if let Err(error) = done {
+                    tracing::warn!(path, %error, "could not be removed; trying again later");
+                    self.outcome.unremoved.push(path);
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -145,8 +166,13 @@ fn remove(storage: &dyn Storage, path: &str) -> io::Result<()> {
         Err(error) if error.kind() == DirectoryNotEmpty => {}
         done => return done,
     }
-    for name in storage.list(path)? {
+    let (own, strange): (Vec<_>, Vec<_>) = storage.list(path)?.into_iter().partition(|name| is_own(name));
+    for name in own {
         storage.remove(&format!("{path}/{name}"))?;
     }
-    storage.remove(path)
+    if strange.is_empty() {
+        return storage.remove(path);
+    }
+    tracing::warn!(path, ?strange, "the directory holds files that are not the log's: left");
+    Ok(())
 }

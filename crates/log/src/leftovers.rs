@@ -2,7 +2,7 @@
 //! were deleted, or never quite created. Found when the directory is opened, removed with the first checkpoint.
 //!
 //! Only names that the log itself gives are looked at. A store with records and a number that this catalog never gave
-//! away is another catalog's (of before a backup was put back): it is reported and left.
+//! away is another catalog's (of before a backup was put back): it is reported and set aside.
 
 use crate::catalog::Catalog;
 use crate::journal::read_all;
@@ -21,6 +21,8 @@ pub(crate) struct Leftovers {
     pub removable: Vec<String>,
     /// Numbers of stores that are another catalog's.
     pub foreign: Vec<u32>,
+    /// Numbers under which something stands that is not removed.
+    pub left: Vec<u32>,
 }
 
 /// Looks for leftovers.
@@ -33,6 +35,7 @@ pub(crate) fn find(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Lefto
         let dir = topic::dir(id);
         let Ok(files) = storage.list(&dir) else {
             tracing::warn!(dir, "this is no directory of a store: left");
+            found.left.push(id);
             continue;
         };
         if catalog.topics.contains_key(&id) {
@@ -43,10 +46,12 @@ pub(crate) fn find(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Lefto
                 dir,
                 "no catalog names this store, but it holds files that are not the log's: left"
             );
+            found.left.push(id);
         } else if id < catalog.next_topic_id || is_empty(storage, &dir, id, &files)? {
             found.removable.push(dir);
         } else {
             found.foreign.push(id);
+            found.left.push(id);
         }
     }
     Ok(found)
@@ -58,7 +63,7 @@ fn number(name: &str) -> Option<u32> {
 }
 
 /// Whether a file of a store has a name that the log gives.
-fn is_own(name: &str) -> bool {
+pub(crate) fn is_own(name: &str) -> bool {
     let Some((number, kind)) = name.split_once('.') else { return false };
     let is_number = number.len() == 20 && number.bytes().all(|b| b.is_ascii_digit());
     is_number && ["segment", "index", "segment.new", "index.new"].contains(&kind)

@@ -30,6 +30,7 @@ use dualstream_core::filter::Filter;
 use dualstream_core::log::{GUARDS_TOPIC, Read, Span};
 use dualstream_core::topic::{Epoch, TopicName};
 use dualstream_core::{Error, ErrorKind, Result};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -174,7 +175,13 @@ fn plan(storage: &dyn Storage, catalog: &Catalog, checkpoint: &Checkpoint) -> Re
         found.iter().map(|(f, _)| f.head.generation).max().unwrap_or(0).max(checkpoint.generation);
     found
         .retain(|(f, _)| f.head.generation >= checkpoint.generation && f.head.sequence > checkpoint.sequence);
-    found.sort_by_key(|(f, _)| (f.head.sequence, f.head.generation));
+    // A frame of an older generation than one before it was torn, and written anew after a restart.
+    found.sort_by_key(|(f, _)| (f.head.sequence, Reverse(f.head.generation)));
+    let mut newest = 0;
+    found.retain(|(f, _)| {
+        newest = newest.max(f.head.generation);
+        f.head.generation == newest
+    });
     let durable = found.iter().map(|(f, _)| f.head.durable).max().unwrap_or(0);
     let stored =
         stored(storage, catalog, checkpoint).map_err(|e| crate::error::storage("read the stores", e))?;
@@ -490,13 +497,19 @@ impl Engine {
         }
         self.removals.extend(found.removable);
         for id in found.foreign {
-            self.shared.report_damage(format!(
-                "{}: a store with records that the catalog does not know; left as it is",
-                dir(id)
-            ));
-            // A new topic must not be given its files.
-            self.catalog.next_topic_id = self.catalog.next_topic_id.max(id + 1);
+            let (path, aside) = (dir(id), format!("{}.foreign", dir(id)));
+            // Under its number it would be taken for a deleted topic's once the catalog has given that number away.
+            let what =
+                match self.storage.rename(&path, &aside).and_then(|()| self.storage.sync_dir(topic::DIR)) {
+                    Ok(()) => format!("set aside as {aside}"),
+                    Err(error) => format!("left as it is, since it cannot be set aside as {aside}: {error}"),
+                };
+            let report = format!("{path}: a store with records that the catalog does not know; {what}");
+            self.shared.report_damage(report);
         }
+        // A new topic must not be given files that are left.
+        let above = found.left.into_iter().map(|id| id.saturating_add(1)).max();
+        self.catalog.next_topic_id = self.catalog.next_topic_id.max(above.unwrap_or(0));
         Ok(())
     }
 

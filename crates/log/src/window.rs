@@ -13,6 +13,7 @@ use dualstream_core::identity;
 use dualstream_core::record::Record;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Identity hash → ordinals of the records in their segment.
@@ -118,7 +119,8 @@ impl Window {
         self.segments.drain(..keep.min(self.segments.len() - 1));
     }
 
-    /// Records whose identity has this hash, newest segment first, until `take` returns something.
+    /// Records whose identity has this hash, newest first, until `take` breaks with what was found, or with nothing
+    /// where no older one matters.
     ///
     /// # Errors
     /// `storage_error`; `id_overused` when [`EQUAL_HASHES_MAX`] other events have it.
@@ -126,7 +128,7 @@ impl Window {
         &mut self,
         topic: &Topic<'_>,
         hash: u64,
-        mut take: impl FnMut(&Record) -> Option<T>,
+        mut take: impl FnMut(&Record) -> ControlFlow<Option<T>>,
     ) -> Result<Option<T>> {
         let mut looked = 0;
         for sealed in self.segments.iter_mut().rev() {
@@ -136,9 +138,9 @@ impl Window {
                     return Err(overused());
                 }
                 if let Some(record) = record_at(topic, &sealed.segment, ordinal, hash)?
-                    && let Some(found) = take(&record)
+                    && let ControlFlow::Break(found) = take(&record)
                 {
-                    return Ok(Some(found));
+                    return Ok(found);
                 }
             }
         }

@@ -9,8 +9,9 @@ use dualstream_core::record::NewRecord;
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
 use dualstream_log::storage::{Fault, Mode, Op};
-use dualstream_log::{Settings, Storage, verify};
+use dualstream_log::{Compression, Settings, Storage, verify};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Latest acknowledged record of each key: partition, offset, value.
@@ -218,4 +219,72 @@ async fn a_topic_is_deleted_with_whatever_is_in_its_directory() {
     rig.checkpoint().await;
     assert!(!rig.storage.list("topics").unwrap().contains(&id));
     rig.publish(&topic("events"), &[(1, "goes on")]).await.unwrap();
+}
+
+/// Many records of a partition in one batch, so that it is worth compressing.
+async fn put_many(rig: &Rig, records: impl Iterator<Item = (String, Option<String>)>) {
+    let bytes = |text: String| Bytes::from(text.into_bytes());
+    let record = |(key, value): (String, Option<String>)| NewRecord {
+        key: Some(bytes(key)),
+        value: value.map(bytes),
+        ..NewRecord::default()
+    };
+    let part = Part { topic: topic("table"), partition: 3, records: records.map(record).collect() };
+    rig.commit(vec![part]).await.unwrap();
+}
+
+fn table_bytes(rig: &Rig) -> u64 {
+    let id = rig.storage.list("topics").unwrap().pop().unwrap();
+    let files = rig.storage.list(&format!("topics/{id}")).unwrap();
+    let segments = files.iter().filter(|name| name.ends_with(".segment"));
+    segments
+        .map(|name| rig.storage.open(&format!("topics/{id}/{name}"), Mode::Read).unwrap().len().unwrap())
+        .sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_of_compressed_batches_shrink() {
+    let rig = start_with(Settings { compression: Compression::Zstd, ..small() }, 5).await;
+    for round in 0..200 {
+        // Half of a batch stays for ever, the others come again.
+        let keys = (0..50).map(|key| if key % 2 == 0 { format!("kept-{key}-{round}") } else { format!("key-{key}") });
+        put_many(&rig, keys.map(|key| (key, Some("word ".repeat(20) + &round.to_string())))).await;
+    }
+    let before = table_bytes(&rig);
+    for round in 0..4 {
+        put_many(&rig, std::iter::once((format!("tick-{round}"), Some("now".into())))).await;
+        rig.checkpoint().await;
+    }
+    let after = table_bytes(&rig);
+    assert!(after < before, "{before} bytes became {after}");
+    assert_eq!(rig.log.damage(), Vec::<String>::new());
+}
+
+/// A tombstone may go only when no older record of its key can be left before it.
+#[tokio::test(start_paused = true)]
+async fn a_deleted_key_stays_deleted_where_a_segment_is_damaged() {
+    let rig = start_slow(6).await;
+    fill(&rig).await;
+    for key in 0..60 {
+        let partition = partition_of(format!("key-{key}").as_bytes(), PARTITIONS);
+        let record = NewRecord { key: Some(Bytes::from(format!("key-{key}"))), ..NewRecord::default() };
+        rig.commit(vec![Part { topic: topic("table"), partition, records: vec![record] }]).await.unwrap();
+    }
+    rig.storage.corrupt(&first_segment(&rig), |bytes| bytes[5_000] ^= 1).unwrap();
+    rig.clock.0.fetch_add(2 * 24 * 3600 * 1000, Ordering::Relaxed);
+    let mut fresh = Table::new();
+    for i in 0..600 {
+        assert!(put(&rig, &mut fresh, format!("other-{}", i % 60), Some(format!("{i:>40}"))).await);
+    }
+    rig.checkpoint().await;
+    rig.checkpoint().await;
+    let mut table = BTreeMap::new();
+    let records = rig.all(&topic("table")).await;
+    for record in &records {
+        table.insert(record.key.clone().unwrap(), record.value.is_some());
+    }
+    assert!(records.len() < 1_000, "{} records: it was compacted", records.len());
+    let back: Vec<_> =
+        table.iter().filter(|(key, is_there)| key.starts_with(b"key-") && **is_there).collect();
+    assert!(back.is_empty(), "deleted keys are back: {back:?}");
 }

@@ -75,7 +75,7 @@ async fn what_is_not_the_logs_own_is_left() {
 /// A catalog from a backup names fewer topics than there are stores: it never gave their numbers away, so they are not
 /// its own to remove.
 #[tokio::test(start_paused = true)]
-async fn stores_newer_than_the_catalog_are_left() {
+async fn stores_newer_than_the_catalog_are_set_aside() {
     let rig = Rig::start(small(), 1).await;
     let old = Image::of(&rig.storage).0["catalog"].clone();
     rig.log.create(TopicSpec::events(topic("newer"))).await.unwrap();
@@ -84,7 +84,14 @@ async fn stores_newer_than_the_catalog_are_left() {
     rig.kill();
     rig.storage.crash_keep_all();
     rig.storage.corrupt("catalog", |bytes| *bytes = old).unwrap();
-    let rig = rig.reopen().unwrap();
-    assert_eq!(rig.storage.list("topics").unwrap(), ["1", "2", "3"]);
+    let mut rig = rig.reopen().unwrap();
     assert!(rig.log.damage().iter().any(|line| line.contains("topics/3")), "{:?}", rig.log.damage());
+    // Whatever the catalog does later: the store is never taken for one that was deleted, nor its files for a new one's.
+    for name in ["another", "one-more"] {
+        rig.log.create(TopicSpec::events(topic(name))).await.unwrap();
+        rig = rig.restart().await;
+    }
+    assert_eq!(rig.storage.list("topics").unwrap(), ["1", "2", "3.foreign", "4", "5"]);
+    let precious = rig.storage.open(&format!("topics/3.foreign/{:020}.segment", 0), Mode::Read).unwrap();
+    assert!(precious.len().unwrap() > 200);
 }

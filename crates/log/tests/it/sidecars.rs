@@ -77,8 +77,11 @@ impl Written {
                 records: vec![event(source, &id_of(record), "")],
             }
         };
-        let committed = rig.commit(self.seen.records.iter().map(part).collect()).await.expect(what);
-        answers.known = committed.parts.iter().map(|p| p.records[0]).collect();
+        let parts: Vec<Part> = self.seen.records.iter().map(part).collect();
+        for parts in parts.chunks(100) {
+            let committed = rig.commit(parts.to_vec()).await.expect(what);
+            answers.known.extend(committed.parts.iter().map(|p| p.records[0]));
+        }
         assert_eq!(rig.log.damage(), Vec::<String>::new(), "{what}: a lost cache is no damage");
         rig.end().await.expect(what);
         answers

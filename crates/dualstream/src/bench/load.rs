@@ -18,6 +18,9 @@ use tokio::time::Instant;
 /// How often progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
+/// How long what is on its way is waited for once a run was stopped, while none comes.
+const STOPPED_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A run's surroundings.
 pub struct Load {
     pub server: Server,
@@ -58,15 +61,11 @@ impl Load {
         }
     }
 
-    /// Waits until `is_done`, but not longer than `patience` while nothing is counted.
+    /// Waits until `is_done`, but not longer than `patience` while nothing is counted: also after it was stopped, what is
+    /// on its way still comes.
     pub async fn settle(&self, tally: &Tally, patience: Duration, is_done: impl Fn() -> bool) {
-        while !is_done() && !self.stop.is_told() {
-            let moved = tokio::time::timeout(patience, tally.moved());
-            tokio::select! {
-                late = moved => if late.is_err() { return },
-                () = self.stop.told() => return,
-            }
-        }
+        let patience = if self.stop.is_told() { patience.min(STOPPED_PATIENCE) } else { patience };
+        while !is_done() && tokio::time::timeout(patience, tally.moved()).await.is_ok() {}
     }
 }
 

@@ -65,6 +65,7 @@ pub async fn run(load: &Load, channels: Channels, asked: &Replay) -> anyhow::Res
         tokio::select! {
             () = fleet.done() => {}
             () = load.settle(&tally, SETTLE_MAX, || false) => {}
+            () = load.stop.told() => {}
         }
         all = from.until(&Moment::now(&tally, &mut server).await);
         (missing, wrong) = fleet.compare(&stored);

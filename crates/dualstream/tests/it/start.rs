@@ -78,8 +78,8 @@ fn a_newer_format_is_left_alone() {
 fn a_topic_that_cannot_be_created_is_named_and_the_log_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     Server::start(folder.path()).stop();
-    // In the way of the next topic's directory.
-    fs::write(folder.path().join("topics/2"), "").unwrap();
+    // In the way of the next catalog.
+    fs::create_dir_all(folder.path().join("catalog.new/in-the-way")).unwrap();
     let mut command = dualstream();
     command.args(["serve", "--listen", ANY, "--set", "log.topic=other", "--data-dir"]).arg(folder.path());
     let outcome = finish(command.spawn().unwrap());

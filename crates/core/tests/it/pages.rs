@@ -42,7 +42,7 @@ fn the_page_of_limits_has_the_constants() {
         ("resume token", bytes(TOKEN_BYTES_MAX)),
         ("messages that wait for one subscription of the in-process bus", bytes(QUEUE_BYTES_MAX)),
         ("one commit", bytes(COMMIT_BYTES_MAX)),
-        ("bytes in all rings", bytes(hub.ring_bytes_max)),
+        ("bytes in all rings, with all that was encoded of their entries", bytes(hub.ring_bytes_max)),
         ("bytes read at once for a subscriber that is behind", bytes(hub.page_bytes_max)),
         ("channels and patterns of a subscription", hub.targets_max.to_string()),
         ("bytes of events that wait for the log", bytes(publisher.waiting_bytes_max)),

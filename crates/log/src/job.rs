@@ -143,11 +143,9 @@ impl Job {
             }
             Step::Remove(path) => {
                 // Oldest first, always: behind one that cannot be removed all are left.
-                let done = match self.outcome.unremoved.is_empty() {
-                    true => remove(&*self.storage, &path),
-                    false => Ok(self.outcome.unremoved.push(path.clone())),
-                };
-                if let Err(error) = done {
+                if !self.outcome.unremoved.is_empty() {
+                    self.outcome.unremoved.push(path);
+                } else if let Err(error) = remove(&*self.storage, &path) {
                     tracing::warn!(path, %error, "could not be removed; trying again later");
                     self.outcome.unremoved.push(path);
                 }

@@ -247,7 +247,8 @@ async fn tables_of_compressed_batches_shrink() {
     let rig = start_with(Settings { compression: Compression::Zstd, ..small() }, 5).await;
     for round in 0..200 {
         // Half of a batch stays for ever, the others come again.
-        let keys = (0..50).map(|key| if key % 2 == 0 { format!("kept-{key}-{round}") } else { format!("key-{key}") });
+        let keys = (0..50)
+            .map(|key| if key % 2 == 0 { format!("kept-{key}-{round}") } else { format!("key-{key}") });
         put_many(&rig, keys.map(|key| (key, Some("word ".repeat(20) + &round.to_string())))).await;
     }
     let before = table_bytes(&rig);

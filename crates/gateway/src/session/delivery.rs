@@ -5,7 +5,7 @@ use super::place;
 use super::subscriptions::{Follower, Pulled};
 use super::{End, Session};
 use crate::protocol::{Disconnect, publication};
-use crate::stream;
+use crate::{sse, stream};
 use dualstream_core::hub::{Hub, Item};
 use dualstream_core::position::{Cursor, Next};
 use std::sync::Arc;
@@ -65,16 +65,12 @@ impl Session {
 
     /// Publications joined by commas.
     pub(super) fn publications(&self, form: Form, items: &[Item]) -> Result<Vec<u8>, End> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(items.iter().map(sse::size).sum());
         for (at, item) in items.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
             }
             push(&mut out, form, item)?;
-            if at == 0 {
-                // The others are of about its size.
-                out.reserve((out.len() + out.len() / 8) * items.len());
-            }
         }
         Ok(out)
     }

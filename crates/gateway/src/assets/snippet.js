@@ -33,17 +33,21 @@ export function publishing(origin, channel) {
   const [namespace, type, ...rest] = channel.replace(/:?\*$/, "").split(":");
   if (namespace !== "events") {
     const name = channel.replace("*", "first");
-    return `curl ${origin}/v1/channels/${encodeURIComponent(name)}/messages -H 'content-type: application/json' \\\n  -d '{"n":1}'`;
+    return `curl '${origin}/v1/channels/${escaped(name)}/messages' -H 'content-type: application/json' \\\n  -d '{"n":1}'`;
   }
   const event = { type: "hello", source_type: type ?? "demo", source_id: rest.join(":") || "first", data: { n: 1 } };
   const body = JSON.stringify(event).replaceAll("'", "\\u0027");
-  return `curl ${origin}/v1/events -H 'content-type: application/json' \\\n  -d '${body}'`;
+  return `curl '${origin}/v1/events' -H 'content-type: application/json' \\\n  -d '${body}'`;
 }
 
 function address({ origin, channel, since, limit }) {
-  // A quote would end the shell's string.
-  const query = [`channel=${encodeURIComponent(channel).replaceAll("'", "%27")}`];
+  const query = [`channel=${escaped(channel)}`];
   if (since) query.push(`since=${since}`);
   if (limit) return `${origin}/v1/events?${[...query, "reverse=true", `limit=${limit}`].join("&")}`;
   return `${origin}/v1/stream?${[...query, "event=message"].join("&")}`;
+}
+
+/// For a URL in single quotes: a quote would end the shell's string.
+function escaped(text) {
+  return encodeURIComponent(text).replaceAll("'", "%27");
 }

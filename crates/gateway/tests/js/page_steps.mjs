@@ -65,7 +65,7 @@ export function steps({ server, context, page, errors, width, lines }) {
         await choose(channel);
         await until("empty-title", "No events yet");
         await looksRight(page, "empty");
-        assert.match(await text("empty-curl"), new RegExp(`^curl ${server.url}/v1/events`));
+        assert.match(await text("empty-curl"), new RegExp(`^curl '${server.url}/v1/events'`));
         await page.click("#empty-copy");
         const command = await page.evaluate(() => navigator.clipboard.readText());
         assert.equal(command, await text("empty-curl"));

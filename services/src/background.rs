@@ -10,6 +10,7 @@
 use crate::process::send;
 use crate::{Kafka, Redis, kafka, redis};
 use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs;
 use std::net::SocketAddr;
@@ -135,9 +136,9 @@ impl Background {
         running.retain(Running::is_there);
         // All at once: a controller without the others waits for them before it ends.
         for server in &running {
-            send(server.id, Signal::TERM)?;
+            signal(server, Signal::TERM)?;
             // One that was stopped by a signal takes the other only now.
-            send(server.id, Signal::CONT)?;
+            signal(server, Signal::CONT)?;
         }
         let deadline = Instant::now() + DOWN_MAX;
         while running.iter().any(Running::is_there) {
@@ -145,7 +146,7 @@ impl Background {
                 running
                     .iter()
                     .filter(|server| server.is_there())
-                    .try_for_each(|s| send(s.id, Signal::KILL))?;
+                    .try_for_each(|server| signal(server, Signal::KILL))?;
             }
             std::thread::sleep(POLL);
         }
@@ -180,6 +181,14 @@ impl Background {
 impl Running {
     fn is_there(&self) -> bool {
         started_at(self.id) == Some(self.started)
+    }
+}
+
+/// Sends a signal, unless it has ended since it was looked at.
+fn signal(server: &Running, signal: Signal) -> Result<()> {
+    match send(server.id, signal) {
+        Err(error) if error.downcast_ref() == Some(&Errno::SRCH) => Ok(()),
+        sent => sent,
     }
 }
 

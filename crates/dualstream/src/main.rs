@@ -13,7 +13,8 @@ mod table;
 mod topic_view;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::Server;
 use std::process::ExitCode;
 
@@ -23,8 +24,11 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
-    if global.servers.len() > 1 && !matches!(command, Command::Subscribe(_)) {
+    let matches = Cli::command().get_matches();
+    let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // A list in the environment is for `subscribe`; the others take the first of it.
+    let is_asked = matches.value_source("servers") == Some(ValueSource::CommandLine);
+    if is_asked && global.servers.len() > 1 && !matches!(command, Command::Subscribe(_)) {
         let message = "only `subscribe` takes several servers (--server)\n";
         Cli::command().error(ErrorKind::TooManyValues, message).exit();
     }

@@ -1,6 +1,6 @@
 //! `dualstream subscribe` over servers that come and go.
 
-use crate::program::{PATIENCE, dualstream, run, signal, wait};
+use crate::program::{PATIENCE, dualstream, finish, run, signal, wait};
 use crate::server::{Lines, Server};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -129,6 +129,12 @@ fn without_any_server_it_gives_up_and_says_why() {
     let several = run(["topic", "list", "--server", &one, "--server", &two]);
     assert_eq!(several.code, Some(2), "{several:?}");
     assert!(several.err.contains("only `subscribe` takes several servers"), "{several:?}");
+    // In the environment they are for `subscribe`; the others ask the first.
+    let listed = format!("{one},{two}");
+    let several = dualstream().env("DUALSTREAM_SERVER", listed).args(["topic", "list"]).spawn().unwrap();
+    let several = finish(several);
+    let told = format!("no answer from {one}");
+    assert!(several.code == Some(1) && several.err.contains(&told), "{several:?}");
 }
 
 #[test]

@@ -127,8 +127,8 @@ enum Health {
     New,
     /// They come.
     Up,
-    /// They do not come since then, and it was said.
-    Down(Instant),
+    /// They do not come since then, and it was said; whether they came before.
+    Down { since: Instant, was_up: bool },
 }
 
 /// Why a stream ended.
@@ -159,12 +159,12 @@ impl Follower {
 
     /// Says that no events come, once.
     fn say_lost(&mut self, broken: &Error) {
-        let what = match self.health {
-            Health::Down(_) => return,
-            Health::New => "not connected yet",
-            Health::Up => "connection lost",
+        let (what, was_up) = match self.health {
+            Health::Down { .. } => return,
+            Health::New => ("not connected yet", false),
+            Health::Up => ("connection lost", true),
         };
-        self.health = Health::Down(Instant::now());
+        self.health = Health::Down { since: Instant::now(), was_up };
         let next = match self.connections.len() {
             1 => "trying again".to_owned(),
             count => format!("trying {count} servers in turn"),
@@ -174,15 +174,11 @@ impl Follower {
 
     /// Says that events come again.
     fn say_found(&mut self) {
-        if let Health::Down(since) = self.health {
+        if let Health::Down { since, was_up } = self.health {
             let server = self.connections[self.now].url();
             let after = HumanDuration(since.elapsed());
-            let rest = match (&self.last_id, self.args.live) {
-                (_, true) => "what was announced meanwhile is not repeated",
-                (Some(_), _) => "going on after the last event",
-                (None, _) => "nothing was missed",
-            };
-            exit::tell(format_args!("connected to {server} after {after:#}: {rest}"));
+            let rest = meanwhile(was_up, self.last_id.is_some(), self.args.live);
+            exit::tell(format_args!("connected to {server} after {after:#}{rest}"));
         }
         self.health = Health::Up;
     }
@@ -251,6 +247,17 @@ impl Follower {
         self.shown += 1;
         self.left = self.left.map(|left| left - 1);
         Ok(self.left == Some(0))
+    }
+}
+
+/// What a break means for what is printed.
+fn meanwhile(was_up: bool, has_id: bool, is_live: bool) -> &'static str {
+    match (was_up, has_id, is_live) {
+        // Nothing was promised yet.
+        (false, ..) => "",
+        (_, _, true) => ": what was announced meanwhile is not repeated",
+        (_, true, _) => ": going on after the last event",
+        (_, false, _) => ": what was sent meanwhile on channels that store nothing is not repeated",
     }
 }
 

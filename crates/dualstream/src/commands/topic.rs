@@ -11,6 +11,11 @@ use dualstream::settings::{Period, Size};
 use http::Method;
 use serde_json::{Map, Value};
 use std::io::{BufRead, IsTerminal, Write};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long names alone are waited for.
+const NAMES_MAX: Duration = Duration::from_secs(2);
 
 /// What to do with topics.
 #[derive(clap::Subcommand)]
@@ -210,7 +215,13 @@ impl Api {
 
     async fn list(&mut self, internal: bool, names: bool) -> anyhow::Result<()> {
         let target = if internal { "/v1/topics?internal=true" } else { "/v1/topics" };
-        let answer = self.ask(Method::GET, target, None).await?;
+        let answer = match names {
+            // A shell asks while somebody types.
+            true => timeout(NAMES_MAX, self.ask(Method::GET, target, None))
+                .await
+                .with_context(|| format!("no answer within {NAMES_MAX:?}"))??,
+            false => self.ask(Method::GET, target, None).await?,
+        };
         let strange = |error: serde_json::Error| self.connection.strange(error.to_string());
         let Topics { topics } = serde_json::from_slice(&answer).map_err(strange)?;
         if self.format == Format::Json && !names {
@@ -245,8 +256,13 @@ impl Api {
     }
 
     async fn trim(&mut self, topic: &str, before: String, yes: bool) -> anyhow::Result<()> {
-        if !yes && !is_wanted(&format!("Make the records of topic '{topic}' before {before} unreadable?"))? {
-            bail!("nothing was trimmed");
+        if !yes {
+            let told = self.ask(Method::GET, &path(topic, ""), None).await?;
+            let records = output::counted(self.read(&told)?.records, "record");
+            let question = format!("Topic '{topic}' has {records}. Make those before {before} unreadable?");
+            if !is_wanted(&question)? {
+                bail!("nothing was trimmed");
+            }
         }
         let body = Map::from_iter([("before".to_owned(), Value::from(before))]);
         let answer = self.ask(Method::POST, &format!("{}/trim", path(topic, "")), Some(body)).await?;

@@ -137,6 +137,8 @@ fn what_is_trimmed_is_gone_also_after_a_crash() {
     world.publish(600, 90).succeeded();
     let events = world.server.client(&["replay", "events:s:k7"]).json_lines();
     let kept = events[3]["position"].as_str().unwrap();
+    let absent = world.human(&["topic", "trim", "absent", "--before", kept]);
+    assert!(absent.code == Some(1) && absent.err.contains("unknown_topic"), "not asked: {absent:?}");
     let asked = world.human(&["topic", "trim", "events", "--before", kept]);
     assert!(asked.code == Some(1) && asked.err.contains("--yes"), "{asked:?}");
     let trimmed = world.human(&["topic", "trim", "events", "--before", kept, "--yes"]).succeeded();

@@ -54,7 +54,7 @@ mod transport;
 mod websocket;
 
 pub use gateway::{Gateway, Status};
-pub use metrics::{LogReading, LogStats, Metrics};
+pub use metrics::{LogReading, LogStats, Metrics, cpu_seconds};
 pub use operations::Operations;
 pub use problem::Problem;
 pub use session::SessionSettings;

@@ -4,6 +4,8 @@
 
 mod process;
 
+pub use process::cpu_seconds;
+
 use crate::app::App;
 use crate::protocol::{Disconnect, Refusal};
 use axum::extract::State;

@@ -1,7 +1,8 @@
 //! What was counted between two moments.
 
-use super::server_side::{ServerSide, own_cpu_seconds};
+use super::server_side::ServerSide;
 use super::tally::Tally;
+use dualstream_gateway::cpu_seconds;
 use std::time::{Duration, Instant};
 
 /// The counts at one moment.
@@ -33,7 +34,7 @@ impl Moment {
             published: tally.published.get(),
             delivered: tally.delivered.get(),
             server_cpu,
-            own_cpu: own_cpu_seconds(),
+            own_cpu: cpu_seconds(),
         }
     }
 

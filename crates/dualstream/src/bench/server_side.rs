@@ -1,10 +1,6 @@
 //! What the server says it costs: its processor time, from `/metrics`.
 
 use crate::client::{Connection, Request, Server};
-use std::fs;
-
-/// Clock ticks of `/proc/PID/stat`: `USER_HZ`, 100 on every Linux of today.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Asks the server.
 pub struct ServerSide {
@@ -32,14 +28,4 @@ impl ServerSide {
         let page = std::str::from_utf8(&page).ok()?;
         page.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
     }
-}
-
-/// Processor time of this program in seconds, where the operating system tells.
-pub fn own_cpu_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the name in parentheses and may hold spaces; fields 14 and 15 are the times.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let ticks =
-        fields.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().ok()).sum::<Option<f64>>()?;
-    Some(ticks / TICKS_PER_SECOND)
 }

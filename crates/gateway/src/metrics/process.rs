@@ -27,7 +27,8 @@ impl Collector for OfProcess {
     }
 }
 
-fn cpu_seconds() -> Option<f64> {
+/// Processor time of this process in seconds, user and system, where the operating system tells.
+pub fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the name in parentheses and may hold spaces; fields 14 and 15 are the times.
     let (_, fields) = stat.rsplit_once(") ")?;

@@ -44,13 +44,17 @@ impl Table {
 
 /// A bar of `value`, where `most` is `width` characters long. What is not nothing is drawn.
 pub fn bar(value: u64, most: u64, width: usize) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     if value == 0 || most == 0 {
         return String::new();
     }
     let whole = u128::from(value.min(most)) * (width as u128 * 8) / u128::from(most);
-    let eighths = (whole as usize).max(1);
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+    eighths((whole as usize).max(1))
+}
+
+/// A bar of so many eighths of a column.
+pub fn eighths(count: usize) -> String {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    "█".repeat(count / 8) + PARTS[count % 8]
 }
 
 #[cfg(test)]

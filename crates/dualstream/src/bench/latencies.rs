@@ -1,5 +1,6 @@
 //! Latencies of one run: counted in buckets of about 3 %, and drawn.
 
+use crate::table::eighths;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ impl Latencies {
                 })
                 .map(|(_, name)| *name)
                 .collect();
-            let (range, bar) = (format!("{} – {}", short(from), short(to)), bar(full.round() as usize));
+            let (range, bar) = (format!("{} – {}", short(from), short(to)), eighths(full.round() as usize));
             let share = 100.0 * count as f64 / self.count as f64;
             // Into a string nothing can fail.
             let _ =
@@ -103,12 +104,6 @@ fn short(us: u64) -> String {
         1_000..1_000_000 => format!("{} ms", us / 1_000),
         _ => format!("{} s", us / 1_000_000),
     }
-}
-
-/// A bar of so many eighths of a column.
-fn bar(eighths: usize) -> String {
-    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8])
 }
 
 fn bucket_of(ns: u64) -> usize {

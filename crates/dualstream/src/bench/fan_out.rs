@@ -36,9 +36,9 @@ pub async fn run(load: &Load, channels: Channels, asked: &FanOut) -> anyhow::Res
     let tally = Rc::new(Tally::new(fan));
     let mut server = ServerSide::new(&load.server);
     let idle_bytes = server.memory_bytes().await;
-    let stream = Rc::new(Stream::new(channels, asked.size, 1));
-    let subscribers = Fleet::open(&load.server, &stream.channels, asked.subscribers, false).await?;
-    let fleet = Fleet::follow(subscribers, &stream.channels, &tally, u64::MAX);
+    let stream = Rc::new(Stream::new(channels, asked.size, 1, u64::MAX));
+    let fleet = Fleet::open(&load.server, &stream.channels, asked.subscribers, false, &tally, u64::MAX);
+    let fleet = load.unless_stopped(fleet).await?;
     let connected_bytes = server.memory_bytes().await;
     let schedule = Schedule::new(&tally, asked.rate, asked.in_flight_max, u64::MAX);
     let mut publishers = Publishers::start(load, &stream, schedule, asked.connections, &tally);

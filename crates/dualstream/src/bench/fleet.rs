@@ -6,7 +6,7 @@ use super::tally::Tally;
 use crate::client::Server;
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use tokio::task::JoinSet;
 
@@ -21,7 +21,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Opens `count` subscribers, dealt over the channels in turn.
+    /// Opens `count` subscribers, dealt over the channels in turn. Each follows as soon as it is open, so that it
+    /// answers pings while the others are opened, until it has `events_max`.
     ///
     /// # Errors
     /// The first that could not be opened.
@@ -30,37 +31,29 @@ impl Fleet {
         channels: &Channels,
         count: u64,
         from_earliest: bool,
-    ) -> anyhow::Result<Vec<Subscriber>> {
-        let buffer: Rc<Buffer> = subscriber::buffer();
-        let open = |number: u64| {
-            let (channel, buffer) = (channels.name(channels.of(number)), buffer.clone());
-            async move {
-                let opened = Subscriber::open(server, &channel, from_earliest, &buffer).await;
-                opened.with_context(|| format!("subscriber {} of {count}", number + 1))
-            }
-        };
-        stream::iter(0..count).map(open).buffered(OPENING_MAX).try_collect().await
-    }
-
-    /// Lets them follow, until each has `events_max`.
-    pub fn follow(
-        subscribers: Vec<Subscriber>,
-        channels: &Channels,
         tally: &Rc<Tally>,
         events_max: u64,
-    ) -> Fleet {
-        let mut following = JoinSet::new();
-        let mut seen = Vec::with_capacity(subscribers.len());
-        for (number, mut subscriber) in (0..).zip(subscribers) {
-            seen.push((channels.of(number), subscriber.seen.clone()));
-            let tally = tally.clone();
-            following.spawn_local(async move {
-                if let Err(error) = subscriber.follow(&tally, events_max).await {
-                    tally.lose(format!("{error:#}"));
-                }
-            });
-        }
-        Fleet { seen, following }
+    ) -> anyhow::Result<Fleet> {
+        let buffer: Rc<Buffer> = subscriber::buffer();
+        let following = RefCell::new(JoinSet::new());
+        let open = |number: u64| {
+            let (channel, buffer, tally) = (channels.of(number), buffer.clone(), tally.clone());
+            let following = &following;
+            async move {
+                let opened = Subscriber::open(server, &channels.name(channel), from_earliest, &buffer).await;
+                let mut subscriber =
+                    opened.with_context(|| format!("subscriber {} of {count}", number + 1))?;
+                let seen = subscriber.seen.clone();
+                following.borrow_mut().spawn_local(async move {
+                    if let Err(error) = subscriber.follow(&tally, events_max).await {
+                        tally.lose(format!("{error:#}"));
+                    }
+                });
+                anyhow::Ok((channel, seen))
+            }
+        };
+        let seen = stream::iter(0..count).map(open).buffered(OPENING_MAX).try_collect().await?;
+        Ok(Fleet { seen, following: following.into_inner() })
     }
 
     /// Of what was stored in each channel, how many deliveries are missing, and how many subscribers saw something

@@ -3,15 +3,17 @@
 use super::tally::Tally;
 use crate::client::Server;
 use crate::progress::Progress;
-use anyhow::Context;
-use std::cell::Cell;
+use anyhow::{Context, bail};
+use std::cell::{Cell, RefCell};
 use std::fs;
+use std::future::Future;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -28,23 +30,48 @@ pub struct Load {
     pub duration: Duration,
     pub stop: Stop,
     /// The server that was started for it, if one was.
-    _embedded: Option<Embedded>,
+    _embedded: Rc<Started>,
 }
+
+/// Where a server that was started is held: it ends with this, or with the second signal.
+type Started = RefCell<Option<Embedded>>;
 
 impl Load {
     /// Load on `server`, or on one that is started for it.
     ///
     /// # Errors
     /// A server cannot be started.
-    pub fn new(
+    pub async fn new(
         server: Server,
         embedded: bool,
         warm_up: Duration,
         duration: Duration,
     ) -> anyhow::Result<Load> {
-        let embedded = if embedded { Some(Embedded::start()?) } else { None };
-        let server = embedded.as_ref().and_then(|embedded| embedded.server.clone()).unwrap_or(server);
-        Ok(Load { server, warm_up, duration, stop: Stop::listen(), _embedded: embedded })
+        let started: Rc<Started> = Rc::default();
+        // Before the server is started, which no signal is to leave behind.
+        let stop = Stop::listen(&started)?;
+        let mut load = Load { server, warm_up, duration, stop, _embedded: started.clone() };
+        if embedded {
+            let (embedded, out) = Embedded::start()?;
+            *started.borrow_mut() = Some(embedded);
+            let greeting = async { tokio::task::spawn_blocking(move || greeting(out)).await? };
+            load.server = load.unless_stopped(greeting).await?;
+        }
+        Ok(load)
+    }
+
+    /// Does what nothing can be measured without.
+    ///
+    /// # Errors
+    /// Its own, or that it was stopped before it was done.
+    pub async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.stop.told() => bail!("stopped before anything was measured"),
+        }
     }
 
     /// Lets `time` pass and shows how far the run is. Ends early when it was stopped.
@@ -69,23 +96,33 @@ impl Load {
     }
 }
 
-/// Told by Ctrl-C: what was measured so far is the result. A second one ends the program.
+/// Told by SIGINT or SIGTERM: what was measured so far is the result. A second one ends the program, with the code a
+/// shell gives to that signal.
 #[derive(Clone)]
 pub struct Stop(Rc<(Cell<bool>, Notify)>);
 
 impl Stop {
-    fn listen() -> Stop {
+    fn listen(started: &Rc<Started>) -> anyhow::Result<Stop> {
+        let context = "cannot listen for signals";
+        let mut interrupt = signal(SignalKind::interrupt()).context(context)?;
+        let mut terminate = signal(SignalKind::terminate()).context(context)?;
         let stop = Stop(Rc::default());
-        let own = stop.clone();
+        let (own, started) = (stop.clone(), Rc::downgrade(started));
         tokio::task::spawn_local(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
+            loop {
+                let code = tokio::select! {
+                    _ = interrupt.recv() => 130,
+                    _ = terminate.recv() => 143,
+                };
                 if own.0.0.replace(true) {
-                    std::process::exit(130);
+                    // Nothing else drops it any more.
+                    drop(started.upgrade().and_then(|started| started.take()));
+                    std::process::exit(code);
                 }
                 own.0.1.notify_waiters();
             }
         });
-        stop
+        Ok(stop)
     }
 
     /// Whether it was told.
@@ -105,15 +142,15 @@ impl Stop {
 struct Embedded {
     process: Child,
     directory: PathBuf,
-    server: Option<Server>,
 }
 
 impl Embedded {
-    fn start() -> anyhow::Result<Embedded> {
+    /// Starts it; what it writes begins with its greeting.
+    fn start() -> anyhow::Result<(Embedded, ChildStdout)> {
         let directory = std::env::temp_dir().join(format!("dualstream-bench-{}", std::process::id()));
         fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let program = std::env::current_exe().context("cannot find this program")?;
-        let mut process = Command::new(program)
+        let spawned = Command::new(program)
             .args(["--output", "json", "serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&directory)
             .env("RUST_LOG", "error")
@@ -121,12 +158,16 @@ impl Embedded {
             .stdout(Stdio::piped())
             // A Ctrl-C of the terminal is for this program alone: it still asks the server what it cost.
             .process_group(0)
-            .spawn()
-            .context("cannot start a server")?;
-        let greeting = process.stdout.take().map(greeting);
-        let mut embedded = Embedded { process, directory, server: None };
-        embedded.server = greeting.transpose()?;
-        Ok(embedded)
+            .spawn();
+        let mut process = match spawned {
+            Ok(process) => process,
+            Err(error) => {
+                let _ = fs::remove_dir(&directory);
+                return Err(error).context("cannot start a server");
+            }
+        };
+        let out = process.stdout.take().expect("its output was asked for");
+        Ok((Embedded { process, directory }, out))
     }
 }
 

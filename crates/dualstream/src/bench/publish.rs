@@ -66,7 +66,7 @@ pub async fn run(load: &Load, channels: Channels, asked: &Publish) -> anyhow::Re
     let tally = Rc::new(Tally::new(0));
     let mut server = ServerSide::new(&load.server);
     let count = channels.count;
-    let stream = Rc::new(Stream::new(channels, asked.size, asked.batch));
+    let stream = Rc::new(Stream::new(channels, asked.size, asked.batch, u64::MAX));
     let requests = asked.rate.map(|rate| rate / asked.batch as f64);
     let schedule = Schedule::new(&tally, requests, u64::MAX, u64::MAX);
     let mut publishers = Publishers::start(load, &stream, schedule, asked.connections, &tally);

@@ -2,11 +2,11 @@
 
 use super::schedule::Schedule;
 use super::subscriber::{Seen, data};
-use super::tally::Tally;
-use crate::client::events::Summary;
+use super::tally::{Outcome, Tally};
 use crate::client::{Connection, Error, Request, Server};
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::time::Duration;
 
 /// After a failure: a server that is not there is not asked as fast as it can refuse.
@@ -16,6 +16,8 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 pub struct Stream {
     /// Events in one request.
     pub batch: u64,
+    /// Events in all, at most: the last request may be of fewer.
+    pub events_max: u64,
     /// Bytes of the data of an event.
     pub size: usize,
     pub channels: Channels,
@@ -55,61 +57,58 @@ impl Channels {
 
 impl Stream {
     /// A stream of which nothing was published yet.
-    pub fn new(channels: Channels, size: usize, batch: u64) -> Stream {
+    pub fn new(channels: Channels, size: usize, batch: u64, events_max: u64) -> Stream {
         let stored = RefCell::new(vec![Seen::default(); channels.count as usize]);
-        Stream { batch, size, channels, stored }
+        Stream { batch, events_max, size, channels, stored }
+    }
+
+    /// The events of a request.
+    fn events(&self, request: u64) -> Range<u64> {
+        let first = request * self.batch;
+        first..(first + self.batch).min(self.events_max)
     }
 
     /// Publishes on one connection until the schedule ends.
     pub async fn publish(&self, server: &Server, schedule: &Schedule, tally: &Tally) {
         let mut connection = Connection::new(server);
         while let Some(turn) = schedule.turn().await {
-            let first = turn.number * self.batch;
-            let outcome = self.send(&mut connection, first, turn.at_ns, tally).await;
-            if outcome.is_err() {
+            let events = self.events(turn.number);
+            let outcome = self.send(&mut connection, events.clone(), turn.at_ns).await;
+            // Without subscribers the answer is what is waited for.
+            if tally.has_no_subscribers() && outcome.published > 0 {
+                tally.note(turn.at_ns, tally.now_ns());
+            }
+            if outcome.failure.is_some() {
                 tokio::time::sleep(FAILURE_PAUSE).await;
             } else {
                 let mut stored = self.stored.borrow_mut();
-                (first..first + self.batch)
-                    .for_each(|event| stored[self.channels.of(event) as usize].add(event));
+                events.for_each(|event| stored[self.channels.of(event) as usize].add(event));
             }
-            tally.publish(outcome.map(|()| self.batch));
+            tally.publish(outcome);
         }
     }
 
-    /// Publishes the events from `first` on.
-    async fn send(
-        &self,
-        connection: &mut Connection,
-        first: u64,
-        at_ns: u64,
-        tally: &Tally,
-    ) -> Result<(), String> {
-        let answer = connection.fetch(&self.request(first, at_ns)).await;
-        if self.batch > 1 {
-            let summary: Summary = answer
-                .map_err(told)
-                .and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()))?;
-            if let Some(failure) = summary.failures.first() {
-                return Err(failure.message.clone());
-            }
-        } else {
-            answer.map_err(told)?;
+    /// Publishes some events in one request.
+    async fn send(&self, connection: &mut Connection, events: Range<u64>, at_ns: u64) -> Outcome {
+        let count = events.end - events.start;
+        match connection.fetch(&self.request(events, at_ns)).await {
+            Ok(body) if self.batch > 1 => match serde_json::from_slice(&body) {
+                Ok(summary) => Outcome::of(&summary, count),
+                Err(error) => Outcome::failed(count, error.to_string()),
+            },
+            Ok(_) => Outcome { published: count, failed: 0, failure: None },
+            Err(error) => Outcome::failed(count, told(error)),
         }
-        // Without subscribers the answer is what is waited for.
-        if tally.has_no_subscribers() {
-            tally.note(at_ns, tally.now_ns());
-        }
-        Ok(())
     }
 
-    fn request(&self, first: u64, at_ns: u64) -> Request {
+    fn request(&self, events: Range<u64>, at_ns: u64) -> Request {
         if !self.channels.is_events() {
+            let first = events.start;
             let channel = self.channels.name(self.channels.of(first));
             let path = format!("/v1/channels/{}/messages", escaped(&channel));
             return Request::post(path, JSON, Bytes::from(data(at_ns, first, self.size)));
         }
-        let events: Vec<String> = (first..first + self.batch).map(|event| self.event(event, at_ns)).collect();
+        let events: Vec<String> = events.map(|event| self.event(event, at_ns)).collect();
         match self.batch {
             1 => Request::post("/v1/events", JSON, Bytes::from(events.concat())),
             _ => Request::post("/v1/events", "application/x-ndjson", Bytes::from(events.join("\n"))),

@@ -44,7 +44,7 @@ pub async fn run(load: &Load, channels: Channels, asked: &Replay) -> anyhow::Res
     let (total, run) = (asked.events * channels.count, channels.run.clone());
     let stored: Vec<Seen> =
         (0..channels.count).map(|channel| stored(&channels, channel, asked.events)).collect();
-    let stream = Rc::new(Stream::new(channels, asked.size, BATCH.min(total)));
+    let stream = Rc::new(Stream::new(channels, asked.size, BATCH.min(total), total));
     if !is_filled(load, &stream.channels).await? {
         fill(load, &stream, total).await?;
     }
@@ -55,13 +55,15 @@ pub async fn run(load: &Load, channels: Channels, asked: &Replay) -> anyhow::Res
     if wanted > 0 {
         let mut server = ServerSide::new(&load.server);
         let from = Moment::now(&tally, &mut server).await;
-        let idle = Fleet::open(&load.server, &stream.channels, asked.clients, false).await?;
+        let (nothing, none) = (Rc::new(Tally::new(0)), u64::MAX);
+        let idle = Fleet::open(&load.server, &stream.channels, asked.clients, false, &nothing, none);
+        let idle = load.unless_stopped(idle).await?;
         connects = from.until(&Moment::now(&tally, &mut server).await);
         drop(idle);
         tally.measure();
         let from = Moment::now(&tally, &mut server).await;
-        let clients = Fleet::open(&load.server, &stream.channels, asked.clients, true).await?;
-        let mut fleet = Fleet::follow(clients, &stream.channels, &tally, asked.events);
+        let fleet = Fleet::open(&load.server, &stream.channels, asked.clients, true, &tally, asked.events);
+        let mut fleet = load.unless_stopped(fleet).await?;
         tokio::select! {
             () = fleet.done() => {}
             () = load.settle(&tally, SETTLE_MAX, || false) => {}

@@ -1,6 +1,7 @@
 //! What was counted in a run: shared by its publishers and subscribers, all on one thread.
 
 use super::latencies::Latencies;
+use crate::client::events::Summary;
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -25,6 +26,34 @@ pub struct Tally {
     /// Subscribers whose connection ended.
     pub lost: Cell<u64>,
     changed: Notify,
+}
+
+/// What became of the events of one request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Those that are stored.
+    pub published: u64,
+    /// Those that are not, or perhaps not.
+    pub failed: u64,
+    /// What was said of the first of these.
+    pub failure: Option<String>,
+}
+
+impl Outcome {
+    /// All of them failed.
+    pub fn failed(count: u64, reason: String) -> Outcome {
+        Outcome { published: 0, failed: count, failure: Some(reason) }
+    }
+
+    /// As the answer to `count` events says. It lists a limited number of failures: those that it does not count as
+    /// stored have failed.
+    pub fn of(summary: &Summary, count: u64) -> Outcome {
+        let published = summary.stored + summary.duplicates;
+        let failed = count.saturating_sub(published);
+        let told = summary.failures.first().map(|failure| failure.message.clone());
+        let failure = told.or_else(|| (failed > 0).then(|| "the answer does not tell of every event".into()));
+        Outcome { published, failed, failure }
+    }
 }
 
 impl Tally {
@@ -68,13 +97,11 @@ impl Tally {
     }
 
     /// A publish was answered.
-    pub fn publish(&self, outcome: Result<u64, String>) {
-        match outcome {
-            Ok(count) => self.published.set(self.published.get() + count),
-            Err(reason) => {
-                self.failed.set(self.failed.get() + 1);
-                self.first_failure.borrow_mut().get_or_insert(reason);
-            }
+    pub fn publish(&self, outcome: Outcome) {
+        self.published.set(self.published.get() + outcome.published);
+        self.failed.set(self.failed.get() + outcome.failed);
+        if let Some(reason) = outcome.failure {
+            self.first_failure.borrow_mut().get_or_insert(reason);
         }
         self.wake();
     }
@@ -108,5 +135,21 @@ impl Tally {
     /// Lets all who wait look again.
     pub fn wake(&self) {
         self.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_one_request_are_counted_each() {
+        let answer = r#"{"stored":6,"duplicates":1,"failed":3,"failures":[{"line":2,"status":400,"code":"c","message":"m"}]}"#;
+        let summary = serde_json::from_str(answer).unwrap();
+        let tally = Tally::new(0);
+        tally.publish(Outcome::of(&summary, 10));
+        tally.publish(Outcome::failed(5, "later".into()));
+        assert_eq!((tally.published.get(), tally.failed.get()), (7, 8));
+        assert_eq!(tally.first_failure.take().as_deref(), Some("m"));
     }
 }

@@ -149,14 +149,14 @@ async fn measure(command: Command, global: &Global) -> anyhow::Result<Report> {
     match command {
         Command::Publish(args) => {
             check_batch(args.batch, &args.common)?;
-            let load = load(&args.common, Some(&args.time), global)?;
+            let load = load(&args.common, Some(&args.time), global).await?;
             let PublishArguments { connections, batch, .. } = args;
             let asked = Publish { connections, batch, size: args.common.size as usize, rate: args.time.rate };
             publish::run(&load, channels(&args.common, args.channels, None), &asked).await
         }
         Command::FanOut(args) => {
             check_multiple("subscribers", args.subscribers, args.channels)?;
-            let load = load(&args.common, Some(&args.time), global)?;
+            let load = load(&args.common, Some(&args.time), global).await?;
             let FanOutArguments { connections, subscribers, in_flight: in_flight_max, .. } = args;
             let (size, rate) = (args.common.size as usize, args.time.rate);
             let asked = FanOut { connections, subscribers, size, rate, in_flight_max };
@@ -164,7 +164,7 @@ async fn measure(command: Command, global: &Global) -> anyhow::Result<Report> {
         }
         Command::Replay(args) => {
             check_multiple("clients", args.clients, args.channels)?;
-            let load = load(&args.common, None, global)?;
+            let load = load(&args.common, None, global).await?;
             let ReplayArguments { clients, events, fill_only, .. } = args;
             let asked = Replay { clients, events, size: args.common.size as usize, fill_only };
             replay::run(&load, channels(&args.common, args.channels, args.id), &asked).await
@@ -172,9 +172,9 @@ async fn measure(command: Command, global: &Global) -> anyhow::Result<Report> {
     }
 }
 
-fn load(common: &Common, time: Option<&Time>, global: &Global) -> anyhow::Result<Load> {
+async fn load(common: &Common, time: Option<&Time>, global: &Global) -> anyhow::Result<Load> {
     let (warm_up, duration) = time.map_or_else(Default::default, |time| (time.warm_up, time.duration));
-    Load::new(global.server().clone(), common.embedded, warm_up, duration)
+    Load::new(global.server().clone(), common.embedded, warm_up, duration).await
 }
 
 fn channels(common: &Common, count: u64, id: Option<String>) -> Channels {

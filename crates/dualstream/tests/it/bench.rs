@@ -1,8 +1,9 @@
 //! `dualstream bench` against a real server: what it counts is exact.
 
-use crate::program::{dualstream, finish, run, signal};
+use crate::program::{PATIENCE, dualstream, finish, run, signal, wait};
 use crate::server::{Lines, Server};
 use serde_json::Value;
+use std::time::Instant;
 
 fn start() -> (tempfile::TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
@@ -80,6 +81,13 @@ fn who_comes_back_recovers_everything_once() {
         );
     }
     assert_eq!(metric(&server, "dualstream_events_acked_total "), 21, "nothing is stored twice");
+    // The last request that fills is of fewer events than the others.
+    let report = bench(&server, "replay --clients 7 --channels 7 --events 100");
+    assert_eq!(
+        (&report["delivered"], &report["missing"], &report["wrong"]),
+        (&700.into(), &0.into(), &0.into())
+    );
+    assert_eq!(metric(&server, "dualstream_events_acked_total "), 721, "no more than was asked for");
     // More than a reply to a recovery holds: the rest follows it.
     let report = bench(&server, "replay --clients 2 --channels 1 --events 1000 --size 400");
     assert_eq!(
@@ -117,6 +125,31 @@ fn an_interrupt_prints_what_there_is() {
     );
     let _ = seen.kill();
     let _ = seen.wait();
+}
+
+#[test]
+fn no_signal_leaves_a_server_behind() {
+    for (name, again) in [("TERM", false), ("INT", true), ("TERM", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let is_empty = || std::fs::read_dir(folder.path()).unwrap().next().is_none();
+        let mut command = dualstream();
+        command.env("TMPDIR", folder.path()).args(["bench", "fan-out", "--embedded", "--duration", "1h"]);
+        let mut child = command.spawn().unwrap();
+        let begin = Instant::now();
+        while is_empty() {
+            assert!(begin.elapsed() < PATIENCE, "no server is started");
+            std::thread::yield_now();
+        }
+        signal(child.id(), name);
+        while again && child.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < PATIENCE, "it does not end");
+            signal(child.id(), name);
+            std::thread::yield_now();
+        }
+        let status = wait(&mut child);
+        assert!(status.code().is_some(), "it ends by itself: {status}");
+        assert!(is_empty(), "its directory went with it: {name} {again} {status}");
+    }
 }
 
 #[test]

@@ -35,8 +35,8 @@ const SUITES: [Suite; 8] = [
     Suite { name: "test", budget_minutes: 22, run: test },
     Suite { name: "docs", budget_minutes: 5, run: docs },
     Suite { name: "examples", budget_minutes: 5, run: examples },
-    Suite { name: "races", budget_minutes: 3, run: races },
-    Suite { name: "sim", budget_minutes: 13, run: sim },
+    Suite { name: "races", budget_minutes: 7, run: races },
+    Suite { name: "sim", budget_minutes: 9, run: sim },
 ];
 
 /// All budgets together: a full run on two cores, from a clean clone.

@@ -210,3 +210,17 @@ fn parse(line: &str) -> Option<Running> {
     let (id, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some(Running { id, started, address: words.next()?.parse().ok()? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_takes_any_signal() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let ended = Running { id: child.id(), started: 0, address: ([127, 0, 0, 1], 1).into() };
+        assert!(send(ended.id, Signal::CONT).is_err(), "there is nobody to take it");
+        signal(&ended, Signal::CONT).unwrap();
+    }
+}

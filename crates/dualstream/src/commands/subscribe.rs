@@ -283,3 +283,17 @@ fn told(error: &Error) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_claimed_of_a_break_that_cannot_be_known() {
+        assert_eq!(meanwhile(false, false, false), "");
+        assert_eq!(meanwhile(false, false, true), "");
+        assert!(meanwhile(true, false, false).contains("is not repeated"));
+        assert!(meanwhile(true, true, false).contains("after the last event"));
+        assert!(meanwhile(true, true, true).contains("is not repeated"));
+    }
+}

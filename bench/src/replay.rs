@@ -164,24 +164,22 @@ impl Row {
 fn read_all(runtime: &Runtime, embedded: &Embedded, topic: &TopicName) -> Result<u64> {
     let bounds = embedded.log.bounds(topic)?;
     let log = embedded.log.clone();
-    let mut spans = Span::all(&bounds.earliest, &bounds.latest);
-    let topic = topic.clone();
+    let mut read = Read {
+        topic: topic.clone(),
+        epoch: bounds.epoch,
+        spans: Span::all(&bounds.earliest, &bounds.latest),
+        filter: Filter::All,
+        records_max: usize::MAX,
+        bytes_max: PAGE_BYTES,
+        reverse: false,
+    };
     // As a task, as every reader is: from the main thread each page would wake another worker.
     runtime.block_on(runtime.spawn(async move {
         let mut events = 0;
-        while spans.iter().any(|span| span.from < span.until) {
-            let page = log.read(Read {
-                topic: topic.clone(),
-                epoch: bounds.epoch,
-                spans: spans.clone(),
-                filter: Filter::All,
-                records_max: usize::MAX,
-                bytes_max: PAGE_BYTES,
-                reverse: false,
-            });
-            let page = page.await?;
+        while !read.is_over() {
+            let page = log.read(read.clone()).await?;
             events += page.records.len() as u64;
-            spans.iter_mut().zip(&page.next).for_each(|(span, &next)| span.from = next);
+            read.go_on(&page);
         }
         Ok(events)
     }))?

@@ -232,26 +232,23 @@ async fn read_all(
     reverse: bool,
 ) -> Vec<(Place, Record)> {
     let bounds = log.bounds(topic).expect("the topic is there");
-    let mut spans = Span::all(&bounds.earliest, &bounds.latest);
+    let mut read = Read {
+        topic: topic.clone(),
+        epoch: bounds.epoch,
+        spans: Span::all(&bounds.earliest, &bounds.latest),
+        filter: filter.clone(),
+        records_max: 5,
+        bytes_max: 1 << 20,
+        reverse,
+    };
     let mut records = Vec::new();
-    while spans.iter().any(|s| s.from < s.until) {
-        let read = Read {
-            topic: topic.clone(),
-            epoch: bounds.epoch,
-            spans: spans.clone(),
-            filter: filter.clone(),
-            records_max: 5,
-            bytes_max: 1 << 20,
-            reverse,
-        };
-        let Ok(page) = log.read(read).await else { break };
+    while !read.is_over() {
+        let Ok(page) = log.read(read.clone()).await else { break };
+        let before = read.spans.clone();
+        read.go_on(&page);
         let placed = page.records.into_iter().map(|r| ((topic.to_string(), r.partition, r.offset), r));
         records.extend(placed);
-        let before = spans.clone();
-        for (span, &next) in spans.iter_mut().zip(&page.next) {
-            if reverse { span.until = next } else { span.from = next }
-        }
-        assert_ne!(before, spans, "a page that does not move reads forever");
+        assert_ne!(before, read.spans, "a page that does not move reads forever");
     }
     records
 }

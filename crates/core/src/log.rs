@@ -138,6 +138,20 @@ pub struct Read {
     pub reverse: bool,
 }
 
+impl Read {
+    /// Whether nothing is left of its spans.
+    pub fn is_over(&self) -> bool {
+        self.spans.iter().all(|span| span.from >= span.until)
+    }
+
+    /// Leaves in its spans what comes after a page of them.
+    pub fn go_on(&mut self, page: &Page) {
+        for (span, &next) in self.spans.iter_mut().zip(&page.next) {
+            *(if self.reverse { &mut span.until } else { &mut span.from }) = next;
+        }
+    }
+}
+
 /// A range of offsets of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

@@ -28,7 +28,8 @@ use crate::journal::{self, FILES, FRAME_HEADER_BYTES, Frame};
 use crate::recovery::segment_numbers;
 use crate::replace::load;
 use crate::segment::{Header, segment_path, sidecar_path};
-use crate::storage::{File, Mode, Storage};
+use crate::storage::{File, Mode, Storage, open_if_there, remove_if_there};
+use crate::store::raise;
 use crate::topic::{self, dir};
 use dualstream_core::topic::Cleanup;
 use dualstream_core::{Error, ErrorKind, Result};
@@ -164,7 +165,7 @@ impl<P: FnMut(Progress<'_>)> Copy<'_, P> {
     }
 
     fn bytes_to_copy(&self, catalog: &Catalog, checkpoint: &Checkpoint) -> io::Result<u64> {
-        let length = |path: &str| open(self.from, path)?.map_or(Ok(0), |file| file.len());
+        let length = |path: &str| open_if_there(self.from, path)?.map_or(Ok(0), |file| file.len());
         let mut bytes: u64 = (0..FILES).map(|file| length(&journal::path(file))).sum::<io::Result<u64>>()?;
         for &id in catalog.topics.keys() {
             let mark = checkpoint.stores.iter().find(|mark| mark.topic_id == id);
@@ -217,7 +218,7 @@ impl<P: FnMut(Progress<'_>)> Copy<'_, P> {
     fn copy_active(&mut self, id: u32, entry: &Entry, mark: Option<&StoreMark>) -> io::Result<Option<u64>> {
         let number = mark.map_or(0, |mark| mark.segment);
         let path = segment_path(&dir(id), number);
-        let Some(source) = open(self.from, &path)? else { return Ok(None) };
+        let Some(source) = open_if_there(self.from, &path)? else { return Ok(None) };
         let bytes = match mark {
             Some(mark) => mark.byte,
             None => {
@@ -248,7 +249,7 @@ impl<P: FnMut(Progress<'_>)> Copy<'_, P> {
     /// any more. One whose length is the same is the same: compaction makes shorter ones, and nothing else changes them.
     fn copy_sealed(&mut self, id: u32, number: u64) -> io::Result<bool> {
         let path = segment_path(&dir(id), number);
-        let Some(source) = open(self.from, &path)? else { return Ok(false) };
+        let Some(source) = open_if_there(self.from, &path)? else { return Ok(false) };
         let length = source.len()?;
         if self.segments.get(&(id, number)) == Some(&length) {
             return Ok(true);
@@ -262,7 +263,7 @@ impl<P: FnMut(Progress<'_>)> Copy<'_, P> {
     /// A sidecar may be written at this moment. One that is not whole is left out: it is built again when it is needed.
     fn copy_sidecar(&mut self, path: &str) -> io::Result<()> {
         let Some(bytes) = load(self.from, path)?.filter(|bytes| sidecar::is_sound(bytes)) else {
-            return remove(self.to, path);
+            return remove_if_there(self.to, path);
         };
         let target = self.to.open(path, Mode::Write)?;
         target.truncate(0)?;
@@ -433,10 +434,6 @@ fn at_the_end(copied: &Checkpoint, now: &Checkpoint) -> Option<Checkpoint> {
     Some(checkpoint)
 }
 
-fn raise(numbers: &mut [u64], to: &[u64]) {
-    numbers.iter_mut().zip(to).for_each(|(number, &to)| *number = to.max(*number));
-}
-
 /// Takes trims back to what is in the copy: a start past an end would swallow what comes there.
 fn cut_trims(catalog: &mut Catalog, checkpoint: &Checkpoint, ends: &BTreeMap<(u32, u32), u64>) {
     for (&id, entry) in &mut catalog.topics {
@@ -446,20 +443,6 @@ fn cut_trims(catalog: &mut Catalog, checkpoint: &Checkpoint, ends: &BTreeMap<(u3
             let replayed = ends.get(&(id, partition as u32)).copied().unwrap_or(0);
             *trimmed = stored.max(replayed).min(*trimmed);
         }
-    }
-}
-
-fn open(storage: &dyn Storage, path: &str) -> io::Result<Option<std::sync::Arc<dyn File>>> {
-    match storage.open(path, Mode::Read) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => file.map(Some),
-    }
-}
-
-fn remove(storage: &dyn Storage, path: &str) -> io::Result<()> {
-    match storage.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

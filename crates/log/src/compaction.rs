@@ -14,7 +14,7 @@ use crate::batch::{Builder, Head, Records, Stamp};
 use crate::error::sync_failed;
 use crate::reader::next_batch;
 use crate::segment::{Header, Segment, segment_path, sidecar_path};
-use crate::storage::{Mode, Storage};
+use crate::storage::{Mode, Storage, remove_if_there};
 use crate::store::raise;
 use crate::topic::TopicView;
 use bytes::Bytes;
@@ -182,10 +182,7 @@ fn replace(
     file.truncate(0)?;
     file.write_at(bytes, 0)?;
     file.sync().map_err(sync_failed)?;
-    match storage.remove(&sidecar_path(&view.dir, old.number)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(storage, &sidecar_path(&view.dir, old.number))?;
     storage.rename(&fresh, &path)?;
     storage.sync_dir(&view.dir).map_err(sync_failed)?;
     let header = Header { topic_id: view.id, number: old.number, sequence: 0, start: old.start.clone() };

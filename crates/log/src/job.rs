@@ -13,7 +13,7 @@ use crate::error::{is_sync_failed, sync_failed};
 use crate::leftovers::is_own;
 use crate::segment::{Segment, sidecar_path};
 use crate::sidecar_cache;
-use crate::storage::Storage;
+use crate::storage::{Storage, remove_if_there};
 use crate::topic::TopicView;
 use std::collections::VecDeque;
 use std::io;
@@ -158,10 +158,8 @@ impl Job {
 /// Removes a file, or a directory with what was left in it: a rewritten segment of a compaction that was cut short, a
 /// sidecar built again for a reader who came late.
 fn remove(storage: &dyn Storage, path: &str) -> io::Result<()> {
-    use io::ErrorKind::{DirectoryNotEmpty, NotFound};
-    match storage.remove(path) {
-        Err(error) if error.kind() == NotFound => return Ok(()),
-        Err(error) if error.kind() == DirectoryNotEmpty => {}
+    match remove_if_there(storage, path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
         done => return done,
     }
     let (own, strange): (Vec<_>, Vec<_>) = storage.list(path)?.into_iter().partition(|name| is_own(name));

@@ -18,7 +18,7 @@
 //! frame knows it was synced: then it is damage.
 
 use crate::batch::{HEADER_BYTES as BATCH_HEADER_BYTES, Head, crc32c};
-use crate::storage::{File, Mode, Storage};
+use crate::storage::{File, Mode, Storage, open_if_there};
 use std::io;
 use std::sync::Arc;
 
@@ -313,10 +313,7 @@ pub(crate) fn files_behind(storage: &dyn Storage, checkpoint: u64, log_id: u64) 
 
 /// Head of the frame a journal file begins with: its generation is the newest in the file.
 fn first_head(storage: &dyn Storage, index: usize, log_id: u64) -> io::Result<Option<FrameHead>> {
-    let file = match storage.open(&path(index), Mode::Read) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
+    let Some(file) = open_if_there(storage, &path(index))? else { return Ok(None) };
     let mut bytes = [0; FRAME_HEADER_BYTES];
     let whole = file.read_at(&mut bytes, 0)? == bytes.len();
     Ok(FrameHead::parse(&bytes).filter(|head| whole && head.log_id == log_id))
@@ -325,11 +322,8 @@ fn first_head(storage: &dyn Storage, index: usize, log_id: u64) -> io::Result<Op
 /// Reads a journal file and finds its frames. The generation is that of its newest frame; frames of older
 /// generations are leftovers and are not listed.
 pub(crate) fn scan(storage: &dyn Storage, index: usize, log_id: u64) -> io::Result<Scan> {
-    let bytes = match storage.open(&path(index), Mode::Read) {
-        Ok(file) => read_all(&*file)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
+    let file = open_if_there(storage, &path(index))?;
+    let bytes = file.map(|file| read_all(&*file)).transpose()?.unwrap_or_default();
     let frames = find_frames(&bytes, log_id);
     Ok(Scan { bytes, frames })
 }

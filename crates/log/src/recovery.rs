@@ -19,8 +19,8 @@ use crate::segment::{Header, Segment, segment_path, sidecar_path};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sidecar_cache::SidecarCache;
-use crate::storage::{File, Mode, Storage};
-use crate::store::{Placed, Store};
+use crate::storage::{File, Mode, Storage, open_if_there, remove_if_there};
+use crate::store::{Placed, Store, raise};
 use crate::topic::{self, State, TopicView, dir};
 use crate::upkeep::Occasion;
 use crate::window::Window;
@@ -283,7 +283,7 @@ impl Engine {
         segments.push(active.clone());
         let mut start = entry.trimmed.clone();
         for gone in [&segments[0].start, &mark.start] {
-            start.iter_mut().zip(gone).for_each(|(start, &gone)| *start = gone.max(*start));
+            raise(&mut start, gone);
         }
         // A trim may speak of records that are only replayed now, or lost with a damaged journal; a start is never past
         // an end.
@@ -518,22 +518,21 @@ impl Engine {
             return Ok(());
         };
         let snapshot = self.shared.topic(&name)?.snapshot();
-        let mut spans = Span::all(&snapshot.start, &snapshot.ends);
-        while spans.iter().any(|s| s.from < s.until) {
-            let read = Read {
-                topic: name.clone(),
-                epoch: snapshot.epoch,
-                spans: spans.clone(),
-                filter: Filter::All,
-                records_max: 10_000,
-                bytes_max: 1 << 20,
-                reverse: false,
-            };
+        let mut read = Read {
+            topic: name,
+            epoch: snapshot.epoch,
+            spans: Span::all(&snapshot.start, &snapshot.ends),
+            filter: Filter::All,
+            records_max: 10_000,
+            bytes_max: 1 << 20,
+            reverse: false,
+        };
+        while !read.is_over() {
             let page = crate::reader::read(&snapshot, &read)?;
             for record in &page.records {
                 self.guards.restore(record.key.as_deref(), record.value.as_deref());
             }
-            spans.iter_mut().zip(&page.next).for_each(|(span, &next)| span.from = next);
+            read.go_on(&page);
         }
         Ok(())
     }
@@ -562,11 +561,9 @@ impl Engine {
 /// Where a topic stands that was created after the checkpoint: at its beginning.
 fn first_mark(storage: &dyn Storage, id: u32, entry: &Entry) -> std::io::Result<StoreMark> {
     let partitions = entry.spec.partitions as usize;
-    let header = match storage.open(&segment_path(&dir(id), 0), Mode::Read) {
-        Ok(file) => Header::read(&*file)?.filter(|h| h.topic_id == id && h.number == 0),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let file = open_if_there(storage, &segment_path(&dir(id), 0))?;
+    let header = file.map(|file| Header::read(&*file)).transpose()?.flatten();
+    let header = header.filter(|h| h.topic_id == id && h.number == 0);
     // Its first segment may have begun with fewer partitions than it has now.
     let begun_with = header.map_or(partitions, |h| h.start.len());
     Ok(StoreMark {
@@ -586,13 +583,6 @@ pub(crate) fn segment_numbers(storage: &dyn Storage, dir: &str) -> std::io::Resu
         names.iter().filter_map(|n| n.strip_suffix(".segment")).filter_map(|n| n.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-fn remove_if_there(storage: &dyn Storage, path: &str) -> std::io::Result<()> {
-    match storage.remove(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Calls `visit` with every whole batch behind the checkpoint's place in a store.

@@ -2,7 +2,7 @@
 
 use crate::error::sync_failed;
 use crate::journal::read_all;
-use crate::storage::{Mode, Storage};
+use crate::storage::{Mode, Storage, open_if_there};
 use std::io;
 
 /// Makes `path` (in the root directory) hold exactly `bytes`, durably; a crash leaves the old content or the new.
@@ -18,9 +18,5 @@ pub(crate) fn replace(storage: &dyn Storage, path: &str, bytes: &[u8]) -> io::Re
 
 /// Content of a small file; `None` when it is not there.
 pub(crate) fn load(storage: &dyn Storage, path: &str) -> io::Result<Option<Vec<u8>>> {
-    match storage.open(path, Mode::Read) {
-        Ok(file) => read_all(&*file).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    open_if_there(storage, path)?.map(|file| read_all(&*file)).transpose()
 }

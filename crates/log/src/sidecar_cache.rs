@@ -8,7 +8,7 @@ use crate::index::sources::SealedSources;
 use crate::journal::read_all;
 use crate::reader::next_batch;
 use crate::segment::{Active, Segment, Topic, sidecar_path};
-use crate::storage::{File, Mode, Storage};
+use crate::storage::{File, Mode, Storage, open_if_there};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -115,10 +115,7 @@ fn open(topic: &Topic<'_>, segment: &Segment) -> io::Result<(Arc<dyn File>, Side
 
 fn try_open(topic: &Topic<'_>, segment: &Segment) -> io::Result<Option<(Arc<dyn File>, Sidecar)>> {
     let path = sidecar_path(topic.dir, segment.number);
-    let file = match topic.storage.open(&path, Mode::Read) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
+    let Some(file) = open_if_there(topic.storage, &path)? else { return Ok(None) };
     let damaged = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
     let sidecar = match Sidecar::open(&*file) {
         Err(error) if damaged(&error) => return Ok(None),

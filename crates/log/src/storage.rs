@@ -38,7 +38,7 @@ pub trait Storage: Send + Sync {
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
     /// Creates a directory and its parents; no error when it is there. Durable after `sync_dir` of the parents.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
-    /// Renames a file, replacing what has the new name, in one step. Durable after `sync_dir` of both directories.
+    /// Renames a file, replacing what has the new name, in one step; or a directory, to a name that is free. Durable after `sync_dir` of both directories.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file or an empty directory. Handles that are open stay readable and writable.
     fn remove(&self, path: &str) -> io::Result<()>;
@@ -72,6 +72,22 @@ pub trait File: Send + Sync {
     /// Whether the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
+    }
+}
+
+/// Opens a file to read; `None` when there is none.
+pub(crate) fn open_if_there(storage: &dyn Storage, path: &str) -> io::Result<Option<Arc<dyn File>>> {
+    match storage.open(path, Mode::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
+/// Removes a file, or an empty directory, that may be gone already.
+pub(crate) fn remove_if_there(storage: &dyn Storage, path: &str) -> io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }
 

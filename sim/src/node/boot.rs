@@ -108,26 +108,25 @@ async fn read_stretch(
     reverse: bool,
 ) -> Result<Option<(Vec<Record>, Vec<Gap>)>> {
     let (mut records, mut gaps) = (Vec::new(), Vec::new());
-    let mut spans = Span::all(&bounds.earliest, &bounds.latest);
-    while spans.iter().any(|s| s.from < s.until) {
-        let read = Read {
-            topic: topic(index),
-            epoch: bounds.epoch,
-            spans: spans.clone(),
-            filter: Filter::All,
-            records_max: dice.between(1, 500) as usize,
-            bytes_max: dice.size(1, 1 << 20) as usize,
-            reverse,
-        };
-        let page = match log.read(read).await {
+    let mut read = Read {
+        topic: topic(index),
+        epoch: bounds.epoch,
+        spans: Span::all(&bounds.earliest, &bounds.latest),
+        filter: Filter::All,
+        records_max: 1,
+        bytes_max: 1,
+        reverse,
+    };
+    while !read.is_over() {
+        read.records_max = dice.between(1, 500) as usize;
+        read.bytes_max = dice.size(1, 1 << 20) as usize;
+        let page = match log.read(read.clone()).await {
             Err(error) if error.kind() == ErrorKind::Gone => return Ok(None),
             page => page?,
         };
-        let before = spans.clone();
-        for (span, &next) in spans.iter_mut().zip(&page.next) {
-            *(if reverse { &mut span.until } else { &mut span.from }) = next;
-        }
-        if before == spans {
+        let before = read.spans.clone();
+        read.go_on(&page);
+        if before == read.spans {
             let what = "a read stays where it is although it did not reach the end";
             return Err(Error::new(ErrorKind::Internal, "read_stuck", what));
         }

@@ -31,18 +31,16 @@ impl Met {
         log: &dyn Log,
         topic: &TopicName,
         filter: &Filter,
-        mut spans: Vec<Span>,
+        spans: Vec<Span>,
         records_max: usize,
         reverse: bool,
     ) -> Met {
         let (epoch, mut met) = (bounds(log, topic).epoch, Met::default());
-        while spans.iter().any(|s| s.from < s.until) {
-            let (topic, filter, wanted) = (topic.clone(), filter.clone(), spans.clone());
-            let read = Read { topic, epoch, spans: wanted, filter, records_max, bytes_max: 1 << 20, reverse };
-            let page = log.read(read).await.expect("damage is no error");
-            for (span, next) in spans.iter_mut().zip(page.next) {
-                *(if reverse { &mut span.until } else { &mut span.from }) = next;
-            }
+        let (topic, filter) = (topic.clone(), filter.clone());
+        let mut read = Read { topic, epoch, spans, filter, records_max, bytes_max: 1 << 20, reverse };
+        while !read.is_over() {
+            let page = log.read(read.clone()).await.expect("damage is no error");
+            read.go_on(&page);
             let before = met.records.len();
             met.gaps.extend(page.gaps.iter().map(|gap| Gap { after: before + gap.after, ..*gap }));
             met.records.extend(page.records);

@@ -93,21 +93,19 @@ pub(super) async fn read_between(
     reverse: bool,
 ) -> Vec<Record> {
     let epoch = bounds(log, topic).epoch;
-    let (mut spans, mut records) = (Span::all(from, until), Vec::new());
-    let mut idle = 0;
-    while spans.iter().any(|s| s.from < s.until) {
-        let (topic, filter, wanted) = (topic.clone(), filter.clone(), spans.clone());
-        let read = Read { topic, epoch, spans: wanted, filter, records_max, bytes_max, reverse };
-        let page = log.read(read).await.expect("the stretch is readable");
+    let (topic, filter, spans) = (topic.clone(), filter.clone(), Span::all(from, until));
+    let mut read = Read { topic, epoch, spans, filter, records_max, bytes_max, reverse };
+    let (mut records, mut idle) = (Vec::new(), 0);
+    while !read.is_over() {
+        let page = log.read(read.clone()).await.expect("the stretch is readable");
         assert!(page.records.len() <= records_max, "a page has at most records_max records");
-        assert_eq!(page.next.len(), spans.len(), "one next per span");
-        let before = spans.clone();
-        for (span, next) in spans.iter_mut().zip(page.next) {
-            assert!(span.from <= next && next <= span.until, "next stays in its span");
-            *(if reverse { &mut span.until } else { &mut span.from }) = next;
-        }
-        idle = if before == spans { idle + 1 } else { 0 };
-        assert!(idle < 3, "a page moves on: {spans:?}");
+        assert_eq!(page.next.len(), read.spans.len(), "one next per span");
+        let stays = |(span, &next): (&Span, &u64)| span.from <= next && next <= span.until;
+        assert!(read.spans.iter().zip(&page.next).all(stays), "next stays in its span");
+        let before = read.spans.clone();
+        read.go_on(&page);
+        idle = if before == read.spans { idle + 1 } else { 0 };
+        assert!(idle < 3, "a page moves on: {before:?}");
         records.extend(page.records);
     }
     records

@@ -227,21 +227,20 @@ pub fn check(dir: &Path, acked: &Acked, seen: &mut BTreeMap<(String, u32, u64), 
 
 pub async fn read_all(log: &EmbeddedLog, name: &str) -> Vec<dualstream_core::record::Record> {
     let Ok(bounds) = log.bounds(&topic(name)) else { return Vec::new() };
-    let mut spans = Span::all(&bounds.earliest, &bounds.latest);
+    let mut read = Read {
+        topic: topic(name),
+        epoch: bounds.epoch,
+        spans: Span::all(&bounds.earliest, &bounds.latest),
+        filter: Filter::All,
+        records_max: 10_000,
+        bytes_max: 8 << 20,
+        reverse: false,
+    };
     let mut records = Vec::new();
-    while spans.iter().any(|s| s.from < s.until) {
-        let read = Read {
-            topic: topic(name),
-            epoch: bounds.epoch,
-            spans: spans.clone(),
-            filter: Filter::All,
-            records_max: 10_000,
-            bytes_max: 8 << 20,
-            reverse: false,
-        };
-        let page = log.read(read).await.unwrap();
+    while !read.is_over() {
+        let page = log.read(read.clone()).await.unwrap();
+        read.go_on(&page);
         records.extend(page.records);
-        spans.iter_mut().zip(&page.next).for_each(|(span, &next)| span.from = next);
     }
     records
 }

@@ -205,25 +205,22 @@ impl Rig {
         reverse: bool,
     ) -> Result<Vec<Record>, Error> {
         let bounds = self.log.bounds(topic)?;
-        let mut spans = Span::all(&bounds.earliest, &bounds.latest);
+        let mut read = Read {
+            topic: topic.clone(),
+            epoch: bounds.epoch,
+            spans: Span::all(&bounds.earliest, &bounds.latest),
+            filter,
+            records_max: page,
+            bytes_max: 1 << 20,
+            reverse,
+        };
         let mut records = Vec::new();
-        while spans.iter().any(|s| s.from < s.until) {
-            let read = Read {
-                topic: topic.clone(),
-                epoch: bounds.epoch,
-                spans: spans.clone(),
-                filter: filter.clone(),
-                records_max: page,
-                bytes_max: 1 << 20,
-                reverse,
-            };
-            let page = self.log.read(read).await?;
+        while !read.is_over() {
+            let page = self.log.read(read.clone()).await?;
+            let before = read.spans.clone();
+            read.go_on(&page);
             records.extend(page.records);
-            let before = spans.clone();
-            for (span, &next) in spans.iter_mut().zip(&page.next) {
-                if reverse { span.until = next } else { span.from = next }
-            }
-            assert_ne!(before, spans, "a page that does not move reads forever");
+            assert_ne!(before, read.spans, "a page that does not move reads forever");
         }
         Ok(records)
     }

@@ -141,6 +141,15 @@ impl fmt::Display for Error {
     }
 }
 
+/// Two errors are equal when they say the same, whatever caused them.
+impl PartialEq for Error {
+    fn eq(&self, other: &Error) -> bool {
+        self.kind == other.kind && self.code == other.code && self.message == other.message
+    }
+}
+
+impl Eq for Error {}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|s| s.as_ref() as &(dyn std::error::Error + 'static))

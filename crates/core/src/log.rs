@@ -1,9 +1,9 @@
 //! The seam of the durable log.
 
-use crate::Result;
 use crate::filter::Filter;
 use crate::record::{NewRecord, Record};
 use crate::topic::{Epoch, TopicName};
+use crate::{Error, Result};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use std::sync::Arc;
 /// records of all its partitions in one order that never changes for a given log, so a cursor taken anywhere in it is
 /// exact.
 pub trait Log: Send + Sync {
-    /// Appends all parts or none.
+    /// Appends all parts or none; over a log that cannot do that (Apache Kafka outside a transaction) every record is
+    /// answered by itself, and of the records of one part an earlier one never overtakes a later one.
     ///
     /// Records whose [identity](NewRecord::identity) asks for it are checked against the window in the same step, in
     /// all partitions of their topic: the same event again is not appended but answered [`Appended::Duplicate`], another
@@ -29,7 +30,9 @@ pub trait Log: Send + Sync {
 
     /// Reads records of some partitions of one topic, in log order (newest first if [`Read::reverse`]).
     ///
-    /// An empty page whose `next` equals `until`, or the end of the log, means there is nothing there (yet); an empty
+    /// A span of nothing (`from` = `until`) asks only whether there is such a place: a log that is still learning of its
+    /// end waits for it. The one record of a span of one offset may have a smaller offset: the position is then an alias
+    /// of that record (see [`crate::hidden`]). An empty page whose `next` equals `until`, or the end of the log, means there is nothing there (yet); an empty
     /// page may also only move `next`. `Gone` (`epoch_changed`) when the epoch is not the topic's, `Gone`
     /// (`position_unrecoverable`) when a `from` lies below the start of its partition, `Invalid`
     /// (`position_from_future`) when it lies past the end. Cancel-safe.
@@ -98,7 +101,7 @@ pub struct PartCommitted {
 }
 
 /// What became of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// Stored at this offset of the part's partition.
     Stored(u64),
@@ -117,6 +120,9 @@ pub enum Appended {
         /// Its offset.
         offset: u64,
     },
+    /// Only by a log whose records are independent of each other, as Apache Kafka outside a transaction: this one was not
+    /// stored, or (`Unknown`) may be, whatever became of the others.
+    Failed(Error),
 }
 
 /// What to read.

@@ -107,6 +107,7 @@ impl Group {
                     }
                     Appended::Duplicate { partition, offset } => Ok((at(partition, offset), true)),
                     Appended::Conflict { .. } => Err(conflict()),
+                    Appended::Failed(error) => Err(error),
                 };
                 results.push((event.index, event.answer(answer)));
             }

@@ -215,7 +215,7 @@ async fn the_same_event_is_known_after_its_key_moved(b: Backend) {
 async fn another_body_under_the_same_id_conflicts(b: Backend) {
     let (topic, other) = (create(&b, "a").await, create(&b, "b").await);
     let event = |source, body| event_record("repo", source, "id", body);
-    let first = commit_all(&*b.log, vec![part(&topic, event("x", "1"))]).await.parts[0].records[0];
+    let first = commit_all(&*b.log, vec![part(&topic, event("x", "1"))]).await.parts[0].records[0].clone();
     let Appended::Stored(offset) = first else { panic!("stored") };
     let parts = vec![
         part(&topic, event("x", "2")),
@@ -223,7 +223,8 @@ async fn another_body_under_the_same_id_conflicts(b: Backend) {
         part(&topic, event_record("user", "x", "id", "1")),
         part(&other, event("x", "2")),
     ];
-    let answers: Vec<_> = commit_all(&*b.log, parts).await.parts.into_iter().map(|p| p.records[0]).collect();
+    let answers: Vec<_> =
+        commit_all(&*b.log, parts).await.parts.into_iter().map(|p| p.records[0].clone()).collect();
     let partition = part(&topic, event("x", "1")).partition;
     assert_eq!(answers[0], Appended::Conflict { partition, offset });
     assert!(answers[1..].iter().all(|a| matches!(a, Appended::Stored(_))), "{answers:?}");
@@ -241,7 +242,7 @@ async fn identities_are_checked_within_one_commit(b: Backend) {
         commit_all(&*b.log, parts).await.parts.into_iter().flat_map(|p| p.records).collect();
     let (partition, offset) = (part(&topic, event("1")).partition, 0);
     let (same, other) = (Appended::Duplicate { partition, offset }, Appended::Conflict { partition, offset });
-    assert_eq!(answers, [Appended::Stored(0), same, other, same, other]);
+    assert_eq!(answers, [Appended::Stored(0), same.clone(), other.clone(), same, other]);
 }
 
 /// An id made a moment ago is stored without looking.

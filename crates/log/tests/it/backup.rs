@@ -112,7 +112,7 @@ impl World {
             of_event(&self.extra_name(), event(7, &format!("extra-{step}"), "")),
         ];
         let committed = self.runtime.block_on(self.rig.commit(parts.clone())).unwrap();
-        let place = |part: usize| (parts[part].partition, committed.parts[part].records[0]);
+        let place = |part: usize| (parts[part].partition, committed.parts[part].records[0].clone());
         let (partition, Appended::Stored(offset)) = place(0) else { panic!("its id is new") };
         self.chat.push((partition, offset));
         if let (partition, Appended::Stored(offset)) = place(1) {

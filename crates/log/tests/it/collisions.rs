@@ -13,7 +13,7 @@ async fn publish(rig: &Rig, n: usize) -> Result<Appended> {
     record.identity = Some(Identity { hash: 7 << 40, check: true, time_given: false });
     let partition = partition_of(record.key.as_ref().unwrap(), PARTITIONS);
     let part = Part { topic: topic("events"), partition, records: vec![record] };
-    rig.commit(vec![part]).await.map(|committed| committed.parts[0].records[0])
+    rig.commit(vec![part]).await.map(|committed| committed.parts[0].records[0].clone())
 }
 
 #[tokio::test(start_paused = true)]

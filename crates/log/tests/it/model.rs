@@ -196,7 +196,7 @@ impl Model {
         let committed: Result<Committed> = self.rig().commit(parts).await;
         match committed {
             Ok(done) => {
-                let found: Vec<Appended> = done.parts.iter().map(|p| p.records[0]).collect();
+                let found: Vec<Appended> = done.parts.iter().map(|p| p.records[0].clone()).collect();
                 assert_eq!(found, answers);
                 self.topics = after;
             }
@@ -353,7 +353,7 @@ async fn an_identity_is_looked_for_in_every_partition_within_a_round_too() {
     let rig = Rig::start(small(), 1).await;
     let part = |partition| Part { topic: topic("events"), partition, records: vec![event(1, "same", "")] };
     let committed = rig.commit(vec![part(3), part(5), part(3)]).await.unwrap();
-    let found: Vec<_> = committed.parts.iter().map(|part| part.records[0]).collect();
+    let found: Vec<_> = committed.parts.iter().map(|part| part.records[0].clone()).collect();
     let duplicate = Appended::Duplicate { partition: 3, offset: 0 };
-    assert_eq!(found, [Appended::Stored(0), duplicate, duplicate]);
+    assert_eq!(found, [Appended::Stored(0), duplicate.clone(), duplicate]);
 }

@@ -185,7 +185,7 @@ impl Rig {
             parts.push(Part { topic: topic.clone(), partition, records: vec![record] });
         }
         let committed = self.log.commit(Commit { parts: parts.clone(), guard: None }).await?;
-        Ok(parts.iter().zip(committed.parts).map(|(p, c)| (p.partition, c.records[0])).collect())
+        Ok(parts.iter().zip(committed.parts).map(|(p, c)| (p.partition, c.records[0].clone())).collect())
     }
 
     pub async fn commit(&self, parts: Vec<Part>) -> Result<Committed> {

@@ -80,7 +80,7 @@ impl Written {
         let parts: Vec<Part> = self.seen.records.iter().map(part).collect();
         for parts in parts.chunks(100) {
             let committed = rig.commit(parts.to_vec()).await.expect(what);
-            answers.known.extend(committed.parts.iter().map(|p| p.records[0]));
+            answers.known.extend(committed.parts.iter().map(|p| p.records[0].clone()));
         }
         assert_eq!(rig.log.damage(), Vec::<String>::new(), "{what}: a lost cache is no damage");
         rig.end().await.expect(what);
@@ -92,7 +92,7 @@ impl Written {
         let right = self.answers(self.image.disk(), "untouched").await;
         let duplicates =
             self.seen.records.keys().map(|place| Appended::Duplicate { partition: place.1, offset: place.2 });
-        assert!(right.known.iter().copied().eq(duplicates));
+        assert!(right.known.iter().cloned().eq(duplicates));
         let all: usize = right.filtered.iter().filter(|r| r.len() == 60).count();
         assert_eq!(all, 4, "everything, both directions, both topics");
         for (at, vector) in right.sought.iter().enumerate() {

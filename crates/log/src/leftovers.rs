@@ -9,6 +9,7 @@ use crate::journal::read_all;
 use crate::reader::next_batch;
 use crate::storage::{Mode, Storage};
 use crate::topic;
+use std::collections::BTreeSet;
 use std::io;
 
 /// More partitions than any topic has.
@@ -55,6 +56,16 @@ pub(crate) fn find(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Lefto
         }
     }
     Ok(found)
+}
+
+/// Where a foreign store is put: under a name that nothing has yet.
+pub(crate) fn free_name(storage: &dyn Storage, id: u32) -> io::Result<String> {
+    let taken: BTreeSet<String> = storage.list(topic::DIR)?.into_iter().collect();
+    let free = std::iter::once(format!("{id}.foreign"))
+        .chain((2_u64..).map(|number| format!("{id}.foreign-{number}")))
+        .find(|name| !taken.contains(name));
+    let name = free.expect("there are more numbers than names");
+    Ok(format!("{}/{name}", topic::DIR))
 }
 
 /// The number that a directory's name stands for, if it is as the log writes it.

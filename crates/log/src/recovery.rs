@@ -497,15 +497,13 @@ impl Engine {
         }
         self.removals.extend(found.removable);
         for id in found.foreign {
-            let (path, aside) = (dir(id), format!("{}.foreign", dir(id)));
             // Under its number it would be taken for a deleted topic's once the catalog has given that number away.
-            let what =
-                match self.storage.rename(&path, &aside).and_then(|()| self.storage.sync_dir(topic::DIR)) {
-                    Ok(()) => format!("set aside as {aside}"),
-                    Err(error) => format!("left as it is, since it cannot be set aside as {aside}: {error}"),
-                };
-            let report = format!("{path}: a store with records that the catalog does not know; {what}");
-            self.shared.report_damage(report);
+            let (path, aside) = (dir(id), crate::leftovers::free_name(&*self.storage, id)?);
+            self.storage.rename(&path, &aside)?;
+            self.storage.sync_dir(topic::DIR)?;
+            self.shared.report_damage(format!(
+                "{path}: a store with records that the catalog does not know; set aside as {aside}"
+            ));
         }
         // A new topic must not be given files that are left.
         let above = found.left.into_iter().map(|id| id.saturating_add(1)).max();

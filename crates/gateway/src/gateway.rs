@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -40,6 +41,9 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const REFUSALS_MAX: usize = 64;
 /// Time a refused connection has.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(2);
+/// Connections that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): all clients come back at
+/// once after a restart, and one that finds no room tries again a second later, or more.
+const WAITING_MAX: i32 = 4_096;
 /// What the library may hold of a request.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -95,6 +99,9 @@ impl Gateway {
     /// requests finish, ends event streams and WebSockets spread over the drain time, and cuts what is left after twice that time.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let Gateway { app, drain } = self;
+        if let Err(error) = SockRef::from(&listener).listen(WAITING_MAX) {
+            tracing::warn!(%error, "the queue of connections that wait to be accepted stays as it was");
+        }
         let server = Server::new(app);
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);

@@ -72,6 +72,21 @@ async fn pages_of_allowed_origins_may_ask() {
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, None));
 }
 
+/// A client that finds no room in the queue of those that wait to be accepted tries again a second later, or more.
+#[tokio::test]
+async fn a_crowd_that_comes_at_once_finds_room() {
+    let server = Server::start().await;
+    let mut first = Wire::connect(server.address).await;
+    assert_eq!(first.ask(get("/health/live")).await.status, 200);
+    // Nothing is accepted in between: server and test share one thread, and this does not give it away.
+    let connect = |number: usize| {
+        std::net::TcpStream::connect_timeout(&server.address, Duration::from_secs(5))
+            .unwrap_or_else(|error| panic!("{number} wait, and there is no room: {error}"))
+    };
+    let _crowd: Vec<_> = (0..300).map(connect).collect();
+    assert_eq!(first.ask(get("/health/live")).await.status, 200);
+}
+
 #[tokio::test]
 async fn connections_past_the_limit_are_told_so() {
     let server = Server::with(Settings { connections_max: 1, ..Settings::default() }).await;

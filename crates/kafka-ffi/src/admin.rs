@@ -1,0 +1,145 @@
+//! One call of administration: its options, its queue and its answer, each freed once.
+
+use crate::batch::millis;
+use rdkafka::bindings as c;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::RDKafkaErrorCode;
+use std::ffi::{CStr, CString, c_char};
+use std::fmt;
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is.
+    pub code: RDKafkaErrorCode,
+    /// What librdkafka or the broker says of it.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<RDKafkaErrorCode> for Failure {
+    fn from(code: RDKafkaErrorCode) -> Failure {
+        Failure { code, reason: code.to_string() }
+    }
+}
+
+/// librdkafka answers within the time of a request; this is for what keeps it from doing so.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A call that is being made.
+pub(crate) struct Call<'a> {
+    /// The client it is made with.
+    pub(crate) client: *mut c::rd_kafka_t,
+    pub(crate) options: *mut c::rd_kafka_AdminOptions_t,
+    pub(crate) queue: *mut c::rd_kafka_queue_t,
+    within: Duration,
+    borrow: std::marker::PhantomData<&'a ()>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new<C: ClientContext>(
+        client: &'a Client<C>,
+        call: c::rd_kafka_admin_op_t,
+        within: Duration,
+    ) -> Call<'a> {
+        let client = client.native_ptr();
+        // SAFETY: the client lives as long as `'a`; both values are new and freed by `drop`. A time that is refused
+        // leaves the default.
+        unsafe {
+            let options = c::rd_kafka_AdminOptions_new(client, call);
+            c::rd_kafka_AdminOptions_set_request_timeout(options, millis(within), ptr::null_mut(), 0);
+            let queue = c::rd_kafka_queue_new(client);
+            Call { client, options, queue, within, borrow: std::marker::PhantomData }
+        }
+    }
+
+    /// The answer, which must have been asked for with this call's queue.
+    pub(crate) fn wait(&self) -> Result<Answer<'_>, Failure> {
+        // SAFETY: the queue is ours; what it gives is owned by the answer.
+        let event = unsafe { c::rd_kafka_queue_poll(self.queue, millis(self.within + GRACE)) };
+        let Some(event) = NonNull::new(event) else {
+            return Err(RDKafkaErrorCode::OperationTimedOut.into());
+        };
+        let answer = Answer { event, borrow: std::marker::PhantomData };
+        // SAFETY: the event is alive; its text is copied.
+        let (code, reason) = unsafe {
+            let reason = c::rd_kafka_event_error_string(event.as_ptr());
+            (c::rd_kafka_event_error(event.as_ptr()), text(reason))
+        };
+        match code {
+            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(answer),
+            code => Err(Failure { code: code.into(), reason }),
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, freed once. An answer that comes later finds no queue and is dropped by librdkafka.
+        unsafe {
+            c::rd_kafka_AdminOptions_destroy(self.options);
+            c::rd_kafka_queue_destroy(self.queue);
+        }
+    }
+}
+
+/// The answer to a call: everything that was read from it points into it.
+pub(crate) struct Answer<'a> {
+    pub(crate) event: NonNull<c::rd_kafka_event_t>,
+    borrow: std::marker::PhantomData<&'a ()>,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: owned by this value, destroyed once.
+        unsafe { c::rd_kafka_event_destroy(self.event.as_ptr()) };
+    }
+}
+
+/// # Safety
+/// `error` is null or alive.
+pub(crate) unsafe fn check(error: *const c::rd_kafka_error_t) -> Result<(), Failure> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: it is alive, and its text is copied.
+    let (code, reason) = unsafe { (c::rd_kafka_error_code(error), text(c::rd_kafka_error_string(error))) };
+    match code {
+        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(Failure { code: code.into(), reason }),
+    }
+}
+
+/// # Safety
+/// `text` is null or a string.
+pub(crate) unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: as promised by the caller.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// # Safety
+/// `items` points to `count` values of its kind that live for `'a`; null is none.
+pub(crate) unsafe fn list<'a, T>(items: *const T, count: usize) -> &'a [T] {
+    if items.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: as promised by the caller.
+    unsafe { std::slice::from_raw_parts(items, count) }
+}
+
+/// Text for C; one with a zero byte in it is no name of anything.
+pub(crate) fn c_text(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| RDKafkaErrorCode::InvalidArgument.into())
+}

@@ -1,0 +1,92 @@
+//! Where partitions begin and end, and where a time stands in them.
+
+use crate::admin::{Call, Failure, check, list};
+use rdkafka::bindings as c;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use std::time::Duration;
+
+/// Which offset of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The first.
+    Earliest,
+    /// The one after the last.
+    Latest,
+    /// The first whose timestamp is not less, in ms since 1970.
+    Time(i64),
+}
+
+/// Which records count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// All that are replicated: the end is the high watermark.
+    Uncommitted,
+    /// None of a transaction that is open, nor what follows it: the end is the last stable offset.
+    Committed,
+}
+
+/// The offset of each of these partitions of a topic, with one request to each broker that leads some of them. `None`
+/// where no record is that late. By partition; those that failed are answered by themselves.
+///
+/// # Errors
+/// When the brokers did not answer within that time.
+#[allow(clippy::type_complexity)]
+pub fn list_offsets<C: ClientContext>(
+    client: &Client<C>,
+    (topic, partitions): (&str, &[i32]),
+    at: At,
+    isolation: Isolation,
+    within: Duration,
+) -> Result<Vec<(i32, Result<Option<u64>, RDKafkaErrorCode>)>, Failure> {
+    let at = match at {
+        At::Earliest => Offset::Beginning,
+        At::Latest => Offset::End,
+        At::Time(time_ms) => Offset::Offset(time_ms.max(0)),
+    };
+    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    for &partition in partitions {
+        asked.add_partition_offset(topic, partition, at).map_err(refused)?;
+    }
+    let call = Call::new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, within);
+    let isolation = match isolation {
+        Isolation::Uncommitted => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        Isolation::Committed => c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+    };
+    // SAFETY: options and queue are those of the call; an error is ours to free; the list is copied by the call.
+    unsafe {
+        let error = c::rd_kafka_AdminOptions_set_isolation_level(call.options, isolation);
+        let outcome = check(error);
+        if !error.is_null() {
+            c::rd_kafka_error_destroy(error);
+        }
+        outcome?;
+        c::rd_kafka_ListOffsets(call.client, asked.ptr(), call.options, call.queue);
+    }
+    let answer = call.wait()?;
+    // SAFETY: the answer is one to this call, and lives until everything is copied from it.
+    let mut offsets: Vec<_> = unsafe {
+        let result = c::rd_kafka_event_ListOffsets_result(answer.event.as_ptr());
+        if result.is_null() {
+            return Err(RDKafkaErrorCode::BadMessage.into());
+        }
+        let mut count = 0;
+        let infos = c::rd_kafka_ListOffsets_result_infos(result, &mut count);
+        let one = |&info| &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+        list(infos, count).iter().map(one).map(|one| (one.partition, offset(one))).collect()
+    };
+    offsets.sort_by_key(|&(partition, _)| partition);
+    Ok(offsets)
+}
+
+fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, RDKafkaErrorCode> {
+    match one.err {
+        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(u64::try_from(one.offset).ok()),
+        error => Err(error.into()),
+    }
+}
+
+fn refused(error: KafkaError) -> Failure {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument).into()
+}

@@ -64,3 +64,13 @@ pub fn compare(stored: &Record, new: &NewRecord) -> Comparison {
         false => Comparison::OtherBody,
     }
 }
+
+/// Whether two stored records are of the same event, whatever their bodies.
+pub fn is_same_event(a: &Record, b: &Record) -> bool {
+    let source = |record| -> Option<_> {
+        let record: &Record = record;
+        source_of(&record.headers, record.key.as_deref())
+    };
+    let id = |record: &Record| record.value.as_deref().and_then(codec::id_of).map(|id| id.into_owned());
+    source(a).is_some() && source(a) == source(b) && id(a).is_some() && id(a) == id(b)
+}

@@ -1,3 +1,4 @@
 //! Backends that live in the process alone.
 
 pub mod bus;
+pub mod upstream;

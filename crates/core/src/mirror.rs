@@ -15,6 +15,18 @@
 //!
 //! It is not a replica: nothing is acknowledged because it is here.
 
+mod commit;
+mod counters;
+mod follower;
+mod log;
+mod merge;
+mod ranges;
 mod seam;
+mod settings;
+mod topic;
+mod verify;
 
-pub use seam::{Checked, Described, MirrorStore, Place, Run, Tail, Upstream};
+pub use counters::Counters;
+pub use log::{MirroredLog, Runner};
+pub use seam::{Checked, Described, Epochs, MirrorStore, Place, Run, Tail, Upstream};
+pub use settings::Settings;

@@ -71,9 +71,9 @@ async fn since(shared: &Shared, interest: &Interest, since: &Since, bounds: &Bou
             Ok(interest.at(vector))
         }
         Since::At(Resume(cursors)) => match cursors.as_slice() {
-            [cursor] => match start::check(interest, cursor, bounds)? {
-                (next, None) => Ok(next),
-                (_, Some(reason)) => Err(unrecoverable(reason)),
+            [cursor] => match start::arrive(shared, interest, cursor).await? {
+                (_, next, None) => Ok(next),
+                (_, _, Some(reason)) => Err(unrecoverable(reason)),
             },
             _ => Err(Error::invalid(
                 "cursor_mismatch",
@@ -111,13 +111,24 @@ pub(super) async fn event(shared: &Shared, position: Position) -> Result<Arc<Ent
     if offset < earliest {
         return Err(unrecoverable("retention"));
     }
+    let after = offset.checked_add(1).ok_or_else(not_found)?;
+    let read = |from| Read {
+        topic: topic.clone(),
+        epoch,
+        spans: vec![Span { partition, from, until: after }],
+        filter: Filter::All,
+        records_max: 1,
+        bytes_max: 1,
+        reverse: false,
+    };
     if offset >= latest {
-        return Err(not_found());
+        // Acknowledged a moment ago, maybe by another node: a log that still learns of its end is waited for.
+        match shared.log.read(read(after)).await {
+            Err(error) if error.code() == "position_from_future" => return Err(not_found()),
+            waited => drop(waited?),
+        }
     }
-    let spans = vec![Span { partition, from: offset, until: offset + 1 }];
-    let (filter, records_max, bytes_max) = (Filter::All, 1, 1);
-    let read = Read { topic: topic.clone(), epoch, spans, filter, records_max, bytes_max, reverse: false };
-    let record = shared.log.read(read).await?.records.pop().ok_or_else(not_found)?;
+    let record = shared.log.read(read(offset)).await?.records.pop().ok_or_else(not_found)?;
     Ok(shared.entry(&topic, epoch, record))
 }
 

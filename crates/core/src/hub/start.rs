@@ -4,8 +4,9 @@ use super::reader::{Interest, Place};
 use super::request::{RECENT_MAX, Start};
 use super::scan::Scan;
 use super::shared::Shared;
-use super::vector::out_of_bounds;
-use crate::log::Bounds;
+use super::vector::{offset_in, out_of_bounds};
+use crate::filter::Filter;
+use crate::log::{Bounds, Read, Span};
 use crate::position::{Cursor, Next, Resume};
 use crate::{Error, ErrorKind, Result};
 use std::cmp::Reverse;
@@ -16,7 +17,7 @@ const TRIES_MAX: usize = 4;
 /// The places of all topics of a subscription.
 pub(super) async fn begin(shared: &Shared, interests: &[Interest], start: &Start) -> Result<Vec<Place>> {
     match start {
-        Start::Resume(resume) => resume_at(shared, interests, resume),
+        Start::Resume(resume) => resume_at(shared, interests, resume).await,
         Start::Recent(count) => recent(shared, interests, (*count).min(RECENT_MAX)).await,
         Start::Time(time_ms) => {
             let mut places = Vec::new();
@@ -40,20 +41,52 @@ fn each(shared: &Shared, interests: &[Interest], at: fn(Bounds) -> Vec<u64>) -> 
     interests.iter().map(place).collect()
 }
 
-fn resume_at(shared: &Shared, interests: &[Interest], resume: &Resume) -> Result<Vec<Place>> {
+async fn resume_at(shared: &Shared, interests: &[Interest], resume: &Resume) -> Result<Vec<Place>> {
     if resume.0.len() != interests.len() {
         return Err(mismatch("the position is of other channels: resume with the channels it was given for"));
     }
-    let place = |(interest, cursor): (&Interest, &Cursor)| {
-        let bounds = shared.log.bounds(&interest.topic)?;
-        let (next, lost) = check(interest, cursor, &bounds)?;
-        Ok(match lost {
+    let mut places = Vec::with_capacity(interests.len());
+    for (interest, cursor) in interests.iter().zip(&resume.0) {
+        let (bounds, next, lost) = arrive(shared, interest, cursor).await?;
+        places.push(match lost {
             // Until it is told, its token says where it stood: whoever resumes by it must be told, too.
             Some("epoch") => Place { epoch: cursor.epoch, next: cursor.next.clone(), lost },
             _ => Place { epoch: bounds.epoch, next, lost },
-        })
+        });
+    }
+    Ok(places)
+}
+
+/// The next offsets of a client's cursor, and why it cannot be resumed if so. A log that still learns of its end is waited
+/// for: the client may have read further on another node.
+///
+/// # Errors
+/// As [`check`]; `not_yet_visible` when it was waited for in vain.
+pub(super) async fn arrive(
+    shared: &Shared,
+    interest: &Interest,
+    cursor: &Cursor,
+) -> Result<(Bounds, Next, Option<&'static str>)> {
+    let bounds = shared.log.bounds(&interest.topic)?;
+    let (next, lost) = check(interest, cursor, &bounds)?;
+    if lost != Some("future") {
+        return Ok((bounds, next, lost));
+    }
+    let nothing_at = |(partition, _): (u32, &u64)| {
+        let from = offset_in(&next, partition);
+        (from != u64::MAX).then_some(Span { partition, from, until: from })
     };
-    interests.iter().zip(&resume.0).map(place).collect()
+    let spans = (0..).zip(&bounds.latest).filter_map(nothing_at).collect();
+    let (topic, epoch, filter) = (interest.topic.clone(), bounds.epoch, Filter::All);
+    let read = Read { topic, epoch, spans, filter, records_max: 1, bytes_max: 1, reverse: false };
+    if let Err(error) = shared.log.read(read).await
+        && error.kind() == ErrorKind::Unavailable
+    {
+        return Err(error);
+    }
+    let bounds = shared.log.bounds(&interest.topic)?;
+    let (next, lost) = check(interest, cursor, &bounds)?;
+    Ok((bounds, next, lost))
 }
 
 /// The next offsets of a client's cursor, and why it cannot be resumed if so.

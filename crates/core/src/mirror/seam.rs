@@ -112,3 +112,12 @@ pub trait MirrorStore: Log {
     /// Forgets a topic with everything held of it; one that is not there is forgotten already.
     fn forget<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<()>>;
 }
+
+/// Says which life of a topic's offsets this is.
+pub trait Epochs: Send + Sync {
+    /// The epoch of a topic with this identity and number of partitions, in its present generation.
+    fn epoch(&self, topic: &TopicName, id: u128, partitions: u32) -> Epoch;
+
+    /// Records of a topic that were read are not there any more: its next generation begins, everywhere.
+    fn truncated<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<()>>;
+}

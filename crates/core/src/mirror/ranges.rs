@@ -1,0 +1,237 @@
+//! What the mirror does not hold: read from upstream in aligned chunks, once for all who want them, and kept a while.
+//!
+//! ```text
+//! offsets   0 ........ 1024 ........ 2048          a chunk begins at a multiple of CHUNK_OFFSETS,
+//!           [ chunk  ][ ch ][ rest  ][             or where the bytes of the one before it ended
+//! ```
+//! A chunk is what is committed there, without what is hidden ([`crate::hidden`]); it never changes while its topic keeps
+//! its epoch, so it may be kept. Whether its offsets are still above the start of the partition is for the reader to know.
+
+use super::counters::Counters;
+use super::seam::{Run, Upstream};
+use crate::log::Span;
+use crate::record::Record;
+use crate::topic::{Epoch, TopicName};
+use crate::{Result, hidden, identity};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Offsets of one chunk, and its alignment.
+pub(super) const CHUNK_OFFSETS: u64 = 1024;
+/// A chunk ends once it passes this many bytes.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Chunks that were read, and those being read.
+pub(super) struct Ranges {
+    upstream: Arc<dyn Upstream>,
+    counters: Arc<Counters>,
+    bytes_max: usize,
+    kept: Mutex<Kept>,
+}
+
+/// Topic, epoch, partition, first offset.
+type Key = (TopicName, Epoch, u32, u64);
+type Reading = Shared<BoxFuture<'static, Result<Arc<Run>>>>;
+
+#[derive(Default)]
+struct Kept {
+    chunks: BTreeMap<Key, Chunk>,
+    reading: BTreeMap<Key, Reading>,
+    bytes: usize,
+    uses: u64,
+}
+
+struct Chunk {
+    run: Arc<Run>,
+    bytes: usize,
+    /// When it was used last, in uses.
+    used: u64,
+}
+
+impl Ranges {
+    pub fn new(upstream: Arc<dyn Upstream>, counters: Arc<Counters>, bytes_max: usize) -> Ranges {
+        Ranges { upstream, counters, bytes_max, kept: Mutex::default() }
+    }
+
+    /// The chunk that holds offset `at` of a partition that ends at `end`. Its `next` is past `at`, and at most `end`.
+    ///
+    /// # Errors
+    /// As [`Upstream::fetch`].
+    pub async fn chunk(
+        &self,
+        topic: &TopicName,
+        epoch: Epoch,
+        partition: u32,
+        at: u64,
+        end: u64,
+    ) -> Result<Arc<Run>> {
+        loop {
+            let (key, reading) = {
+                let mut kept = self.kept();
+                let from = match kept.find(topic, epoch, partition, at) {
+                    Ok(run) => {
+                        self.counters.range_hits.fetch_add(1, Relaxed);
+                        return Ok(run);
+                    }
+                    Err(from) => from,
+                };
+                let key = (topic.clone(), epoch, partition, from);
+                let until = (from / CHUNK_OFFSETS + 1).saturating_mul(CHUNK_OFFSETS).min(end);
+                let reading = kept.reading.entry(key.clone()).or_insert_with(|| {
+                    self.counters.range_reads.fetch_add(1, Relaxed);
+                    let (upstream, topic) = (self.upstream.clone(), topic.clone());
+                    let span = Span { partition, from, until };
+                    async move { read(&*upstream, &topic, span).await.map(Arc::new) }.boxed().shared()
+                });
+                (key, reading.clone())
+            };
+            let read = reading.await;
+            let mut kept = self.kept();
+            let is_first = kept.reading.remove(&key).is_some();
+            let run = read?;
+            if is_first && run.next > key.3 {
+                kept.keep(key.clone(), run.clone(), self.bytes_max);
+            }
+            drop(kept);
+            // Nothing there although something was said to be: it may come, but not from here.
+            let is_stuck = run.next <= key.3;
+            if run.next > at || is_stuck {
+                return Ok(run);
+            }
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// The chunk that holds `at`, or where the one that would is to begin.
+    fn find(&mut self, topic: &TopicName, epoch: Epoch, partition: u32, at: u64) -> Result<Arc<Run>, u64> {
+        let begin = at - at % CHUNK_OFFSETS;
+        let key = |offset| (topic.clone(), epoch, partition, offset);
+        self.uses += 1;
+        let uses = self.uses;
+        let Some((_, chunk)) = self.chunks.range_mut(key(begin)..=key(at)).next_back() else {
+            return Err(begin);
+        };
+        if chunk.run.next <= at {
+            return Err(chunk.run.next);
+        }
+        chunk.used = uses;
+        Ok(chunk.run.clone())
+    }
+
+    fn keep(&mut self, key: Key, run: Arc<Run>, bytes_max: usize) {
+        let bytes = size_of::<Chunk>() + run.records.iter().map(weight).sum::<usize>();
+        let used = self.uses;
+        if let Some(before) = self.chunks.insert(key, Chunk { run, bytes, used }) {
+            self.bytes -= before.bytes;
+        }
+        self.bytes += bytes;
+        while self.bytes > bytes_max && self.chunks.len() > 1 {
+            let oldest = self.chunks.iter().min_by_key(|(_, chunk)| chunk.used).map(|(key, _)| key.clone());
+            let Some(chunk) = oldest.and_then(|key| self.chunks.remove(&key)) else { return };
+            self.bytes -= chunk.bytes;
+        }
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+    size_of::<Record>() + length(&record.key) + length(&record.value) + record.headers.weight()
+}
+
+/// Reads a chunk and leaves out what is hidden.
+async fn read(upstream: &dyn Upstream, topic: &TopicName, span: Span) -> Result<Run> {
+    let mut run = upstream.fetch(topic, span, CHUNK_BYTES).await?;
+    let hidden = hidden_in(upstream, topic, &run.records, span).await?;
+    run.records.retain(|record| !hidden.contains(&record.offset));
+    Ok(run)
+}
+
+/// Offsets of the records that are hidden by others before them, which are looked for upstream where they are not among
+/// `records`.
+///
+/// # Errors
+/// As [`Upstream::fetch`].
+pub(super) async fn hidden_in(
+    upstream: &dyn Upstream,
+    topic: &TopicName,
+    records: &[Record],
+    span: Span,
+) -> Result<Vec<u64>> {
+    let ranges: Vec<(usize, Range<u64>)> = records
+        .iter()
+        .enumerate()
+        .filter_map(|(i, record)| Some((i, hidden::looked_for_in(record)?)))
+        .collect();
+    let Some(lowest) = ranges.iter().map(|(_, range)| range.start).min() else { return Ok(Vec::new()) };
+    let before = match lowest < span.from {
+        true => fetch_all(upstream, topic, Span { from: lowest, until: span.from, ..span }).await?,
+        false => Vec::new(),
+    };
+    let mut places: HashMap<u64, Vec<&Record>> = HashMap::new();
+    for record in before.iter().chain(records) {
+        if let Some(hash) = identity::of_record(record) {
+            places.entry(hash).or_default().push(record);
+        }
+    }
+    let is_hidden = |(i, range): &(usize, Range<u64>)| {
+        let record = &records[*i];
+        let same = identity::of_record(record).and_then(|hash| places.get(&hash));
+        let stands =
+            |earlier: &&&Record| range.contains(&earlier.offset) && identity::is_same_event(earlier, record);
+        same.is_some_and(|same| same.iter().find(stands).is_some()).then_some(record.offset)
+    };
+    Ok(ranges.iter().filter_map(is_hidden).collect())
+}
+
+/// The record that a hidden one repeats: what its position is an alias of.
+///
+/// # Errors
+/// As [`Upstream::fetch`].
+pub(super) async fn first_of(
+    upstream: &dyn Upstream,
+    topic: &TopicName,
+    partition: u32,
+    offset: u64,
+) -> Result<Option<Record>> {
+    let span = Span { partition, from: offset, until: offset + 1 };
+    let mut own = fetch_all(upstream, topic, span).await?;
+    let Some(record) = own.pop() else { return Ok(None) };
+    let Some(range) = hidden::looked_for_in(&record) else { return Ok(Some(record)) };
+    let span = Span { partition, from: range.start, until: range.end };
+    let before = fetch_all(upstream, topic, span).await?;
+    let first = before.into_iter().find(|earlier| identity::is_same_event(earlier, &record));
+    Ok(Some(first.unwrap_or(record)))
+}
+
+/// Everything of a span, as it stands upstream. What retention took from its front is left out.
+async fn fetch_all(upstream: &dyn Upstream, topic: &TopicName, mut span: Span) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    while span.from < span.until {
+        match upstream.fetch(topic, span, CHUNK_BYTES).await {
+            Ok(run) if run.next > span.from => {
+                span.from = run.next;
+                records.extend(run.records);
+            }
+            Ok(_) => break,
+            Err(error) if error.code() == "position_unrecoverable" => {
+                let start = upstream.describe(topic).await?.earliest;
+                let start = start.get(span.partition as usize).copied().unwrap_or(u64::MAX);
+                if start <= span.from {
+                    return Err(error);
+                }
+                span.from = start;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(records)
+}

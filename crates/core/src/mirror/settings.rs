@@ -1,0 +1,39 @@
+//! Limits of a mirror.
+
+use std::time::Duration;
+
+/// Settings of a [`MirroredLog`](super::MirroredLog).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many records before the end of each partition a mirror begins with; what is older comes through ranges.
+    pub backfill_records: u64,
+    /// A topic nobody reads is followed this much longer.
+    pub idle: Duration,
+    /// How often upstream is asked for the ends of topics that are not followed.
+    pub refresh: Duration,
+    /// How often records of the mirror are compared with upstream.
+    pub verify: Duration,
+    /// How long a read waits for what is acknowledged and not yet visible.
+    pub visible_max: Duration,
+    /// How far the mirror may be behind, in offsets of a partition, when a repeated event is looked for in it.
+    pub behind_max: u64,
+    /// Bytes of chunks kept that the mirror does not hold.
+    pub range_bytes_max: usize,
+    /// Bytes the mirror of one topic may take; its oldest records go first.
+    pub topic_bytes_max: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            backfill_records: 10_000,
+            idle: Duration::from_secs(600),
+            refresh: Duration::from_secs(1),
+            verify: Duration::from_secs(60),
+            visible_max: Duration::from_secs(5),
+            behind_max: crate::hidden::WINDOW / 2,
+            range_bytes_max: 64 << 20,
+            topic_bytes_max: Some(10 << 30),
+        }
+    }
+}

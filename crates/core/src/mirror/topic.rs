@@ -1,0 +1,134 @@
+//! A topic upstream as this node knows it.
+//!
+//! ```text
+//!           read, wait                nobody for a while
+//!   cold ───────────────▶ hot ───────────────────────────▶ cold
+//!   ends: as last asked        ends: what the mirror holds, and never less than when it became hot
+//! ```
+
+use super::seam::Described;
+use crate::log::Bounds;
+use crate::topic::{Epoch, TopicName, TopicSpec};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// One topic.
+pub(super) struct Topic {
+    pub name: TopicName,
+    state: Mutex<State>,
+    /// Changes whenever the state did.
+    pub changed: Notify,
+    is_hot: AtomicBool,
+    /// Those who wait for records of it.
+    waiting: AtomicUsize,
+}
+
+/// What is known of it.
+#[derive(Clone)]
+pub(super) struct State {
+    pub id: u128,
+    pub epoch: Epoch,
+    pub spec: TopicSpec,
+    pub earliest: Vec<u64>,
+    /// Ends that were told or acknowledged: nothing committed below them may be left out of a read.
+    pub latest: Vec<u64>,
+    /// Highest end that is known to exist, committed or not.
+    pub high: Vec<u64>,
+    wanted_at: Instant,
+}
+
+impl Topic {
+    pub fn new(name: TopicName, epoch: Epoch, described: Described) -> Topic {
+        let Described { id, spec, earliest, latest, high } = described;
+        let state = State { id, epoch, spec, earliest, latest, high, wanted_at: Instant::now() };
+        let (changed, is_hot, waiting) = Default::default();
+        Topic { name, state: Mutex::new(state), changed, is_hot, waiting }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As it was described last.
+    pub fn bounds(&self) -> Bounds {
+        let state = self.state();
+        Bounds { epoch: state.epoch, earliest: state.earliest.clone(), latest: state.latest.clone() }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.state().epoch
+    }
+
+    /// Somebody reads: true when it was not followed and has to be now.
+    pub fn want(&self) -> bool {
+        self.state().wanted_at = Instant::now();
+        !self.is_hot.load(Ordering::Acquire)
+    }
+
+    pub fn is_hot(&self) -> bool {
+        self.is_hot.load(Ordering::Acquire)
+    }
+
+    pub fn set_hot(&self, is_hot: bool) {
+        self.is_hot.store(is_hot, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether somebody wants it, or did within `idle`.
+    pub fn is_wanted(&self, idle: Duration) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0 || self.state().wanted_at.elapsed() < idle
+    }
+
+    /// Keeps it wanted as long as the guard lives.
+    pub fn waiter(&self) -> Waiter<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiter(self)
+    }
+
+    /// Takes over what upstream says now; true when it is another life of its offsets. Ends never go back within one
+    /// life, and those of a topic that is followed come from the mirror.
+    pub fn update(&self, epoch: Epoch, described: Described) -> bool {
+        let mut state = self.state();
+        let is_new = state.epoch != epoch;
+        state.spec = described.spec;
+        state.id = described.id;
+        if is_new {
+            (state.epoch, state.earliest) = (epoch, described.earliest);
+            (state.latest, state.high) = (described.latest, described.high);
+        } else {
+            raise(&mut state.earliest, &described.earliest);
+            raise(&mut state.high, &described.high);
+            if !self.is_hot() {
+                raise(&mut state.latest, &described.latest);
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        is_new
+    }
+
+    /// An append to a partition was acknowledged up to `end`: it exists, whether or not it can be read yet.
+    pub fn acknowledged(&self, partition: u32, end: u64) {
+        if let Some(high) = self.state().high.get_mut(partition as usize) {
+            *high = end.max(*high);
+        }
+    }
+}
+
+/// Somebody who waits for records of a topic.
+pub(super) struct Waiter<'a>(&'a Topic);
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        // Idle time counts from the end of the wait.
+        self.0.state().wanted_at = Instant::now();
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn raise(offsets: &mut [u64], to: &[u64]) {
+    offsets.iter_mut().zip(to).for_each(|(offset, &to)| *offset = to.max(*offset));
+}

@@ -77,8 +77,8 @@ fn print(page: &HistoryPage) -> String {
     for (index, gap) in page.gaps.iter().enumerate() {
         out.push_str(if index == 0 { ",\"gaps\":[" } else { "," });
         let (from, to, after, records) = (gap.from, gap.until, gap.after, gap.records());
-        let _ =
-            write!(out, "{{\"from\":\"{from}\",\"to\":\"{to}\",\"after\":{after},\"records\":{records}}}");
+        let _ = write!(out, "{{\"from\":\"{from}\",\"to\":\"{to}\",\"partition\":{},", from.partition);
+        let _ = write!(out, "\"offset\":{},\"records\":{records},\"after\":{after}}}", from.offset);
     }
     out.push_str(if page.gaps.is_empty() { "}" } else { "]}" });
     out

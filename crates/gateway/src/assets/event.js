@@ -12,7 +12,7 @@ export const LIVE = "live", CAUGHT_UP = "caught-up", HISTORY = "history";
 export function read(text, channel, after, how) {
   const head = HEAD.exec(text);
   if (!head) {
-    return { text, id: "", type: "message", channel, at: NaN, dataFrom: 0, after, how, delay: null, matches: true };
+    return { text, id: "", type: "message", channel, at: NaN, dataFrom: 0, after, how, delay: null, gap: null, matches: true };
   }
   const [id, type, sourceType, sourceId, time, appended] = head.slice(1).map(unescape);
   const namespace = channel.startsWith("events:") ? "events:" : "";
@@ -20,8 +20,13 @@ export function read(text, channel, after, how) {
   const dataFrom = data < 0 ? text.length : data + 8;
   return {
     text, id, type, channel: `${namespace}${sourceType}:${sourceId}`, at: Date.parse(time), appended: Date.parse(appended),
-    dataFrom, after, how, delay: null, matches: true,
+    dataFrom, after, how, delay: null, gap: null, matches: true,
   };
+}
+
+/// Records that cannot be read any more, in the place of events. What was in them nobody knows, so every filter shows them.
+export function damaged(gap) {
+  return { text: JSON.stringify(gap), id: "", type: "", channel: "", after: null, how: HISTORY, gap, matches: true };
 }
 
 function unescape(text) {
@@ -73,7 +78,7 @@ export class Exact {
   }
 }
 
-/// A page of history with its events as they are written, `{events, next, earliest, latest}`.
+/// A page of history with its events as they are written, `{events, next, earliest, latest, gaps}`.
 export function splitPage(text) {
   const opening = '{"events":[';
   const events = [];

@@ -8,7 +8,7 @@
 // read again from the log.
 
 import { now } from "./clock.js";
-import { CAUGHT_UP, HISTORY, LIVE, read, splitPage, time } from "./event.js";
+import { CAUGHT_UP, HISTORY, LIVE, damaged, read, splitPage, time } from "./event.js";
 
 export const PAGE = 200;
 const HELD_MAX = 5000;
@@ -49,6 +49,11 @@ export class Follow {
 
   get end() {
     return this.first + this.held.length;
+  }
+
+  /// How many of what is held are events, and match.
+  count(isCounted = () => true) {
+    return this.held.reduce((count, event) => count + (event.gap === null && isCounted(event)), 0);
   }
 
   at(number) {
@@ -164,8 +169,11 @@ export class Follow {
 
   takePage(page) {
     const before = this.older;
-    const events = page.events.map((text, index) =>
-      read(text, this.channel, index === 0 ? before : null, HISTORY)).reverse();
+    const events = page.events.map((text) => read(text, this.channel, null, HISTORY));
+    // From the end on, so that the places before stay what they are.
+    for (const gap of (page.gaps ?? []).reverse()) events.splice(gap.after, 0, damaged(gap));
+    if (events.length > 0) events[0].after = before;
+    events.reverse();
     this.older = page.next;
     this.held = events.concat(this.held);
     this.first -= events.length;

@@ -136,17 +136,7 @@ export class List {
 
   row(number) {
     const event = this.follow.at(number);
-    const item = element("li", `event ${event.how}`);
-    item.dataset.id = event.id;
-    const head = element("button", "head");
-    head.type = "button";
-    head.tabIndex = -1;
-    head.setAttribute("aria-expanded", "false");
-    const time = element("time", "", clock(event.at));
-    if (Number.isFinite(event.at)) time.title = new Date(event.at).toISOString();
-    head.append(time, element("span", "late", lateness(event)), element("span", "type", event.type),
-      element("span", "channel", event.channel), element("span", "preview", preview(event)));
-    item.append(head);
+    const item = event.gap ? gapRow(event) : eventRow(event);
     const note = this.notes.findLast((note) => note.number === number && number > this.follow.first);
     return { number, item, event, note: note && noteRow(note) };
   }
@@ -162,20 +152,25 @@ export class List {
 
   detail(event) {
     const box = element("div", "detail");
+    if (event.gap) return this.damage(event, box);
     const value = parse(event);
     const isEvent = event.id !== "";
     const buttons = element("div", "buttons");
     buttons.append(button("Copy JSON", (own) => this.actions.copy(event.text, own)));
     if (isEvent) buttons.append(button(`Follow ${event.channel}`, () => this.actions.follow(event.channel)));
     if (isEvent) {
-      const facts = element("dl", "facts");
-      for (const name of Object.keys(value).filter((name) => name !== "data")) {
-        const text = typeof value[name] === "string" ? value[name] : JSON.stringify(value[name]);
-        facts.append(element("dt", "", name), element("dd", "", text));
-      }
-      box.append(facts);
+      const { data: _payload, ...rest } = value;
+      box.append(facts(rest));
     }
     box.append(tree(isEvent ? value.data : value), buttons);
+    return box;
+  }
+
+  damage({ text, gap: { after: _place, ...rest } }, box) {
+    const buttons = element("div", "buttons");
+    buttons.append(button("Copy JSON", (own) => this.actions.copy(text, own)));
+    const what = "The bytes of these records on the server's disk are not what was written. Some may have been events of this channel; what is around them is whole.";
+    box.append(element("p", "", what), facts(rest), buttons);
     return box;
   }
 
@@ -189,7 +184,7 @@ export class List {
   /// Moves the focus by rows.
   move(step) {
     if (this.rows.length === 0) return;
-    const item = document.activeElement?.closest?.("li.event");
+    const item = document.activeElement?.closest?.("#events > li");
     const place = this.rows.findIndex((row) => row.item === item);
     const next = this.rows[Math.max(0, Math.min(this.rows.length - 1, place + step))];
     this.actions.read();
@@ -208,6 +203,42 @@ export class List {
 
 function parts(row) {
   return row.note ? [row.item, row.note] : [row.item];
+}
+
+function eventRow(event) {
+  const { item, head } = row(`event ${event.how}`);
+  item.dataset.id = event.id;
+  const time = element("time", "", clock(event.at));
+  if (Number.isFinite(event.at)) time.title = new Date(event.at).toISOString();
+  head.append(time, element("span", "late", lateness(event)), element("span", "type", event.type),
+    element("span", "channel", event.channel), element("span", "preview", preview(event)));
+  return item;
+}
+
+function gapRow({ gap: { partition, offset, records } }) {
+  const { item, head } = row("gap");
+  const [offsets, are] = records === 1 ? [`Offset ${offset}`, "is"] : [`Offsets ${offset} to ${offset + records - 1}`, "are"];
+  head.append(element("span", "damage", `${offsets} of partition ${partition} ${are} damaged and cannot be shown`));
+  return item;
+}
+
+/// A row that opens.
+function row(kind) {
+  const item = element("li", kind);
+  const head = element("button", "head");
+  head.type = "button";
+  head.tabIndex = -1;
+  head.setAttribute("aria-expanded", "false");
+  item.append(head);
+  return { item, head };
+}
+
+function facts(value) {
+  const list = element("dl", "facts");
+  for (const [name, fact] of Object.entries(value)) {
+    list.append(element("dt", "", name), element("dd", "", typeof fact === "string" ? fact : JSON.stringify(fact)));
+  }
+  return list;
 }
 
 function noteRow({ text, kind }) {

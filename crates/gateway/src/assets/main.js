@@ -99,6 +99,7 @@ function lose(reason) {
 // ---- the filter
 
 function matches(event) {
+  if (event.gap) return true;
   return (!filter.type || event.type.toLowerCase().includes(filter.type))
     && (!filter.pattern || filter.pattern.test(event.text));
 }
@@ -106,6 +107,7 @@ function matches(event) {
 function rematch() {
   for (const event of follow.held) {
     event.matches = matches(event);
+    if (event.gap) continue;
     types.counts.has(event.type) || types.see(event.type);
     if (event.id) channels.counts.has(event.channel) || channels.see(event.channel);
   }
@@ -240,8 +242,8 @@ function showCounts() {
   put("latency", late ? duration(Math.max(0, latency(late.half))) : "–");
   put("latency-most", late ? duration(Math.max(0, latency(late.most))) : "–");
   put("latency-error", late ? `± ${duration(doubt(late.half))}` : "");
-  const held = number(follow.held.length);
-  const matching = () => number(follow.held.reduce((count, event) => count + event.matches, 0));
+  const held = number(follow.count());
+  const matching = () => number(follow.count((event) => event.matches));
   put("matched", isFiltered() ? `${matching()} of ${held} held here match` : `${held} held here`);
   const waiting = follow.received - receivedAtFreeze;
   put("pause", !follow.frozen ? "Pause" : follow.isFull ? "Go live · many new" : `Go live · ${number(waiting)} new`);
@@ -314,8 +316,9 @@ function showSnippet() {
     // The nearest place above the page whose cursor is known.
     let above = list.rows[0].number;
     while (above < follow.end - 1 && !follow.at(above).after) above += 1;
-    const limit = above - list.bottom + 1;
-    if (follow.at(above).after && limit <= 1000) {
+    let limit = 0;
+    for (let number = list.bottom; number <= above; number += 1) limit += follow.at(number).gap === null;
+    if (follow.at(above).after && limit > 0 && limit <= 1000) {
       Object.assign(request, { since: follow.at(above).after, limit });
       note = "This page of the history, newest first.";
       // Events of different channels have no order among them but the log's partitions.

@@ -71,6 +71,8 @@ async fn a_page_tells_what_is_damaged() {
         assert_eq!(data(&page), events);
         let gap = &page["gaps"][0];
         assert_eq!((&gap["from"], &gap["after"], &gap["records"]), (&position(12), &after.into(), &1.into()));
+        let Position { partition, offset, .. } = position(12).as_str().unwrap().parse().unwrap();
+        assert_eq!((&gap["partition"], &gap["offset"]), (&partition.into(), &offset.into()));
         assert!(
             gap["to"].is_string() && gap["to"] != gap["from"] && page["gaps"].as_array().unwrap().len() == 1
         );

@@ -348,6 +348,51 @@ export function steps({ server, context, page, errors, width, lines }) {
       await until("state-name", "Live");
     },
 
+    async "what is damaged is told in its place, by keyboard too"() {
+      const one = (n) => JSON.stringify({ id: `damaged-${n}`, type: "t", source_type: "damaged", source_id: "one", data: `precious-${n}` });
+      for (let n = 0; n < 7; n += 1) await server.publish([one(n)]);
+      await server.stop();
+      for (const n of [2, 3, 5]) server.damage(`precious-${n}`);
+      await server.start();
+      await choose("events:damaged:one");
+      await until("matched", "4 held here");
+      await rows(4);
+      const seen = await page.$$eval("#events > li", (rows) => rows.map((row) => row.dataset.id ?? row.textContent));
+      const { gaps } = await server.page("events:damaged:one");
+      const told = gaps.map(({ partition, offset, records }) => records === 1
+        ? `Offset ${offset} of partition ${partition} is damaged and cannot be shown`
+        : `Offsets ${offset} to ${offset + 1} of partition ${partition} are damaged and cannot be shown`);
+      assert.deepEqual(gaps.map(({ records }) => records), [1, 2], "the newest first");
+      assert.deepEqual(seen, ["damaged-6", told[0], "damaged-4", told[1], "damaged-1", "damaged-0"]);
+      // No filter can know what was in it.
+      await page.fill("#text", "precious-4");
+      await until("matched", "1 of 4 held here");
+      await rows(1);
+      assert.deepEqual(await page.$$eval("#events > .gap", (rows) => rows.map((row) => row.textContent)), told);
+      await page.fill("#text", "");
+      await rows(4);
+      await page.evaluate(() => document.activeElement.blur());
+      await press("j");
+      await press("ArrowDown");
+      const focused = () => page.evaluate(() => document.activeElement.textContent);
+      assert.equal(await focused(), told[0]);
+      await press("Enter");
+      assert.match(await page.textContent(".gap .detail"), /are not what was written.*partition.*offset/s);
+      assert.equal(await page.getAttribute(".gap .head", "aria-expanded"), "true");
+      await looksRight(page, "damage");
+      await press("Enter");
+      assert.equal(await page.$(".detail"), null);
+      await press("j");
+      await press("j");
+      assert.equal(await focused(), told[1]);
+      const command = await code("snippet-curl");
+      const answer = JSON.parse(execFileSync("sh", ["-ec", command], { stdio: "pipe" }));
+      assert.deepEqual(answer.events.map((event) => event.id), await shown());
+      await press("p");
+      await server.publish([one(7)]);
+      await rows(5);
+    },
+
     async "fits every screen"() {
       const { height } = page.viewportSize();
       for (const width of WIDTHS) {

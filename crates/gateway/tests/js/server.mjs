@@ -1,7 +1,7 @@
 // The program, started and killed by the tests of the page.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -26,11 +26,31 @@ export class Server {
   }
 
   /// As a crash would end it.
-  async kill() {
+  kill() {
+    return this.end("SIGKILL");
+  }
+
+  /// In order.
+  stop() {
+    return this.end("SIGTERM");
+  }
+
+  async end(signal) {
     if (!this.child || this.child.exitCode !== null || this.child.signalCode !== null) return;
     const ended = new Promise((done) => this.child.once("exit", done));
-    this.child.kill("SIGKILL");
+    this.child.kill(signal);
     await ended;
+  }
+
+  /// Flips a bit of `text` wherever the stores have it; while it does not run.
+  damage(text) {
+    const topics = join(this.dir, "data", "topics");
+    const segments = readdirSync(topics, { recursive: true }).filter((name) => name.endsWith(".segment"));
+    for (const file of segments.map((name) => join(topics, name))) {
+      const bytes = readFileSync(file);
+      for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text)) bytes[at] ^= 1;
+      writeFileSync(file, bytes);
+    }
   }
 
   async remove() {
@@ -44,6 +64,12 @@ export class Server {
     const answer = await fetch(`${this.url}/v1/events`, { method: "POST", headers, body: lines.join("\n") });
     const summary = await answer.json();
     if (summary.stored !== lines.length) throw new Error(JSON.stringify(summary).slice(0, 500));
+  }
+
+  /// The newest page of a channel's history.
+  async page(channel) {
+    const answer = await fetch(`${this.url}/v1/events?channel=${encodeURIComponent(channel)}&reverse=true`);
+    return answer.json();
   }
 
   /// Ids of everything in the log.

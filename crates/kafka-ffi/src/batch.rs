@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 use std::{ptr, slice};
 
-/// Takes what was fetched, `count_max` messages at most, waiting up to `wait` for the first. What the consumer's context
-/// would be told by `poll` is not told: take the errors from the messages.
+/// Takes what was fetched, waiting up to `wait` until there are `count_max` messages. What the consumer's context would be
+/// told by `poll` is not told: take the errors from the messages.
 ///
 /// # Errors
 /// What librdkafka says of the call itself; errors of a partition come as messages.
@@ -38,6 +38,18 @@ pub fn consume<C: ConsumerContext>(
     // SAFETY: so many were filled in.
     unsafe { messages.set_len(taken) };
     Ok(Batch { messages, consumer: PhantomData })
+}
+
+/// Ends the wait of a call of [`consume`] in another thread, or of the next one.
+pub fn wake<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+    // SAFETY: as in `consume`: the client is alive, null is looked for, and the reference is given back once.
+    unsafe {
+        let queue = c::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
+        if !queue.is_null() {
+            c::rd_kafka_queue_yield(queue);
+            c::rd_kafka_queue_destroy(queue);
+        }
+    }
 }
 
 pub(crate) fn millis(time: Duration) -> i32 {

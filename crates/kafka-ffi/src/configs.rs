@@ -1,10 +1,9 @@
 //! Settings of topics and of clients.
 
 use crate::admin::{Call, Failure, c_text, check, list, text};
-use rdkafka::ClientConfig;
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -85,18 +84,24 @@ unsafe fn add(
     }
 }
 
-/// All properties of a client as librdkafka understands them, its defaults included. Passwords are among them.
-///
-/// # Errors
-/// When a property is unknown or its value is not valid.
-pub fn effective(config: &ClientConfig) -> KafkaResult<BTreeMap<String, String>> {
-    let native = config.create_native_config()?;
-    let mut count = 0;
-    // SAFETY: the dump is an array of names and values by turns, copied and then freed once.
+/// All properties of a client as librdkafka goes by them, its defaults included, those of topics too. Passwords are among
+/// them.
+pub fn effective<C: ClientContext>(client: &Client<C>) -> BTreeMap<String, String> {
+    let (mut of_client, mut of_topics) = (0, 0);
+    // SAFETY: the configuration is part of the client, which only reads it from its creation on. Each dump is an array of
+    // names and values by turns, copied and then freed once.
     unsafe {
-        let dump = c::rd_kafka_conf_dump(native.ptr(), &mut count);
-        let pairs = list(dump, count).chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1]))).collect();
-        c::rd_kafka_conf_dump_free(dump, count);
-        Ok(pairs)
+        let config = c::rd_kafka_conf(client.native_ptr()).cast_mut();
+        let topics = c::rd_kafka_conf_get_default_topic_conf(config);
+        let mut dumps = vec![(c::rd_kafka_conf_dump(config, &mut of_client), of_client)];
+        if !topics.is_null() {
+            dumps.push((c::rd_kafka_topic_conf_dump(topics, &mut of_topics), of_topics));
+        }
+        let mut all = BTreeMap::new();
+        for (dump, count) in dumps {
+            all.extend(list(dump, count).chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1]))));
+            c::rd_kafka_conf_dump_free(dump, count);
+        }
+        all
     }
 }

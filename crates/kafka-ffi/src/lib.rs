@@ -8,15 +8,13 @@
 mod admin;
 mod batch;
 mod configs;
-mod groups;
 mod message;
 mod offsets;
 mod topics;
 
 pub use admin::Failure;
-pub use batch::{Batch, Message, Stamp, consume};
+pub use batch::{Batch, Message, Stamp, consume, wake};
 pub use configs::{alter_topic, effective};
-pub use groups::{GroupDescription, MemberDescription, describe_groups};
-pub use message::{Status, leader_epoch, status};
+pub use message::{Status, status};
 pub use offsets::{At, Isolation, list_offsets};
 pub use topics::{PartitionDescription, TopicDescription, describe_topics};

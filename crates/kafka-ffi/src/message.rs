@@ -23,10 +23,3 @@ pub fn status(message: &BorrowedMessage<'_>) -> Status {
         c::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Status::Persisted,
     }
 }
-
-/// Epoch of the leader a consumed message came from (KIP-101); `None` where the broker does not tell.
-pub fn leader_epoch(message: &BorrowedMessage<'_>) -> Option<i32> {
-    // SAFETY: as above.
-    let epoch = unsafe { c::rd_kafka_message_leader_epoch(message.ptr()) };
-    (epoch >= 0).then_some(epoch)
-}

@@ -10,7 +10,9 @@
 //! Every client is made from the same [`Settings`], by `client`: what keeps events safe is fixed there.
 
 mod client;
+mod fault;
 mod range;
+mod records;
 mod settings;
 mod tail;
 mod upstream;

@@ -30,42 +30,65 @@ impl Engine {
             .with_field("topic"));
         }
         check_partitions(spec.partitions)?;
+        let (epoch, start) = (Epoch(self.entropy.next_u64()), vec![0; spec.partitions as usize]);
+        let name = spec.name.clone();
+        self.install(spec, epoch, start)?;
+        self.describe(&name)
+    }
+
+    /// Begins a topic of a mirror anew: empty, at these offsets, whatever was held of it.
+    ///
+    /// # Errors
+    /// `invalid_partitions`, errors of the storage: then everything is as it was.
+    pub fn begin(&mut self, spec: TopicSpec, epoch: Epoch, start: Vec<u64>) -> Result<()> {
+        self.check_usable()?;
+        check_partitions(spec.partitions)?;
+        if start.len() != spec.partitions as usize {
+            return Err(invalid_partitions("a topic begins at one offset for each partition"));
+        }
+        self.install(spec, epoch, start)
+    }
+
+    /// Makes a topic that begins at these offsets, in the place of the one with its name, if there is one.
+    fn install(&mut self, spec: TopicSpec, epoch: Epoch, start: Vec<u64>) -> Result<()> {
         let id = self.catalog.next_topic_id;
-        let seed = self.cache.seed;
-        let active = Store::create_files(&*self.storage, id, spec.partitions, seed)
+        let active = Store::create_files(&*self.storage, id, start.clone(), self.cache.seed)
             .map_err(|error| self.not_created(id, error))?;
-        let partitions = spec.partitions as usize;
-        let entry = Entry { spec, epoch: Epoch(self.entropy.next_u64()), trimmed: vec![0; partitions] };
+        let entry = Entry { spec, epoch, trimmed: start.clone() };
+        let name = entry.spec.name.clone();
+        let before = self.ids.get(&name).copied();
         let mut catalog = self.catalog.clone();
         catalog.next_topic_id += 1;
+        before.map(|before| catalog.topics.remove(&before));
         catalog.topics.insert(id, entry.clone());
         if let Err(error) = self.replace_catalog(catalog) {
             self.forget_files(id);
             return Err(error);
         }
+        let none = vec![0; start.len()];
         let mark = StoreMark {
             topic_id: id,
             segment: 0,
             byte: active.header_bytes,
-            next: vec![0; partitions],
-            holes_below: vec![0; partitions],
-            start: vec![0; partitions],
+            next: start.clone(),
+            holes_below: none.clone(),
+            start: start.clone(),
         };
         let state = State {
-            epoch: entry.epoch,
+            epoch,
             spec: entry.spec.clone(),
             segments: Arc::new(vec![active.clone()]),
-            start: vec![0; partitions],
-            ends: vec![0; partitions],
+            ends: start.clone(),
+            start,
             end_byte: active.header_bytes,
-            holes_below: vec![0; partitions],
+            holes_below: none,
             bytes: active.header_bytes,
         };
-        let name = entry.spec.name.clone();
         let view = TopicView::new(id, name, state, self.storage.clone(), self.cache.clone());
         let window = Window::new(&[], active.clone());
         self.add(Store::new(id, &entry, Arc::new(view), self.storage.clone(), window, active, mark));
-        self.describe(&entry.spec.name)
+        before.into_iter().for_each(|before| self.retire(before));
+        Ok(())
     }
 
     /// The files of a new topic could not be made. When a sync failed they may be lost although they are seen, and another
@@ -118,7 +141,7 @@ impl Engine {
         }
         let entry = entry.clone();
         self.replace_catalog(catalog)?;
-        let sequence = self.journal.sequence() + 1;
+        let sequence = self.sequence() + 1;
         let store = self.stores.get_mut(&id).expect("every topic of the catalog has a store");
         store.spec = entry.spec.clone();
         if let Some(partitions) = more {
@@ -146,19 +169,28 @@ impl Engine {
         let mut catalog = self.catalog.clone();
         catalog.topics.remove(&id);
         self.replace_catalog(catalog)?;
+        self.hide(name, id);
+        Ok(())
+    }
+
+    /// Takes a topic that no catalog names any more out of service.
+    pub fn hide(&mut self, name: &TopicName, id: u32) {
         self.ids.remove(name);
         self.shared.remove(name);
-        if let Some(store) = self.stores.remove(&id) {
-            let gone = Epoch(self.entropy.next_u64());
-            let state = store.view.state();
-            store.view.publish(|state| state.epoch = gone);
-            for segment in state.segments.iter() {
-                self.removals.push(sidecar_path(&dir(id), segment.number));
-                self.removals.push(segment_path(&dir(id), segment.number));
-            }
-            self.removals.push(dir(id));
+        self.retire(id);
+    }
+
+    /// Tells the readers of a store that it is gone, and has its files removed.
+    fn retire(&mut self, id: u32) {
+        let Some(store) = self.stores.remove(&id) else { return };
+        let gone = Epoch(self.entropy.next_u64());
+        let state = store.view.state();
+        store.view.publish(|state| state.epoch = gone);
+        for segment in state.segments.iter() {
+            self.removals.push(sidecar_path(&dir(id), segment.number));
+            self.removals.push(segment_path(&dir(id), segment.number));
         }
-        Ok(())
+        self.removals.push(dir(id));
     }
 
     /// Moves the start of each partition up.
@@ -207,7 +239,7 @@ impl Engine {
         Ok(self.shared.topic(name)?.info())
     }
 
-    fn id_of(&self, name: &TopicName) -> Result<u32> {
+    pub fn id_of(&self, name: &TopicName) -> Result<u32> {
         self.ids.get(name).copied().ok_or_else(|| crate::error::unknown_topic(name))
     }
 

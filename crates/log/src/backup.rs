@@ -21,7 +21,7 @@
 //!
 //! Not for a directory that is damaged: what cannot be read whole is an error here.
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, Kind};
 use crate::checkpoint::{Checkpoint, StoreMark};
 use crate::index::sidecar;
 use crate::journal::{self, FILES, FRAME_HEADER_BYTES, Frame};
@@ -71,7 +71,7 @@ pub struct Progress<'a> {
 /// `backup_not_empty`, `backup_overtaken`, `backup_source_damaged`, `catalog_missing`, `catalog_damaged`,
 /// `checkpoint_damaged`, `storage_error`, `storage_full`.
 pub fn backup(from: &dyn Storage, to: &dyn Storage, progress: impl FnMut(Progress<'_>)) -> Result<Backup> {
-    if Catalog::load(to)?.is_some() {
+    if Catalog::load_any(to)?.is_some() {
         return Err(Error::new(
             ErrorKind::Conflict,
             "backup_not_empty",
@@ -155,7 +155,7 @@ impl<P: FnMut(Progress<'_>)> Copy<'_, P> {
     }
 
     fn catalog(&self) -> Result<Catalog> {
-        Catalog::load(self.from)?.ok_or_else(|| {
+        Catalog::load(self.from, Kind::Log)?.ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
                 "catalog_missing",

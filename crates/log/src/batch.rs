@@ -72,6 +72,8 @@ pub(crate) struct Stamp {
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     sets: Vec<Headers>,
+    /// Bytes of their names and values.
+    sets_bytes: usize,
     records: Vec<u8>,
     count: u32,
     /// Identity hash of each record; 0 for one that is no event.
@@ -93,9 +95,9 @@ impl Builder {
         self.count
     }
 
-    /// Bytes of the records, without what they share.
+    /// Bytes of the records and of what they share.
     pub fn bytes(&self) -> usize {
-        self.records.len()
+        self.records.len() + self.sets_bytes
     }
 
     /// Whether nothing was collected.
@@ -153,6 +155,7 @@ impl Builder {
         let known = same.or_else(|| recent.iter().rposition(|s| s == headers));
         let set = known.map_or(self.sets.len(), |i| oldest + i);
         if known.is_none() {
+            self.sets_bytes += bytes_of(headers);
             self.sets.push(headers.clone());
         }
         set as u64
@@ -251,12 +254,18 @@ impl Builder {
     /// Forgets the records, keeps the capacity.
     pub fn clear(&mut self) {
         self.sets.clear();
+        self.sets_bytes = 0;
         self.records.clear();
         self.hashes.clear();
         self.count = 0;
         self.timestamps = Timestamps::default();
         self.next_offset = 0;
     }
+}
+
+/// Bytes of the names and values of headers.
+pub(crate) fn bytes_of(headers: &Headers) -> usize {
+    headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len)).sum()
 }
 
 /// Identity hash of a record whose writer gave none: as a recovery finds it.

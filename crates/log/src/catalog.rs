@@ -7,6 +7,7 @@
 //! topic 1 events epoch=9a41… partitions=12 timestamp=append cleanup=delete retention_ms=604800000 retention_bytes=- trimmed=0,0,…
 //! crc 1c0ffee1
 //! ```
+//! That of a mirror begins with `dualstream-mirror`: a directory of one kind is never opened as the other.
 
 use crate::batch::crc32c;
 use crate::replace::{load, replace};
@@ -24,9 +25,40 @@ use std::str::FromStr;
 pub(crate) const FORMAT_VERSION: u32 = 2;
 const PATH: &str = "catalog";
 
+/// What a data directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A log, with the journal that decides what is in it.
+    Log,
+    /// A copy of a log that stands elsewhere.
+    Mirror,
+}
+
+impl Kind {
+    /// What a catalog of it begins with.
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Log => "dualstream-log",
+            Kind::Mirror => "dualstream-mirror",
+        }
+    }
+
+    /// The directory holds this, and was opened as the other.
+    pub fn refuse(self) -> Error {
+        let message = match self {
+            Kind::Log => "the directory holds a log, not a mirror of one; nothing in it was changed",
+            Kind::Mirror => {
+                "the directory holds a mirror of a log that stands elsewhere, not a log; nothing in it was changed"
+            }
+        };
+        Error::invalid("data_dir_other_kind", "data_dir", message)
+    }
+}
+
 /// All topics of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Catalog {
+    pub kind: Kind,
     /// Format of the directory it was read from.
     pub format: u32,
     /// Random number of this log.
@@ -48,15 +80,26 @@ pub(crate) struct Entry {
 
 impl Catalog {
     /// A catalog without topics.
-    pub fn new(log_id: u64) -> Catalog {
-        Catalog { format: FORMAT_VERSION, log_id, next_topic_id: 1, topics: BTreeMap::new() }
+    pub fn new(kind: Kind, log_id: u64) -> Catalog {
+        Catalog { kind, format: FORMAT_VERSION, log_id, next_topic_id: 1, topics: BTreeMap::new() }
     }
 
-    /// Reads the catalog; `None` in a fresh directory.
+    /// Reads the catalog of a directory of this kind; `None` in a fresh one.
+    ///
+    /// # Errors
+    /// `data_dir_other_kind`, `data_dir_newer_format`, `catalog_damaged`, `storage_error`.
+    pub fn load(storage: &dyn Storage, kind: Kind) -> Result<Option<Catalog>> {
+        match Catalog::load_any(storage)? {
+            Some(catalog) if catalog.kind != kind => Err(catalog.kind.refuse()),
+            catalog => Ok(catalog),
+        }
+    }
+
+    /// Reads the catalog of a directory of either kind; `None` in a fresh one.
     ///
     /// # Errors
     /// `data_dir_newer_format`, `catalog_damaged`, `storage_error`.
-    pub fn load(storage: &dyn Storage) -> Result<Option<Catalog>> {
+    pub fn load_any(storage: &dyn Storage) -> Result<Option<Catalog>> {
         let bytes = load(storage, PATH).map_err(|e| crate::error::storage("read the catalog", e))?;
         bytes.map(|bytes| parse(&bytes)).transpose()
     }
@@ -76,8 +119,10 @@ impl Catalog {
 
     fn print(&self) -> String {
         let mut out = format!(
-            "dualstream-log {FORMAT_VERSION}\nlog {:016x} next_topic_id={}\n",
-            self.log_id, self.next_topic_id
+            "{} {FORMAT_VERSION}\nlog {:016x} next_topic_id={}\n",
+            self.kind.word(),
+            self.log_id,
+            self.next_topic_id
         );
         for (id, entry) in &self.topics {
             let spec = &entry.spec;
@@ -115,8 +160,10 @@ fn damaged() -> Error {
 
 fn parse(bytes: &[u8]) -> Result<Catalog> {
     let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
-    let version = text.strip_prefix("dualstream-log ").and_then(|r| r.split('\n').next());
-    let version: u32 = version.and_then(|v| v.parse().ok()).ok_or_else(damaged)?;
+    let (word, rest) = text.split_once(' ').ok_or_else(damaged)?;
+    let kind = [Kind::Log, Kind::Mirror].into_iter().find(|kind| kind.word() == word).ok_or_else(damaged)?;
+    let version = rest.split('\n').next().and_then(|v| v.parse().ok());
+    let version: u32 = version.ok_or_else(damaged)?;
     if version > FORMAT_VERSION {
         return Err(Error::new(
             ErrorKind::Invalid,
@@ -130,16 +177,16 @@ fn parse(bytes: &[u8]) -> Result<Catalog> {
     if crc != format!("{:08x}\n", crc32c(body.as_bytes())) {
         return Err(damaged());
     }
-    parse_body(version, body).ok_or_else(damaged)
+    parse_body(kind, version, body).ok_or_else(damaged)
 }
 
-fn parse_body(format: u32, body: &str) -> Option<Catalog> {
+fn parse_body(kind: Kind, format: u32, body: &str) -> Option<Catalog> {
     let mut lines = body.lines().skip(1);
     let mut words = lines.next()?.split(' ').skip(1);
     let log_id = u64::from_str_radix(words.next()?, 16).ok()?;
     let next_topic_id = field(words.next()?, "next_topic_id")?.parse().ok()?;
     let topics = lines.map(parse_topic).collect::<Option<_>>()?;
-    Some(Catalog { format, log_id, next_topic_id, topics })
+    Some(Catalog { kind, format, log_id, next_topic_id, topics })
 }
 
 fn parse_topic(line: &str) -> Option<(u32, Entry)> {
@@ -181,8 +228,8 @@ fn parse_optional(text: &str) -> Option<Option<u64>> {
 mod tests {
     use super::*;
 
-    fn catalog() -> Catalog {
-        let mut catalog = Catalog::new(0xfeed);
+    fn catalog(kind: Kind) -> Catalog {
+        let mut catalog = Catalog::new(kind, 0xfeed);
         for (id, name) in [(1, "events"), (2, "__guards")] {
             let mut spec = TopicSpec::events(TopicName::new(name).unwrap());
             spec.retention_bytes = (id == 1).then_some(77);
@@ -194,12 +241,14 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        assert_eq!(parse(catalog().print().as_bytes()).unwrap(), catalog());
+        for kind in [Kind::Log, Kind::Mirror] {
+            assert_eq!(parse(catalog(kind).print().as_bytes()).unwrap(), catalog(kind));
+        }
     }
 
     #[test]
     fn damage_and_newer_formats_are_told_apart() {
-        let text = catalog().print();
+        let text = catalog(Kind::Log).print();
         for i in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[i] ^= 1;

@@ -19,6 +19,8 @@ pub struct Counters {
     pub journal_bytes: AtomicU64,
     /// Records answered as duplicates.
     pub duplicates: AtomicU64,
+    /// Records left out of a mirror because they repeat an event.
+    pub hidden: AtomicU64,
     /// Checkpoints completed.
     pub checkpoints: AtomicU64,
     /// Stretches of damaged bytes met.

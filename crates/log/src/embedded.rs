@@ -76,7 +76,7 @@ impl EmbeddedLog {
         }
     }
 
-    async fn ask<T>(&self, op: impl FnOnce(oneshot::Sender<Result<T>>) -> Op) -> Result<T> {
+    pub(crate) async fn ask<T>(&self, op: impl FnOnce(oneshot::Sender<Result<T>>) -> Op) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         self.shared.queue.push(op(answer))?;
         answered.await.unwrap_or_else(|_| Err(closed()))

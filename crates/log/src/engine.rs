@@ -1,4 +1,5 @@
-//! The writer's mind: what a round of commits becomes. Single-threaded; it owns journal, stores and catalog.
+//! The writer's mind: what a round of commits becomes. Single-threaded; it owns journal, stores and catalog. In a mirror
+//! there is no journal and no commit: its stores are appended to by [`mirror`](crate::mirror), the rest is the same.
 //!
 //! ```text
 //! round(commits)  check guards, topics, identities; give offsets      nothing written yet
@@ -13,6 +14,7 @@ use crate::batches::Batches;
 use crate::catalog::Catalog;
 use crate::guards::Guards;
 use crate::journal::{AppendError, FRAME_HEADER_BYTES, Journal};
+use crate::mirror::Copier;
 use crate::queue::Pending;
 use crate::settings::{Fsync, Settings};
 use crate::shared::Shared;
@@ -44,7 +46,8 @@ pub(crate) struct Engine {
     /// By topic id.
     pub stores: BTreeMap<u32, Store>,
     pub ids: HashMap<TopicName, u32>,
-    pub journal: Journal,
+    /// `None` in a mirror: what decides stands elsewhere.
+    pub journal: Option<Journal>,
     pub guards: Guards,
     /// Append time of the last round: never decreases.
     pub append_time_ms: i64,
@@ -59,13 +62,16 @@ pub(crate) struct Engine {
     /// Files no reader finds any more, to be removed after the next checkpoint.
     pub removals: Vec<String>,
     pub cache: Arc<SidecarCache>,
-    /// Journal bytes at which the free space is looked at next.
+    /// Bytes written, and at how many the free space is looked at next.
+    pub written_bytes: u64,
     pub next_space_check: u64,
     pub is_disk_full: bool,
     pub is_disk_warned: bool,
     /// Memory of the last frame.
     pub buffer: Vec<u8>,
     pub round: Round,
+    /// What appends to a mirror are built with.
+    pub copier: Copier,
 }
 
 /// The memory of a larger frame is given back.
@@ -158,12 +164,11 @@ impl Engine {
 
     /// Refuses commits while the disk is nearly full, so that checkpoints and other programs still have room. Looks
     /// again after every MiB written, and at every commit while it is full.
-    fn check_space(&mut self) -> Option<Error> {
-        let written = self.shared.counters.journal_bytes.load(Relaxed);
-        if written < self.next_space_check && !self.is_disk_full {
+    pub fn check_space(&mut self) -> Option<Error> {
+        if self.written_bytes < self.next_space_check && !self.is_disk_full {
             return None;
         }
-        self.next_space_check = written + SPACE_CHECK_BYTES;
+        self.next_space_check = self.written_bytes + SPACE_CHECK_BYTES;
         let (free, total) = self.storage.free_bytes().ok()?;
         let was_full = std::mem::replace(&mut self.is_disk_full, free < self.settings.free_bytes_min);
         if self.is_disk_full && !was_full {
@@ -188,8 +193,11 @@ impl Engine {
         })
     }
 
-    /// Nothing is written any more; what waits has an unknown outcome.
+    /// Nothing is written any more; what waits has an unknown outcome. (A mirror is emptied and goes on.)
     pub fn fail(&mut self, error: std::io::Error) -> Error {
+        if self.is_mirror() {
+            return self.empty(error);
+        }
         let error = Arc::new(error);
         let with =
             |kind, code, message: &'static str| Error::new(kind, code, message).with_source(error.clone());
@@ -233,7 +241,7 @@ impl Engine {
     }
 
     fn check(&self, commit: &Commit) -> Result<()> {
-        let limit = COMMIT_BYTES_MAX.min(self.journal.body_bytes_max() / 2);
+        let limit = self.round_bytes_max();
         let bytes = crate::queue::weight(&commit.parts);
         if bytes > limit {
             return Err(Error::new(
@@ -288,9 +296,31 @@ impl Engine {
         Appended::Stored(offset)
     }
 
+    /// Most bytes of commits that are taken for one round. Also with large journal files: a round may be one batch, and no
+    /// reader takes one of any size.
+    pub fn round_bytes_max(&self) -> usize {
+        let fits = self.journal.as_ref().map_or(usize::MAX, |journal| journal.body_bytes_max() / 2);
+        COMMIT_BYTES_MAX.min(fits)
+    }
+
+    /// Sequence of the last round; 0 in a mirror, which has none.
+    pub fn sequence(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::sequence)
+    }
+
+    /// Whether what decides stands elsewhere.
+    pub fn is_mirror(&self) -> bool {
+        self.journal.is_none()
+    }
+
+    fn journal(&mut self) -> std::result::Result<&mut Journal, AppendError> {
+        let none = || AppendError::NotWritten(std::io::Error::other("a mirror has no journal"));
+        self.journal.as_mut().ok_or_else(none)
+    }
+
     /// Where the same event, or another body under its identity, stands; of before the partitions were raised maybe in
     /// another partition than its key has now.
-    fn known(&mut self, id: u32, record: &NewRecord) -> Result<Option<Appended>> {
+    pub fn known(&mut self, id: u32, record: &NewRecord) -> Result<Option<Appended>> {
         let Some(identity) = record.identity.filter(|i| i.check) else { return Ok(None) };
         let Some(store) = self.stores.get_mut(&id) else { return Ok(None) };
         let oldest_ms = self.append_time_ms.saturating_sub_unsigned(self.settings.dedup_window_ms);
@@ -314,8 +344,9 @@ impl Engine {
         }
         let mut frame = self.build();
         let body = frame.bytes.len() - FRAME_HEADER_BYTES;
-        self.journal.reserve(body, self.checkpointed)?;
-        let sequence = self.journal.sequence() + 1;
+        let checkpointed = self.checkpointed;
+        self.journal()?.reserve(body, checkpointed)?;
+        let sequence = self.sequence() + 1;
         for (id, batches) in &frame.topics {
             let bytes: usize = batches.iter().map(|batch| batch.range.len()).sum();
             let records = batches.iter().map(|batch| u64::from(batch.head.count)).sum();
@@ -325,8 +356,10 @@ impl Engine {
                     .map_err(AppendError::NotWritten)?;
             }
         }
-        self.journal.append(&mut frame.bytes, self.append_time_ms, frame.batches)?;
+        let append_time_ms = self.append_time_ms;
+        self.journal()?.append(&mut frame.bytes, append_time_ms, frame.batches)?;
         self.bytes_since_checkpoint += frame.bytes.len() as u64;
+        self.written_bytes += frame.bytes.len() as u64;
         self.shared.counters.rounds.fetch_add(1, Relaxed);
         self.shared.counters.journal_bytes.fetch_add(frame.bytes.len() as u64, Relaxed);
         match self.settings.fsync {
@@ -348,7 +381,7 @@ impl Engine {
     }
 
     /// Keeps the memory of a frame for the next one: fresh pages cost more than what is done in them.
-    fn keep_buffer(&mut self, frame: Bytes) {
+    pub fn keep_buffer(&mut self, frame: Bytes) {
         if frame.len() <= BUFFER_BYTES_MAX
             && let Ok(buffer) = frame.try_into_mut()
         {
@@ -360,7 +393,9 @@ impl Engine {
     /// Makes everything written durable.
     pub fn sync(&mut self) -> std::io::Result<()> {
         let begun = Instant::now();
-        self.journal.sync()?;
+        if let Some(journal) = &mut self.journal {
+            journal.sync()?;
+        }
         self.unsynced = false;
         self.shared.counters.fsyncs.fetch_add(1, Relaxed);
         self.shared.counters.fsync_latency.record(Instant::now() - begun);
@@ -372,6 +407,7 @@ impl Engine {
         bytes.reserve(FRAME_HEADER_BYTES + self.round.bytes * 9 / 8 + 4096);
         bytes.resize(FRAME_HEADER_BYTES, 0);
         let mut frame = Frame { bytes, topics: Vec::with_capacity(self.round.touched.len()), batches: 0 };
+        let sequence = self.sequence() + 1;
         for &id in self.round.touched.keys() {
             let Some(store) = self.stores.get_mut(&id) else { continue };
             let mut batches = Vec::new();
@@ -383,7 +419,7 @@ impl Engine {
                         topic_id: id,
                         partition: partition as u32,
                         base_offset,
-                        sequence: self.journal.sequence() + 1,
+                        sequence,
                         append_time_ms: self.append_time_ms,
                     };
                     let hashes = Some(builder.take_hashes());

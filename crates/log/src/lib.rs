@@ -33,6 +33,7 @@ mod index;
 mod job;
 mod journal;
 mod leftovers;
+mod mirror;
 mod queue;
 mod reader;
 mod recovery;
@@ -56,6 +57,7 @@ pub use backup::{Backup, Progress, backup};
 pub use batch::Compression;
 pub use counters::Counters;
 pub use embedded::EmbeddedLog;
+pub use mirror::Mirror;
 pub use repair::repair;
 pub use settings::{Fsync, Settings};
 pub use storage::{FileStorage, MemoryStorage, Storage};
@@ -65,22 +67,40 @@ pub use writer::Writer;
 use dualstream_core::Result;
 use dualstream_core::clock::{Clock, Entropy};
 use embedded::Reads;
+use engine::Engine;
 use std::sync::Arc;
 
 /// Opens a data directory: recovers what a crash left, and hands out the log and the writer that must be driven.
 ///
 /// # Errors
-/// `data_dir_newer_format`, `catalog_damaged`, `catalog_missing`, `checkpoint_damaged`, `storage_error`,
-/// `storage_full`.
+/// `data_dir_other_kind`, `data_dir_newer_format`, `catalog_damaged`, `catalog_missing`, `checkpoint_damaged`,
+/// `storage_error`, `storage_full`.
 pub fn open(
     settings: Settings,
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<(EmbeddedLog, Writer)> {
-    let reads = if storage.blocks() { Reads::Blocking } else { Reads::Caller };
-    let wait_max = settings.wait_max;
-    let engine = recovery::recover(settings, storage, clock, entropy)?;
-    let log = EmbeddedLog::new(engine.shared.clone(), wait_max, reads);
-    Ok((log, Writer::new(engine)))
+    Ok(serve(recovery::recover(settings, storage, clock, entropy)?))
+}
+
+/// Opens a mirror: the copy of a log that stands elsewhere, in a directory of its own, which may be deleted at any time.
+/// What a crash or damage took from it is left out, and begun anew by whoever fills it.
+///
+/// # Errors
+/// `data_dir_other_kind` when the directory holds a log; `storage_error`, `storage_full`.
+pub fn open_mirror(
+    settings: Settings,
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<(Mirror, Writer)> {
+    let (log, writer) = serve(mirror::recover(settings, storage, clock, entropy)?);
+    Ok((Mirror::new(log), writer))
+}
+
+fn serve(engine: Engine) -> (EmbeddedLog, Writer) {
+    let reads = if engine.storage.blocks() { Reads::Blocking } else { Reads::Caller };
+    let log = EmbeddedLog::new(engine.shared.clone(), engine.settings.wait_max, reads);
+    (log, Writer::new(engine))
 }

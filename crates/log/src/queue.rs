@@ -2,7 +2,9 @@
 
 use crate::job::Outcome;
 use dualstream_core::log::{Commit, Committed, Part};
-use dualstream_core::topic::{TopicAlteration, TopicInfo, TopicName, TopicSpec};
+use dualstream_core::mirror::{Checked, Run};
+use dualstream_core::record::NewRecord;
+use dualstream_core::topic::{Epoch, TopicAlteration, TopicInfo, TopicName, TopicSpec};
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,6 +19,11 @@ pub(crate) enum Op {
     Alter(TopicName, TopicAlteration, oneshot::Sender<Result<TopicInfo>>),
     Delete(TopicName, oneshot::Sender<Result<()>>),
     Trim(TopicName, Vec<u64>, oneshot::Sender<Result<()>>),
+    /// Of a mirror only, as the three after it.
+    Begin(TopicSpec, Epoch, Vec<u64>, oneshot::Sender<Result<()>>),
+    Append(Append),
+    Check(TopicName, Vec<(u32, NewRecord)>, oneshot::Sender<Result<Vec<Checked>>>),
+    Forget(TopicName, oneshot::Sender<Result<()>>),
     /// A checkpoint job ended.
     Done(Outcome),
 }
@@ -27,6 +34,14 @@ pub(crate) struct Pending {
     pub bytes: usize,
     pub ticket: Ticket,
     pub answer: oneshot::Sender<Result<Committed>>,
+}
+
+/// Runs for a mirror that wait.
+pub(crate) struct Append {
+    pub topic: TopicName,
+    pub runs: Vec<Run>,
+    pub bytes: usize,
+    pub answer: oneshot::Sender<Result<u64>>,
 }
 
 /// Whether a commit may still be taken back. Shared by the caller and the writer.
@@ -90,12 +105,11 @@ impl Queue {
         if let Some(error) = &state.closed {
             return Err(error.clone());
         }
-        if let Op::Commit(pending) = &op {
-            if state.bytes > 0 && state.bytes + pending.bytes > self.bytes_max {
-                return Err(overloaded("the log's queue is full").with_limit(self.bytes_max as u64));
-            }
-            state.bytes += pending.bytes;
+        let bytes = op.bytes();
+        if bytes > 0 && state.bytes > 0 && state.bytes + bytes > self.bytes_max {
+            return Err(overloaded("the log's queue is full").with_limit(self.bytes_max as u64));
         }
+        state.bytes += bytes;
         state.ops.push_back(op);
         let enough = state.waited_for > 0 && state.ops.len() >= state.waited_for;
         drop(state);
@@ -125,6 +139,7 @@ impl Queue {
                 Op::Commit(_) => break,
                 _ if !taken.is_empty() => break,
                 _ => {
+                    bytes += op.bytes();
                     taken.extend(state.ops.pop_front());
                     break;
                 }
@@ -216,12 +231,24 @@ impl Queue {
 }
 
 impl Op {
+    /// Bytes it counts for.
+    fn bytes(&self) -> usize {
+        match self {
+            Op::Commit(pending) => pending.bytes,
+            Op::Append(append) => append.bytes,
+            _ => 0,
+        }
+    }
+
     fn refuse(self, error: Error) {
         // Whoever asked may be gone; then nobody needs the answer.
         match self {
             Op::Commit(pending) => drop(pending.answer.send(Err(error))),
             Op::Create(_, answer) | Op::Alter(_, _, answer) => drop(answer.send(Err(error))),
             Op::Delete(_, answer) | Op::Trim(_, _, answer) => drop(answer.send(Err(error))),
+            Op::Begin(_, _, _, answer) | Op::Forget(_, answer) => drop(answer.send(Err(error))),
+            Op::Append(append) => drop(append.answer.send(Err(error))),
+            Op::Check(_, _, answer) => drop(answer.send(Err(error))),
             Op::Done(_) => {}
         }
     }

@@ -9,11 +9,12 @@
 //! what is lost may be given out again, so every topic begins a new epoch then.
 
 use crate::batch::{HEADER_BYTES, Head};
-use crate::catalog::{Catalog, Entry, FORMAT_VERSION};
+use crate::catalog::{Catalog, Entry, FORMAT_VERSION, Kind};
 use crate::checkpoint::{Checkpoint, StoreMark};
 use crate::engine::{Engine, Round};
 use crate::guards::Guards;
 use crate::journal::{self, Frame, Journal, read_all};
+use crate::mirror::Copier;
 use crate::reader::next_batch;
 use crate::segment::{Header, Segment, segment_path, sidecar_path};
 use crate::settings::Settings;
@@ -71,8 +72,6 @@ pub(crate) fn recover(
     let checkpoint = Checkpoint::load(&*storage)?.unwrap_or_default();
     renew_epochs(&mut catalog, &checkpoint, &*storage, &*entropy)?;
     let replay = plan(&*storage, &catalog, &checkpoint)?;
-    let shared = Arc::new(Shared::new(settings.queue_bytes_max));
-    let cache = Arc::new(SidecarCache::new(settings.sidecar_cache_bytes_max, entropy.next_u64()));
     let journal = Journal::create(
         storage.clone(),
         replay.sequence,
@@ -81,30 +80,8 @@ pub(crate) fn recover(
         settings.journal_file_bytes,
     )
     .map_err(failed)?;
-    let mut engine = Engine {
-        settings,
-        storage,
-        clock,
-        entropy,
-        shared,
-        stores: BTreeMap::new(),
-        ids: HashMap::new(),
-        journal,
-        guards: Guards::default(),
-        append_time_ms: checkpoint.append_time_ms.max(replay.append_time_ms),
-        checkpointed: 0,
-        bytes_since_checkpoint: 0,
-        unsynced: false,
-        failed: None,
-        removals: Vec::new(),
-        cache,
-        next_space_check: 0,
-        is_disk_full: false,
-        is_disk_warned: false,
-        buffer: Vec::new(),
-        catalog,
-        round: Round::default(),
-    };
+    let mut engine = Engine::new(settings, storage, clock, entropy, catalog, Some(journal));
+    engine.append_time_ms = checkpoint.append_time_ms.max(replay.append_time_ms);
     let rescued = engine.open_stores(&checkpoint, &replay.damaged).map_err(failed)?;
     let is_lost = engine.replay(replay, rescued).map_err(failed)?;
     if is_lost {
@@ -117,7 +94,7 @@ pub(crate) fn recover(
 }
 
 fn load_catalog(storage: &dyn Storage, entropy: &dyn Entropy) -> Result<Catalog> {
-    if let Some(mut catalog) = Catalog::load(storage)? {
+    if let Some(mut catalog) = Catalog::load(storage, Kind::Log)? {
         if catalog.format < FORMAT_VERSION {
             // Before anything is written that a program of the old format would take for damage.
             tracing::info!(
@@ -140,7 +117,7 @@ fn load_catalog(storage: &dyn Storage, entropy: &dyn Entropy) -> Result<Catalog>
             "the data directory holds a log but no file 'catalog'; restore it from a backup",
         ));
     }
-    let catalog = Catalog::new(entropy.next_u64());
+    let catalog = Catalog::new(Kind::Log, entropy.next_u64());
     catalog.store(storage)?;
     Ok(catalog)
 }
@@ -200,7 +177,7 @@ fn stored(storage: &dyn Storage, catalog: &Catalog, checkpoint: &Checkpoint) -> 
     Ok(highest)
 }
 
-fn mark_of(
+pub(crate) fn mark_of(
     storage: &dyn Storage,
     checkpoint: &Checkpoint,
     id: u32,
@@ -252,6 +229,45 @@ impl Replayed {
 }
 
 impl Engine {
+    /// An engine without stores.
+    pub fn new(
+        settings: Settings,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        catalog: Catalog,
+        journal: Option<Journal>,
+    ) -> Engine {
+        let shared = Arc::new(Shared::new(settings.queue_bytes_max));
+        let cache = Arc::new(SidecarCache::new(settings.sidecar_cache_bytes_max, entropy.next_u64()));
+        Engine {
+            settings,
+            storage,
+            clock,
+            entropy,
+            shared,
+            stores: BTreeMap::new(),
+            ids: HashMap::new(),
+            journal,
+            guards: Guards::default(),
+            append_time_ms: i64::MIN,
+            checkpointed: 0,
+            bytes_since_checkpoint: 0,
+            unsynced: false,
+            failed: None,
+            removals: Vec::new(),
+            cache,
+            written_bytes: 0,
+            next_space_check: 0,
+            is_disk_full: false,
+            is_disk_warned: false,
+            buffer: Vec::new(),
+            catalog,
+            round: Round::default(),
+            copier: Copier::default(),
+        }
+    }
+
     fn open_stores(&mut self, checkpoint: &Checkpoint, damaged: &BTreeSet<u64>) -> std::io::Result<Rescued> {
         let mut rescued = Rescued::new();
         for (id, entry) in self.catalog.topics.clone() {
@@ -271,7 +287,7 @@ impl Engine {
         Ok(rescued)
     }
 
-    fn open_store(&self, id: u32, entry: &Entry, mut mark: StoreMark) -> std::io::Result<Store> {
+    pub fn open_store(&self, id: u32, entry: &Entry, mut mark: StoreMark) -> std::io::Result<Store> {
         // The number of partitions may have been raised after the checkpoint.
         mark.next.resize(entry.spec.partitions as usize, 0);
         mark.holes_below.resize(entry.spec.partitions as usize, 0);
@@ -490,7 +506,7 @@ impl Engine {
     }
 
     /// Has removed, by the first checkpoint, what no catalog names.
-    fn take_leftovers(&mut self) -> std::io::Result<()> {
+    pub fn take_leftovers(&mut self) -> std::io::Result<()> {
         let found = crate::leftovers::find(&*self.storage, &self.catalog)?;
         for path in &found.removable {
             tracing::warn!(path, "left by a crash, named by no catalog: removed");
@@ -535,7 +551,7 @@ impl Engine {
         Ok(())
     }
 
-    fn first_checkpoint(&mut self) -> std::io::Result<()> {
+    pub fn first_checkpoint(&mut self) -> std::io::Result<()> {
         for store in self.stores.values_mut() {
             store.mark_dirty();
         }
@@ -556,22 +572,18 @@ impl Engine {
     }
 }
 
-/// Where a topic stands that was created after the checkpoint: at its beginning.
+/// Where a topic stands that was created after the checkpoint: at its beginning, which in a mirror is not 0.
 fn first_mark(storage: &dyn Storage, id: u32, entry: &Entry) -> std::io::Result<StoreMark> {
     let partitions = entry.spec.partitions as usize;
     let file = open_if_there(storage, &segment_path(&dir(id), 0))?;
     let header = file.map(|file| Header::read(&*file)).transpose()?.flatten();
     let header = header.filter(|h| h.topic_id == id && h.number == 0);
+    let mut next = header.map_or_else(|| vec![0; partitions], |h| h.start);
     // Its first segment may have begun with fewer partitions than it has now.
-    let begun_with = header.map_or(partitions, |h| h.start.len());
-    Ok(StoreMark {
-        topic_id: id,
-        segment: 0,
-        byte: Header::bytes(begun_with),
-        next: vec![0; partitions],
-        holes_below: vec![0; partitions],
-        start: vec![0; partitions],
-    })
+    let byte = Header::bytes(next.len());
+    next.resize(partitions, 0);
+    let holes_below = vec![0; partitions];
+    Ok(StoreMark { topic_id: id, segment: 0, byte, start: next.clone(), next, holes_below })
 }
 
 /// Numbers of the segments of a store, ascending.

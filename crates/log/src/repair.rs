@@ -2,7 +2,7 @@
 //! damaged records stay where they are and are reported.
 
 use crate::batch::HEADER_BYTES;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Kind};
 use crate::checkpoint::{Checkpoint, StoreMark};
 use crate::index::sidecar;
 use crate::journal::{self, FILES, read_all};
@@ -23,7 +23,7 @@ use std::io;
 /// `catalog_damaged`, `catalog_missing`: the names of topics are nowhere else, restore a backup; `storage_error`.
 pub fn repair(storage: &dyn Storage) -> Result<Vec<String>> {
     let failed = |e: io::Error| crate::error::storage("repair the data directory", e);
-    let catalog = Catalog::load(storage)?.ok_or_else(|| {
+    let catalog = Catalog::load(storage, Kind::Log)?.ok_or_else(|| {
         Error::new(
             ErrorKind::Corrupt,
             "catalog_missing",

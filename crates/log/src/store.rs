@@ -36,6 +36,8 @@ pub(crate) struct Store {
     pub window: Window,
     /// Next offset per partition.
     pub next: Vec<u64>,
+    /// Append time of the last batch of each partition, as far as this process knows.
+    pub appended_ms: Vec<i64>,
     /// The segment the last completed checkpoint found active: older ones may be deleted or rewritten.
     pub checkpointed_segment: u64,
     /// Retention gave up what is below, and the segments before that number: the next checkpoint says so, and only then
@@ -75,6 +77,7 @@ impl Store {
             view,
             window,
             round: mark.next.iter().map(|_| Batches::default()).collect(),
+            appended_ms: vec![i64::MIN; mark.next.len()],
             next: mark.next,
             checkpointed_segment: mark.segment,
             start: mark.start,
@@ -91,15 +94,15 @@ impl Store {
         }
     }
 
-    /// Creates the files of a new topic, durably.
+    /// Creates the files of a new topic that begins at these offsets, durably.
     pub fn create_files(
         storage: &dyn Storage,
         id: u32,
-        partitions: u32,
+        start: Vec<u64>,
         seed: u64,
     ) -> io::Result<Arc<Segment>> {
         storage.create_dir(&dir(id))?;
-        let segment = create_segment(storage, id, 0, 0, vec![0; partitions as usize], seed)?;
+        let segment = create_segment(storage, id, 0, 0, start, seed)?;
         segment.file.sync().map_err(sync_failed)?;
         storage.sync_dir(&dir(id)).map_err(sync_failed)?;
         storage.sync_dir(DIR).map_err(sync_failed)?;
@@ -164,6 +167,7 @@ impl Store {
         for Placed { head, .. } in batches {
             let next = &mut self.next[head.partition as usize];
             *next = head.next_offset.max(*next);
+            self.appended_ms[head.partition as usize] = head.append_time_ms;
         }
         self.position += (end - first) as u64;
         self.dirty = true;
@@ -264,6 +268,7 @@ impl Store {
     pub fn add_partitions(&mut self, partitions: u32, sequence: u64) -> io::Result<()> {
         let count = partitions as usize;
         self.next.resize(count, 0);
+        self.appended_ms.resize(count, i64::MIN);
         self.start.resize(count, 0);
         self.round.resize_with(count, Batches::default);
         self.spec.partitions = partitions;

@@ -3,6 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::job::{Job, Outcome, Step};
+use crate::journal::Journal;
 use crate::segment::{Segment, segment_path, sidecar_path};
 use crate::settings::Fsync;
 use crate::store::Store;
@@ -30,7 +31,7 @@ impl Engine {
     /// Whether enough was written since the last checkpoint.
     pub fn wants_checkpoint(&self) -> bool {
         self.bytes_since_checkpoint >= self.settings.checkpoint_bytes
-            || self.journal.is_half_full(self.checkpointed)
+            || self.journal.as_ref().is_some_and(|journal| journal.is_half_full(self.checkpointed))
     }
 
     /// The job that brings a checkpoint to the disk; `None` when nothing changed since the last one.
@@ -45,7 +46,7 @@ impl Engine {
             // Nobody waits for that before the log is open, or closed.
             Occasion::Opened | Occasion::Closed => Vec::new(),
         };
-        let dirty = self.stores.values().any(Store::is_dirty) || self.journal.sequence() > self.checkpointed;
+        let dirty = self.stores.values().any(Store::is_dirty) || self.sequence() > self.checkpointed;
         if !dirty && !clean && files.is_empty() && tables.is_empty() {
             return Ok(None);
         }
@@ -76,6 +77,10 @@ impl Engine {
     }
 
     fn begin_compactions(&mut self) -> Vec<Step> {
+        if self.is_mirror() {
+            // It holds what its log holds, within its bounds: what was compacted there does not come.
+            return Vec::new();
+        }
         let now_ms = self.append_time_ms.max(self.clock.now_ms());
         let begin = |store: &mut Store| {
             store.begin_compaction().map(|through| Step::Compact(store.view.clone(), through, now_ms))
@@ -101,8 +106,8 @@ impl Engine {
         Checkpoint {
             clean,
             fsync_always: self.settings.fsync == Fsync::Always,
-            sequence: self.journal.sequence(),
-            generation: self.journal.generation(),
+            sequence: self.sequence(),
+            generation: self.journal.as_ref().map_or(0, Journal::generation),
             append_time_ms: self.append_time_ms,
             stores: self.stores.values().map(Store::mark).collect(),
         }
@@ -148,14 +153,16 @@ impl Engine {
     /// told once the next checkpoint says so.
     pub fn retain(&mut self) {
         let now = self.append_time_ms.max(self.clock.now_ms());
+        let is_mirror = self.is_mirror();
         let mut bytes = 0;
         for store in self.stores.values_mut() {
             let state = store.view.state();
-            let gone = expired(store, &state, now);
+            let keeps_latest = store.spec.cleanup == Cleanup::Compact && !is_mirror;
+            let gone = expired(store, &state, now, keeps_latest);
             self.removals.extend(give_up(store, &state, gone));
             let oldest_ms = now.saturating_sub_unsigned(self.settings.dedup_window_ms);
             let records_max = self.settings.dedup_ids_max.saturating_mul(store.next.len() as u64);
-            store.window.forget(state.segments[0].number, oldest_ms, records_max);
+            store.window.forget(state.segments[0].number, oldest_ms, records_max, is_mirror);
             bytes += state.bytes;
         }
         self.shared.counters.store_bytes.store(bytes, Relaxed);
@@ -163,7 +170,7 @@ impl Engine {
 }
 
 /// How many of the oldest segments may go.
-fn expired(store: &Store, state: &State, now_ms: i64) -> usize {
+fn expired(store: &Store, state: &State, now_ms: i64, keeps_latest: bool) -> usize {
     let covered = |segment: &Segment| segment.number < store.checkpointed_segment;
     let mut bytes = state.bytes;
     let mut gone = 0;
@@ -174,7 +181,7 @@ fn expired(store: &Store, state: &State, now_ms: i64) -> usize {
             let oldest_ms = now_ms.saturating_sub_unsigned(limit);
             segment.extent().is_some_and(|extent| extent.newest_ms < oldest_ms)
         });
-        let retained = store.spec.cleanup == Cleanup::Compact || !(by_size || by_age);
+        let retained = keeps_latest || !(by_size || by_age);
         if !covered(segment) || (retained && !trimmed) {
             break;
         }

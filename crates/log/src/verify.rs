@@ -62,7 +62,7 @@ impl Report {
 pub fn verify(storage: &dyn Storage, mut progress: impl FnMut(&str)) -> Result<Report> {
     let failed = |e: io::Error| crate::error::storage("read the data directory", e);
     let mut report = Report::default();
-    let Some(catalog) = Catalog::load(storage)? else {
+    let Some(catalog) = Catalog::load_any(storage)? else {
         report.find("catalog", false, "there is no log here: the file 'catalog' is missing");
         return Ok(report);
     };

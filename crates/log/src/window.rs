@@ -13,11 +13,11 @@ use dualstream_core::identity;
 use dualstream_core::record::Record;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// Identity hash → ordinals of the records in their segment.
-struct Map {
+pub(crate) struct Map {
     newest: HashMap<u64, u32, HashBuilder>,
     /// Of hashes that came more than once, the others, oldest first.
     earlier: BTreeMap<u64, Vec<u32>>,
@@ -26,13 +26,13 @@ struct Map {
 }
 
 impl Map {
-    fn new(seed: u64) -> Map {
+    pub fn new(seed: u64) -> Map {
         let newest = HashMap::with_hasher(HashBuilder::new(seed));
         Map { newest, earlier: BTreeMap::new(), records: 0 }
     }
 
     /// Adds the records of the segment that are new.
-    fn extend(&mut self, hashes: &[u64]) {
+    pub fn extend(&mut self, hashes: &[u64]) {
         self.newest.reserve(hashes.len() - self.records);
         for (ordinal, &hash) in hashes.iter().enumerate().skip(self.records).filter(|(_, h)| **h != 0) {
             if let Some(before) = self.newest.insert(hash, ordinal as u32) {
@@ -43,7 +43,7 @@ impl Map {
     }
 
     /// Newest first.
-    fn get(&self, hash: u64) -> Vec<u32> {
+    pub fn get(&self, hash: u64) -> Vec<u32> {
         let earlier = self.earlier.get(&hash).into_iter().flatten().rev();
         self.newest.get(&hash).into_iter().chain(earlier).copied().take(EQUAL_HASHES_MAX + 1).collect()
     }
@@ -51,8 +51,10 @@ impl Map {
 
 /// The identities of one topic.
 pub(crate) struct Window {
-    /// Segments inside the window, oldest first; the last one is active.
+    /// Segments inside the window, oldest first; the last one is active. In a mirror older ones stand before them.
     segments: Vec<Member>,
+    /// Number of the segment the window begins with.
+    first: u64,
 }
 
 struct Member {
@@ -75,7 +77,7 @@ impl Window {
     pub fn new(sealed: &[Arc<Segment>], active: Arc<Segment>) -> Window {
         let member =
             |segment: &Arc<Segment>| Member { segment: segment.clone(), identities: Identities::OnDisk };
-        let mut window = Window { segments: sealed.iter().map(member).collect() };
+        let mut window = Window { segments: sealed.iter().map(member).collect(), first: 0 };
         window.roll(active);
         window
     }
@@ -101,8 +103,9 @@ impl Window {
     }
 
     /// Forgets segments before `oldest`, those last appended to before `time_ms`, and those more than `records_max`
-    /// records back.
-    pub fn forget(&mut self, oldest: u64, time_ms: i64, records_max: u64) {
+    /// records back; with `keeps_older` only the first: the others are left out of the window, and
+    /// [`repeats`](Window::repeats) still looks into them.
+    pub fn forget(&mut self, oldest: u64, time_ms: i64, records_max: u64, keeps_older: bool) {
         let mut newer = 0;
         let mut keep = self.segments.len();
         for (i, sealed) in self.segments.iter().enumerate().rev() {
@@ -116,7 +119,12 @@ impl Window {
             newer += records;
             keep = i;
         }
-        self.segments.drain(..keep.min(self.segments.len() - 1));
+        let last = self.segments.len() - 1;
+        let (gone, inside) = self.segments.split_at_mut(keep.min(last));
+        self.first = inside[0].segment.number;
+        gone.iter_mut().for_each(Member::give_memory_back);
+        let gone = gone.iter().filter(|member| !keeps_older || member.segment.number < oldest).count();
+        self.segments.drain(..gone);
     }
 
     /// Records whose identity has this hash, newest first, until `take` breaks with what was found, or with nothing
@@ -131,7 +139,8 @@ impl Window {
         mut take: impl FnMut(&Record) -> ControlFlow<Option<T>>,
     ) -> Result<Option<T>> {
         let mut looked = 0;
-        for sealed in self.segments.iter_mut().rev() {
+        let first = self.first;
+        for sealed in self.segments.iter_mut().rev().take_while(|member| member.segment.number >= first) {
             for ordinal in sealed.candidates(topic, hash)? {
                 looked += 1;
                 if looked > EQUAL_HASHES_MAX {
@@ -147,9 +156,53 @@ impl Window {
         // One more of them would be one more than is looked at.
         if looked < EQUAL_HASHES_MAX { Ok(None) } else { Err(overused()) }
     }
+
+    /// Whether a record for which `is_it` holds, with this hash of its identity, stands in `range` of `partition`.
+    ///
+    /// # Errors
+    /// `storage_error`.
+    pub fn repeats(
+        &mut self,
+        topic: &Topic<'_>,
+        hash: u64,
+        partition: u32,
+        range: Range<u64>,
+        is_it: impl Fn(&Record) -> bool,
+    ) -> Result<bool> {
+        let mut looked = 0;
+        for member in self.segments.iter_mut().rev() {
+            let mut candidates = member.candidates(topic, hash)?;
+            candidates.sort_unstable();
+            for ordinal in candidates.into_iter().rev() {
+                looked += 1;
+                let found = record_at(topic, &member.segment, ordinal, hash)?;
+                let stands = |r: &Record| r.partition == partition && range.contains(&r.offset) && is_it(r);
+                if found.is_some_and(|record| stands(&record)) {
+                    return Ok(true);
+                }
+                if looked >= EQUAL_HASHES_MAX {
+                    // Only of ids that were made for it: theirs are delivered again.
+                    return Ok(false);
+                }
+            }
+            let begins = member.segment.start.get(partition as usize).copied().unwrap_or(0);
+            if begins <= range.start {
+                break;
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Member {
+    /// What lies outside of the window is rarely looked into.
+    fn give_memory_back(&mut self) {
+        self.identities = match self.identities {
+            Identities::InMemory { .. } => Identities::InMemory { map: None },
+            Identities::OnDisk | Identities::Filtered { .. } => Identities::OnDisk,
+        };
+    }
+
     fn candidates(&mut self, topic: &Topic<'_>, hash: u64) -> Result<Vec<u32>> {
         if let Identities::InMemory { map } = &mut self.identities {
             let map = map.get_or_insert_with(|| Map::new(topic.cache.seed));

@@ -6,7 +6,6 @@ use crate::queue::{Op, Pending, Queue};
 use crate::settings::Fsync;
 use crate::shared::Shared;
 use crate::upkeep::Occasion;
-use dualstream_core::transaction::COMMIT_BYTES_MAX;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,8 +139,7 @@ impl Writer {
 
     fn take(&mut self) -> Vec<Op> {
         if self.held.is_empty() {
-            // Also with large journal files: a round may be one batch, and no reader takes one of any size.
-            return self.queue().take(COMMIT_BYTES_MAX.min(self.engine.journal.body_bytes_max() / 2));
+            return self.queue().take(self.engine.round_bytes_max());
         }
         // A round waits for a checkpoint: only its outcome matters now.
         self.queue().take_done().into_iter().collect()
@@ -164,6 +162,14 @@ impl Writer {
                 Op::Alter(name, change, answer) => drop(answer.send(self.engine.alter(&name, &change))),
                 Op::Delete(name, answer) => drop(answer.send(self.engine.delete(&name))),
                 Op::Trim(name, below, answer) => drop(answer.send(self.engine.trim(&name, &below))),
+                Op::Begin(spec, epoch, start, answer) => {
+                    drop(answer.send(self.engine.begin(spec, epoch, start)))
+                }
+                Op::Append(append) => drop(append.answer.send(self.engine.copy(&append.topic, &append.runs))),
+                Op::Check(name, events, answer) => {
+                    drop(answer.send(self.engine.check_events(&name, &events)))
+                }
+                Op::Forget(name, answer) => drop(answer.send(self.engine.forget(&name))),
                 Op::Done(outcome) => {
                     self.busy = false;
                     if let Some(error) = self.engine.checkpoint_done(outcome) {
@@ -201,6 +207,7 @@ impl Writer {
         let due = now >= self.next_tick;
         if due {
             self.next_tick = now + self.engine.settings.checkpoint_interval;
+            self.engine.look_for_files();
             self.engine.retain();
         }
         if due || (now >= self.next_try && self.engine.wants_checkpoint()) {
@@ -245,7 +252,7 @@ impl Writer {
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("sequence", &self.engine.journal.sequence()).finish_non_exhaustive()
+        f.debug_struct("Writer").field("sequence", &self.engine.sequence()).finish_non_exhaustive()
     }
 }
 

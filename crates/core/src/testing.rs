@@ -15,8 +15,10 @@ mod log;
 mod reads;
 mod sample;
 mod sources;
+mod tails;
 mod topics;
 mod transactions;
+mod upstream;
 
 pub use bus::CHECKS as BUS;
 pub use clock::{ManualClock, SeededEntropy};
@@ -25,8 +27,10 @@ pub use log::CHECKS as LOG;
 pub use reads::CHECKS as READS;
 pub use sample::{commit_all, event_record, part, read_all};
 pub use sources::CHECKS as SOURCES;
+pub use tails::{CHECKS as TAILS, Follower, places as tail_places};
 pub use topics::CHECKS as TOPICS;
 pub use transactions::CHECKS as TRANSACTIONS;
+pub use upstream::{CHECKS as UPSTREAM, Foreign, UpstreamBackend};
 
 use crate::bus::Bus;
 use crate::log::Log;
@@ -115,6 +119,12 @@ pub async fn transactions(make: impl AsyncFn() -> Backend) {
 /// The suite [`BUS`].
 pub async fn bus(make: impl AsyncFn() -> BusBackend) {
     run(BUS, make).await;
+}
+
+/// The suites of a log that stands elsewhere: [`UPSTREAM`] and [`TAILS`].
+pub async fn upstream(make: impl AsyncFn() -> UpstreamBackend) {
+    run(UPSTREAM, &make).await;
+    run(TAILS, &make).await;
 }
 
 /// A list of checks from `async fn`s, named after them.

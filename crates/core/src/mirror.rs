@@ -17,6 +17,7 @@
 
 mod commit;
 mod counters;
+mod epoch;
 mod follower;
 mod log;
 mod merge;
@@ -27,6 +28,7 @@ mod topic;
 mod verify;
 
 pub use counters::Counters;
+pub use epoch::epoch_of;
 pub use log::{MirroredLog, Runner};
 pub use seam::{Checked, Described, Epochs, MirrorStore, Place, Run, Tail, Upstream};
 pub use settings::Settings;

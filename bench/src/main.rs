@@ -17,6 +17,7 @@ use crate::machine::Machine;
 use crate::report::{Report, Results};
 
 mod append;
+mod browser;
 mod callers;
 mod channels;
 mod compression;
@@ -43,7 +44,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `size`, `channels`, `fan-out`, `recovery`, `idle`. Everything when none is named.
+    /// `needle`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `browser`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -96,7 +97,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 13] = [
+const BENCHMARKS: [Benchmark; 14] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -110,6 +111,7 @@ const BENCHMARKS: [Benchmark; 13] = [
     ("fan-out", fan_out::run),
     ("recovery", fan_out::run_recovery),
     ("idle", fan_out::run_idle),
+    ("browser", browser::run),
 ];
 
 fn main() -> Result<()> {

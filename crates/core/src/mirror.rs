@@ -25,6 +25,7 @@ mod ranges;
 mod seam;
 mod settings;
 mod topic;
+mod topics;
 mod verify;
 
 pub use counters::Counters;
@@ -32,3 +33,4 @@ pub use epoch::epoch_of;
 pub use log::{MirroredLog, Runner};
 pub use seam::{Checked, Described, Epochs, MirrorStore, Place, Run, Tail, Upstream};
 pub use settings::Settings;
+pub use topics::MirroredTopics;

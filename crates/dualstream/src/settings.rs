@@ -51,6 +51,8 @@ pub struct Settings {
     pub shutdown_max: Period,
     /// The log.
     pub log: Log,
+    /// Properties of the Kafka client, by their names without `kafka.` in front.
+    pub kafka: BTreeMap<String, String>,
     /// The namespaces by name; `events` is always there.
     pub namespaces: BTreeMap<String, Namespace>,
     /// The HTTP server.
@@ -62,6 +64,16 @@ pub struct Settings {
 /// Settings of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
+    /// Brokers of the Kafka cluster that is the log; none for the embedded log.
+    pub kafka: Brokers,
+    /// Whether topics that are missing in Kafka are created at the start.
+    pub create_topics: bool,
+    /// Bytes of the mirror of one topic.
+    pub mirror_bytes_max: Size,
+    /// Records before the end of each partition that a mirror begins with.
+    pub mirror_backfill: u64,
+    /// How long a topic is mirrored after its last reader.
+    pub mirror_idle: Period,
     /// Topic of the namespace `events`.
     pub topic: TopicName,
     /// Partitions of the topics that are made at start.
@@ -101,6 +113,17 @@ pub enum Fsync {
     Always,
     /// At most so long after it was answered: a power loss takes what came since.
     Every(Period),
+}
+
+/// Addresses of Kafka brokers, `host:port` with commas; empty for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brokers(pub String);
+
+impl Brokers {
+    /// Whether there are any.
+    pub fn are_set(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 /// Settings of one namespace.
@@ -227,6 +250,7 @@ impl Default for Settings {
             default_namespace: None,
             shutdown_max: Period::seconds(30),
             log: Log::default(),
+            kafka: BTreeMap::new(),
             namespaces: BTreeMap::from([(EVENTS.to_owned(), Namespace::default())]),
             http: Http::default(),
             limits: Limits::default(),
@@ -237,6 +261,11 @@ impl Default for Settings {
 impl Default for Log {
     fn default() -> Log {
         Log {
+            kafka: Brokers::default(),
+            create_topics: true,
+            mirror_bytes_max: Size::gibibytes(10),
+            mirror_backfill: 10_000,
+            mirror_idle: Period::seconds(600),
             topic: TopicName::new(EVENTS).expect("`events` is a legal name"),
             partitions: u64::from(PARTITIONS_DEFAULT),
             fsync: Fsync::Always,
@@ -434,6 +463,9 @@ impl Reading {
             return Err(format!("`{path}` is not available: {why}"));
         }
         let Some(given) = given else { return self.open_section(path) };
+        if let Some(property) = path.strip_prefix(table::KAFKA).and_then(|rest| rest.strip_prefix('.')) {
+            return self.kafka_property(property, given, origin);
+        }
         let Some((field, name)) = table::find(path) else { return Err(unknown(path)) };
         if let Some(name) = name {
             rules::namespace_name(name)?;
@@ -446,6 +478,19 @@ impl Reading {
         Ok(())
     }
 
+    /// `kafka.NAME` goes to the client of Kafka as it is; whether it may be set is for that to say.
+    fn kafka_property(&mut self, name: &str, given: &Given, origin: &Origin) -> Result<(), String> {
+        let Some(text) = given.scalar() else {
+            return Err(format!(
+                "`kafka.{name}` wants a string, a number, true or false, got {}",
+                given.describe()
+            ));
+        };
+        self.settings.kafka.insert(name.to_owned(), text.to_owned());
+        self.origins.insert(format!("kafka.{name}"), origin.clone());
+        Ok(())
+    }
+
     /// `[namespaces.chat]` alone makes a namespace with the defaults.
     fn open_section(&mut self, path: &str) -> Result<(), String> {
         if let Some(name) = path.strip_prefix("namespaces.") {
@@ -455,7 +500,8 @@ impl Reading {
         }
         let sections =
             || table::FIELDS.iter().map(|field| field.section()).filter_map(|s| s.split('.').next());
-        match sections().chain(["bus"]).any(|section| section == path) {
+        let is_kafka = path == table::KAFKA || path.starts_with("kafka.");
+        match sections().chain(["bus"]).any(|section| section == path) || is_kafka {
             true => Ok(()),
             false if table::find(path).is_some() => Err(format!("`{path}` wants a value, got a section")),
             false => Err(format!(

@@ -7,7 +7,8 @@ use crate::clock::Clock;
 use crate::log::{Appended, Part, Span};
 use crate::mirror::{Described, Place, Run, Tail, Upstream};
 use crate::record::{NewRecord, Record};
-use crate::topic::{TimestampKind, TopicName, TopicSpec};
+use crate::topic::{Epoch, TimestampKind, TopicAlteration, TopicInfo, TopicName, TopicSpec};
+use crate::topics::Topics;
 use crate::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -72,31 +73,6 @@ impl MemoryUpstream {
         MemoryUpstream { inner: Arc::new(inner) }
     }
 
-    /// Creates a topic; one of that name is replaced, with another identity.
-    pub fn create(&self, spec: TopicSpec) {
-        let mut state = self.state();
-        state.created += 1;
-        let id = state.created;
-        let partitions = vec![Partition::default(); spec.partitions as usize];
-        state.topics.insert(spec.name.clone(), Topic { id, spec, partitions });
-        drop(state);
-        self.inner.grown.notify_waiters();
-    }
-
-    /// Deletes a topic.
-    pub fn delete(&self, topic: &TopicName) {
-        self.state().topics.remove(topic);
-        self.inner.grown.notify_waiters();
-    }
-
-    /// Raises the number of partitions.
-    pub fn add_partitions(&self, topic: &TopicName, partitions: u32) {
-        self.change(topic, |topic| {
-            topic.spec.partitions = partitions;
-            topic.partitions.resize_with(partitions as usize, Partition::default);
-        });
-    }
-
     /// Appends a record as some other program would.
     pub fn put(&self, topic: &TopicName, partition: u32, record: NewRecord) -> u64 {
         let now = self.inner.clock.now_ms();
@@ -124,14 +100,6 @@ impl MemoryUpstream {
     /// Closes it.
     pub fn close_transaction(&self, topic: &TopicName, partition: u32) {
         self.change(topic, |topic| topic.partitions[partition as usize].open_from = None);
-    }
-
-    /// Retention takes everything below an offset.
-    pub fn trim(&self, topic: &TopicName, partition: u32, below: u64) {
-        self.change(topic, |topic| {
-            let partition = &mut topic.partitions[partition as usize];
-            partition.start = below.clamp(partition.start, partition.end());
-        });
     }
 
     /// An unclean election loses everything from an offset on.
@@ -247,11 +215,7 @@ impl Upstream for MemoryUpstream {
         });
         drop(state);
         self.inner.grown.notify_waiters();
-        async move {
-            tokio::task::yield_now().await;
-            answer
-        }
-        .boxed()
+        async move { answer }.boxed()
     }
 
     fn describe<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Described>> {
@@ -267,7 +231,6 @@ impl Upstream for MemoryUpstream {
 
     fn fetch<'a>(&'a self, name: &'a TopicName, span: Span, bytes_max: usize) -> BoxFuture<'a, Result<Run>> {
         async move {
-            tokio::task::yield_now().await;
             let mut state = self.state();
             state.fetches += 1;
             let (records, next) = state.topic(name)?.run(span, usize::MAX, bytes_max)?;
@@ -291,6 +254,93 @@ impl Upstream for MemoryUpstream {
 
     fn tail(&self) -> Result<Box<dyn Tail>> {
         Ok(Box::new(MemoryTail { upstream: self.clone(), places: Vec::new(), ids: BTreeMap::new() }))
+    }
+}
+
+impl Topic {
+    fn info(&self) -> TopicInfo {
+        let bytes = self.partitions.iter().map(|partition| partition.slots.len() as u64).sum();
+        TopicInfo { spec: self.spec.clone(), epoch: Epoch(self.id as u64), bytes, segments: None }
+    }
+}
+
+impl MemoryUpstream {
+    fn administer<T>(&self, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.state();
+        let done = if state.is_away { Err(away()) } else { act(&mut state) };
+        drop(state);
+        self.inner.grown.notify_waiters();
+        done
+    }
+}
+
+impl Topics for MemoryUpstream {
+    fn create(&self, spec: TopicSpec) -> BoxFuture<'_, Result<TopicInfo>> {
+        let created = self.administer(|state| {
+            if state.topics.contains_key(&spec.name) {
+                let message = format!("there is a topic '{}' already", spec.name);
+                return Err(Error::new(ErrorKind::Conflict, "topic_exists", message));
+            }
+            state.created += 1;
+            let partitions = vec![Partition::default(); spec.partitions as usize];
+            let topic = Topic { id: state.created, spec, partitions };
+            let info = topic.info();
+            state.topics.insert(info.spec.name.clone(), topic);
+            Ok(info)
+        });
+        async move { created }.boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        let all = self.administer(|state| Ok(state.topics.values().map(Topic::info).collect()));
+        async move { all }.boxed()
+    }
+
+    fn describe(&self, name: TopicName) -> BoxFuture<'_, Result<TopicInfo>> {
+        let info = self.administer(|state| state.topic(&name).map(Topic::info));
+        async move { info }.boxed()
+    }
+
+    fn alter(&self, name: TopicName, change: TopicAlteration) -> BoxFuture<'_, Result<TopicInfo>> {
+        let altered = self.administer(|state| {
+            let partitions = state.topic(&name)?.partitions.len();
+            let wanted = change.partitions.map_or(partitions, |wanted| wanted as usize);
+            if wanted < partitions {
+                let message = "partitions can only be added";
+                return Err(Error::invalid("invalid_partitions", "partitions", message));
+            }
+            let topic = state.topics.get_mut(&name).expect("it was just looked up");
+            topic.spec.partitions = wanted as u32;
+            topic.partitions.resize_with(wanted, Partition::default);
+            topic.spec.retention_ms = change.retention_ms.unwrap_or(topic.spec.retention_ms);
+            topic.spec.retention_bytes = change.retention_bytes.unwrap_or(topic.spec.retention_bytes);
+            Ok(topic.info())
+        });
+        async move { altered }.boxed()
+    }
+
+    fn delete(&self, name: TopicName) -> BoxFuture<'_, Result<()>> {
+        let deleted = self.administer(|state| {
+            state.topic(&name)?;
+            state.topics.remove(&name);
+            Ok(())
+        });
+        async move { deleted }.boxed()
+    }
+
+    fn trim(&self, name: TopicName, below: Vec<u64>) -> BoxFuture<'_, Result<()>> {
+        let trimmed = self.administer(|state| {
+            let ends: Vec<u64> = state.topic(&name)?.partitions.iter().map(Partition::end).collect();
+            if below.len() != ends.len() || below.iter().zip(&ends).any(|(below, end)| below > end) {
+                return Err(Error::invalid("invalid_trim", "before", "it lies past the end of the topic"));
+            }
+            let topic = state.topics.get_mut(&name).expect("it was just looked up");
+            for (partition, below) in topic.partitions.iter_mut().zip(below) {
+                partition.start = below.max(partition.start);
+            }
+            Ok(())
+        });
+        async move { trimmed }.boxed()
     }
 }
 

@@ -140,7 +140,7 @@ impl<'a> Follower<'a> {
         self.followed.clear();
         let mut places = Vec::new();
         for topic in wanted.values() {
-            places.extend(self.places(topic).await?);
+            places.extend(places_of(self.inner, topic).await?);
         }
         self.tail.assign(places).await?;
         for topic in wanted.values() {
@@ -151,40 +151,6 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Where each partition of a topic is followed from: where the store stands, if that is near enough.
-    async fn places(&self, topic: &Topic) -> Result<Vec<Place>> {
-        let inner = self.inner;
-        inner.refresh(&topic.name).await?;
-        let state = topic.state().clone();
-        let backfill = inner.settings.backfill_records;
-        let begin: Vec<u64> = state
-            .earliest
-            .iter()
-            .zip(&state.high)
-            .map(|(&earliest, &end)| earliest.max(end.saturating_sub(backfill)))
-            .collect();
-        let goes_on = |held: &Bounds| {
-            let near = |((&held, &begin), &high): ((&u64, &u64), &u64)| held >= begin && held <= high;
-            held.latest.len() == begin.len() && held.latest.iter().zip(&begin).zip(&state.high).all(near)
-        };
-        let from = match inner.held(&topic.name, state.epoch).filter(goes_on) {
-            Some(held) => held.latest,
-            None => {
-                let spec = TopicSpec {
-                    retention_ms: None,
-                    retention_bytes: inner.settings.topic_bytes_max,
-                    cleanup: crate::topic::Cleanup::Delete,
-                    ..state.spec.clone()
-                };
-                inner.counters.begun.fetch_add(1, Relaxed);
-                inner.store.begin(spec, state.epoch, begin.clone()).await?;
-                begin
-            }
-        };
-        let place = |(partition, from)| Place { topic: topic.name.clone(), partition, from };
-        Ok((0..).zip(from).map(place).collect())
-    }
-
     /// Stores what the tail brought.
     async fn take(&mut self, runs: Vec<Run>) -> Result<()> {
         let mut by_topic: BTreeMap<TopicName, Vec<Run>> = BTreeMap::new();
@@ -193,7 +159,7 @@ impl<'a> Follower<'a> {
         }
         for (name, mut runs) in by_topic {
             let Some(topic) = self.followed.get(&name).cloned() else { continue };
-            self.hide(&topic, &mut runs).await?;
+            hide(self.inner, &topic, &mut runs).await?;
             let records: usize = runs.iter().map(|run| run.records.len()).sum();
             let hidden = match self.inner.store.append(&name, runs).await {
                 Ok(hidden) => hidden,
@@ -210,26 +176,59 @@ impl<'a> Follower<'a> {
         }
         Ok(())
     }
+}
 
-    /// Leaves out what repeats an event of before the mirror's beginning; the store sees to the rest.
-    async fn hide(&self, topic: &Topic, runs: &mut [Run]) -> Result<()> {
-        let Some(held) = self.inner.held(&topic.name, topic.epoch()) else { return Ok(()) };
-        for run in runs {
-            let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
-            let is_before = |record: &&crate::record::Record| {
-                hidden::looked_for_in(record).is_some_and(|range| range.start < start)
+/// Where each partition of a topic is followed from: where the store stands, if that is near enough.
+async fn places_of(inner: &Inner, topic: &Topic) -> Result<Vec<Place>> {
+    inner.refresh(&topic.name).await?;
+    let state = topic.state().clone();
+    let backfill = inner.settings.backfill_records;
+    let begin: Vec<u64> = state
+        .earliest
+        .iter()
+        .zip(&state.high)
+        .map(|(&earliest, &end)| earliest.max(end.saturating_sub(backfill)))
+        .collect();
+    let goes_on = |held: &Bounds| {
+        let near = |((&held, &begin), &high): ((&u64, &u64), &u64)| held >= begin && held <= high;
+        held.latest.len() == begin.len() && held.latest.iter().zip(&begin).zip(&state.high).all(near)
+    };
+    let from = match inner.held(&topic.name, state.epoch).filter(goes_on) {
+        Some(held) => held.latest,
+        None => {
+            let spec = TopicSpec {
+                retention_ms: None,
+                retention_bytes: inner.settings.topic_bytes_max,
+                cleanup: crate::topic::Cleanup::Delete,
+                ..state.spec.clone()
             };
-            let early: Vec<_> = run.records.iter().filter(is_before).cloned().collect();
-            if early.is_empty() {
-                continue;
-            }
-            let span = Span { partition: run.partition, from: start, until: run.next };
-            let hidden = hidden_in(&*self.inner.upstream, &run.topic, &early, span).await?;
-            self.inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
-            run.records.retain(|record| !hidden.contains(&record.offset));
+            inner.counters.begun.fetch_add(1, Relaxed);
+            inner.store.begin(spec, state.epoch, begin.clone()).await?;
+            begin
         }
-        Ok(())
+    };
+    let place = |(partition, from)| Place { topic: topic.name.clone(), partition, from };
+    Ok((0..).zip(from).map(place).collect())
+}
+
+/// Leaves out what repeats an event of before the mirror's beginning; the store sees to the rest.
+async fn hide(inner: &Inner, topic: &Topic, runs: &mut [Run]) -> Result<()> {
+    let Some(held) = inner.held(&topic.name, topic.epoch()) else { return Ok(()) };
+    for run in runs {
+        let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
+        let is_before = |record: &&crate::record::Record| {
+            hidden::looked_for_in(record).is_some_and(|range| range.start < start)
+        };
+        let early: Vec<_> = run.records.iter().filter(is_before).cloned().collect();
+        if early.is_empty() {
+            continue;
+        }
+        let span = Span { partition: run.partition, from: start, until: run.next };
+        let hidden = hidden_in(&*inner.upstream, &run.topic, &early, span).await?;
+        inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
+        run.records.retain(|record| !hidden.contains(&record.offset));
     }
+    Ok(())
 }
 
 /// Offsets between two vectors, all partitions together.

@@ -86,6 +86,14 @@ impl MirroredLog {
         self.inner.refresh(topic).await.map(|topic| topic.bounds())
     }
 
+    /// Forgets a topic that is deleted, with what is held of it.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn close(&self, topic: &TopicName) -> Result<()> {
+        self.inner.forget(topic).await
+    }
+
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.inner.counters
@@ -125,11 +133,7 @@ impl Inner {
     pub async fn refresh(&self, name: &TopicName) -> Result<Arc<Topic>> {
         let described = self.upstream.describe(name).await;
         if matches!(&described, Err(error) if error.kind() == ErrorKind::NotFound) {
-            let gone = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-            if let Some(gone) = gone {
-                gone.changed.notify_waiters();
-                self.store.forget(name).await?;
-            }
+            self.forget(name).await?;
         }
         let described = described?;
         let epoch = self.epochs.epoch(name, described.id, described.spec.partitions);
@@ -142,6 +146,13 @@ impl Inner {
             .entry(name.clone())
             .or_insert_with(|| Arc::new(Topic::new(name.clone(), epoch, described)));
         Ok(topic.clone())
+    }
+
+    async fn forget(&self, name: &TopicName) -> Result<()> {
+        let gone = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let Some(gone) = gone else { return Ok(()) };
+        gone.changed.notify_waiters();
+        self.store.forget(name).await
     }
 
     /// Notes whether upstream answered; says so once for each change.

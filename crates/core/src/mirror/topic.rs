@@ -37,13 +37,14 @@ pub(super) struct State {
     pub latest: Vec<u64>,
     /// Highest end that is known to exist, committed or not.
     pub high: Vec<u64>,
-    wanted_at: Instant,
+    /// When somebody last read it.
+    wanted_at: Option<Instant>,
 }
 
 impl Topic {
     pub fn new(name: TopicName, epoch: Epoch, described: Described) -> Topic {
         let Described { id, spec, earliest, latest, high } = described;
-        let state = State { id, epoch, spec, earliest, latest, high, wanted_at: Instant::now() };
+        let state = State { id, epoch, spec, earliest, latest, high, wanted_at: None };
         let (changed, is_hot, waiting) = Default::default();
         Topic { name, state: Mutex::new(state), changed, is_hot, waiting }
     }
@@ -64,7 +65,7 @@ impl Topic {
 
     /// Somebody reads: true when it was not followed and has to be now.
     pub fn want(&self) -> bool {
-        self.state().wanted_at = Instant::now();
+        self.state().wanted_at = Some(Instant::now());
         !self.is_hot.load(Ordering::Acquire)
     }
 
@@ -79,7 +80,8 @@ impl Topic {
 
     /// Whether somebody wants it, or did within `idle`.
     pub fn is_wanted(&self, idle: Duration) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0 || self.state().wanted_at.elapsed() < idle
+        self.waiting.load(Ordering::Acquire) > 0
+            || self.state().wanted_at.is_some_and(|at| at.elapsed() < idle)
     }
 
     /// Keeps it wanted as long as the guard lives.
@@ -124,7 +126,7 @@ pub(super) struct Waiter<'a>(&'a Topic);
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         // Idle time counts from the end of the wait.
-        self.0.state().wanted_at = Instant::now();
+        self.0.state().wanted_at = Some(Instant::now());
         self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }

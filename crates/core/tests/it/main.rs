@@ -7,6 +7,7 @@ mod coming_back;
 mod conflation;
 mod hub;
 mod live;
+mod mirror;
 mod model_log;
 mod pages;
 mod publisher;

@@ -2,8 +2,11 @@
 //! to disturb: reads can be delayed, failed and interleaved with appends.
 
 use dualstream_core::filter::{Filter, source_of};
+use dualstream_core::hidden::looked_for_in;
+use dualstream_core::identity::is_same_event;
 use dualstream_core::identity::{Comparison, compare, of_record};
 use dualstream_core::log::*;
+use dualstream_core::mirror::{Checked, MirrorStore, Run};
 use dualstream_core::record::{NewRecord, Record};
 use dualstream_core::sources::{SourceRange, Sources};
 use dualstream_core::topic::*;
@@ -461,4 +464,75 @@ impl Transaction for ModelTransaction {
     }
 
     fn abort(self: Box<Self>) {}
+}
+
+impl MirrorStore for ModelLog {
+    fn begin<'a>(&'a self, spec: TopicSpec, epoch: Epoch, start: Vec<u64>) -> BoxFuture<'a, Result<()>> {
+        let name = spec.name.clone();
+        let topic = Topic { earliest: start.clone(), latest: start, ..Topic::new(spec, epoch) };
+        self.lock().topics.insert(name, topic);
+        self.grown.notify_waiters();
+        async { Ok(()) }.boxed()
+    }
+
+    fn append<'a>(&'a self, topic: &'a TopicName, runs: Vec<Run>) -> BoxFuture<'a, Result<u64>> {
+        async move {
+            let mut state = self.lock();
+            if let Some(error) = state.fail_next.take() {
+                return Err(error);
+            }
+            let topic = state.topics.get_mut(topic).ok_or_else(unknown_topic)?;
+            let mut hidden = 0;
+            for run in runs {
+                let end = topic.latest[run.partition as usize];
+                if run.next < end || run.records.first().is_some_and(|first| first.offset < end) {
+                    return Err(Error::new(ErrorKind::Conflict, "mirror_out_of_step", "not at the end"));
+                }
+                for record in run.records {
+                    let range = looked_for_in(&record).unwrap_or(0..0);
+                    let is_first = |r: &&Record| r.partition == record.partition && range.contains(&r.offset);
+                    match topic.records.iter().filter(is_first).any(|r| is_same_event(r, &record)) {
+                        true => hidden += 1,
+                        false => topic.records.push(record),
+                    }
+                }
+                topic.latest[run.partition as usize] = run.next;
+            }
+            drop(state);
+            self.grown.notify_waiters();
+            Ok(hidden)
+        }
+        .boxed()
+    }
+
+    fn check<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        events: Vec<(u32, NewRecord)>,
+    ) -> BoxFuture<'a, Result<Vec<Checked>>> {
+        async move {
+            let state = self.lock();
+            let topic = state.topic(topic)?;
+            let check = |(partition, new): (u32, NewRecord)| {
+                let found = topic.records.iter().find_map(|stored| match compare(stored, &new) {
+                    Comparison::Same => {
+                        Some(Appended::Duplicate { partition: stored.partition, offset: stored.offset })
+                    }
+                    Comparison::OtherBody => {
+                        Some(Appended::Conflict { partition: stored.partition, offset: stored.offset })
+                    }
+                    Comparison::OtherIdentity => None,
+                });
+                Checked { found, seen: topic.latest[partition as usize] }
+            };
+            Ok(events.into_iter().map(check).collect())
+        }
+        .boxed()
+    }
+
+    fn forget<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<()>> {
+        self.lock().topics.remove(topic);
+        self.grown.notify_waiters();
+        async { Ok(()) }.boxed()
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::file::Assignment;
 use super::problem::{Origin, Problem, suggestion};
-use super::table::{self, ABSENT, FIELDS, Field, NAMESPACES};
+use super::table::{self, ABSENT, FIELDS, Field, KAFKA, NAMESPACES};
 use super::value::Given;
 use std::ffi::OsString;
 
@@ -69,7 +69,17 @@ fn known() -> impl Iterator<Item = String> {
 fn path(name: &str) -> Option<String> {
     let absent = ABSENT.iter().map(|(path, _)| *path).filter(|path| !path.contains('*'));
     let mut paths = once().map(|field| field.path).chain(absent);
-    paths.find(|path| table::variable(path) == name).map(String::from).or_else(|| of_namespace(name))
+    paths
+        .find(|path| table::variable(path) == name)
+        .map(String::from)
+        .or_else(|| of_namespace(name))
+        .or_else(|| of_kafka(name))
+}
+
+/// `DUALSTREAM_KAFKA_SASL_PASSWORD` is `kafka.sasl.password`: properties of the Kafka client are words with dots.
+fn of_kafka(name: &str) -> Option<String> {
+    let rest = name.strip_prefix(&format!("{}_", table::variable(KAFKA)))?;
+    (!rest.is_empty()).then(|| format!("{KAFKA}.{}", rest.to_lowercase().replace('_', ".")))
 }
 
 /// `DUALSTREAM_NAMESPACES_CHAT_SLOW_CLIENT` is `namespaces.chat.slow_client`. A namespace with a `-` in its name cannot

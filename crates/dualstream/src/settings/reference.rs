@@ -1,7 +1,7 @@
 //! The settings described for readers and editors: a Markdown page and a JSON Schema, both made from the table and the
 //! comments of `default.toml`.
 
-use super::table::{FIELDS, Field};
+use super::table::{FIELDS, Field, KAFKA};
 use super::{DEFAULT_TOML, Settings};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub fn markdown() -> String {
         }
         entry(&mut page, field, &mut settings, &comments);
     }
+    heading(&mut page, KAFKA, &comments);
     page
 }
 
@@ -77,6 +78,10 @@ pub fn schema() -> Value {
             None => top.insert(section.into(), closed),
         };
     }
+    top.insert(
+        KAFKA.into(),
+        json!({"type": "object", "description": comments.get(&format!("[{KAFKA}]")), "additionalProperties": true}),
+    );
     let mut schema = closed(top);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("dualstream settings");

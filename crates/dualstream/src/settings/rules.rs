@@ -20,6 +20,7 @@ pub fn check(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<Pro
     problems.extend(rules.default_namespace());
     problems.extend(rules.retention());
     problems.extend(rules.pings());
+    problems.extend(rules.kafka());
     for (name, namespace) in &settings.namespaces {
         problems.extend(rules.namespace(name, namespace));
     }
@@ -65,6 +66,18 @@ impl Rules<'_> {
             )
         };
         (retention < segment).then_some(()).map(message).map(|text| self.problem("log.retention_bytes", text))
+    }
+
+    fn kafka(&self) -> Option<Problem> {
+        let brokers = &self.settings.log.kafka;
+        if brokers.are_set() {
+            let (path, text) = refused(&brokers.0, &self.settings.kafka)?;
+            return Some(self.problem(&path, text));
+        }
+        let name = self.settings.kafka.keys().next()?;
+        let path = format!("kafka.{name}");
+        let text = format!("`{path}` has no effect: `log.kafka` names no brokers");
+        Some(self.problem(&path, text))
     }
 
     fn pings(&self) -> Option<Problem> {
@@ -115,4 +128,22 @@ impl Rules<'_> {
     fn problem(&self, path: &str, message: String) -> Problem {
         Problem::new(self.origins.get(path).cloned().unwrap_or(Origin::Default), message)
     }
+}
+
+/// The setting that Kafka's client refuses, and why.
+#[cfg(feature = "kafka")]
+fn refused(brokers: &str, properties: &BTreeMap<String, String>) -> Option<(String, String)> {
+    let error = dualstream_backends::kafka::Settings::new(brokers, properties.clone()).err()?;
+    let path = match error.field() {
+        Some("kafka") | None => "log.kafka".to_owned(),
+        Some(field) => field.to_owned(),
+    };
+    let text = if path == "log.kafka" { format!("`log.kafka`: {error}") } else { error.to_string() };
+    Some((path, text))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn refused(_: &str, _: &BTreeMap<String, String>) -> Option<(String, String)> {
+    let text = "`log.kafka` is not available: this build has no Kafka backend (feature `kafka`)";
+    Some(("log.kafka".into(), text.into()))
 }

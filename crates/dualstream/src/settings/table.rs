@@ -20,6 +20,8 @@ enum Place {
 
 /// Where the namespaces are.
 pub const NAMESPACES: &str = "namespaces";
+/// Where properties of the Kafka client are: names of its own, not in this table.
+pub const KAFKA: &str = "kafka";
 
 const US_PER_MS: u64 = 1_000;
 const US_PER_S: u64 = 1_000_000;
@@ -36,6 +38,11 @@ pub static FIELDS: &[Field] = &[
     any("data_dir", |s| &mut s.data_dir),
     any("default_namespace", |s| &mut s.default_namespace),
     number("shutdown_max", US_PER_MS, US_PER_H, |s| &mut s.shutdown_max),
+    any("log.kafka", |s| &mut s.log.kafka),
+    any("log.create_topics", |s| &mut s.log.create_topics),
+    number("log.mirror_bytes_max", 16 * MIB, 1024 * TIB, |s| &mut s.log.mirror_bytes_max),
+    number("log.mirror_backfill", 0, 1_000_000_000_000, |s| &mut s.log.mirror_backfill),
+    number("log.mirror_idle", US_PER_S, US_PER_YEAR, |s| &mut s.log.mirror_idle),
     any("log.topic", |s| &mut s.log.topic),
     number("log.partitions", 1, 10_000, |s| &mut s.log.partitions),
     number("log.fsync", 1, 60 * US_PER_S, |s| &mut s.log.fsync),
@@ -99,7 +106,6 @@ pub static FIELDS: &[Field] = &[
 
 /// Settings that are part of dualstream but not of this build, and why they are refused.
 pub static ABSENT: &[(&str, &str)] = &[
-    ("log.kafka", "this build has no Kafka backend: leave it out to use the embedded log"),
     ("bus.redis", "this build has no Redis backend: leave it out to use the in-process bus"),
     ("auth", "this build has no authentication: it listens on loopback addresses only"),
     ("namespaces.*.last_value", "this build keeps no last values"),

@@ -192,9 +192,15 @@ fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
         ),
         ("[limits]\ncommands_burst = 0", "wants a whole number from 1 to 1000000, got the number 0"),
         (
-            "[log]\nkafka = \"localhost:9092\"",
-            "t.toml:2:1: `log.kafka` is not available: this build has no Kafka backend",
+            "[log]\nkafka = \"localhost\"",
+            "t.toml:2:1: `log.kafka`: an address of Kafka is host:port, several with commas, and not 'localhost'",
         ),
+        ("[log]\nkafka = \"localhost:9092\"\n[kafka]\nacks = 1", "t.toml:4:1: `kafka.acks` cannot be set"),
+        (
+            "[log]\nkafka = \"localhost:9092\"\n[kafka]\nsocket.nonsense = true",
+            "t.toml:4:8: `kafka.socket.nonsense`",
+        ),
+        ("[kafka]\nclient.id = \"x\"", "`kafka.client.id` has no effect: `log.kafka` names no brokers"),
         (
             "[bus]\nredis = \"redis://localhost\"",
             "t.toml:2:1: `bus.redis` is not available: this build has no Redis backend",
@@ -221,11 +227,13 @@ fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
 
 #[test]
 fn environment_and_flags_are_named_too() {
-    let variables = [("DUALSTREAM_LISTEN", "0.0.0.0:1"), ("DUALSTREAM_LOG_KAFKA", "k:1")];
+    let variables = [("DUALSTREAM_LISTEN", "0.0.0.0:1"), ("DUALSTREAM_LOG_KAFKA", "k")];
     let message = load("", &variables, &[("--set", "log.x", "1")]).unwrap_err();
     assert!(message.contains("environment variable DUALSTREAM_LISTEN: `listen` is 0.0.0.0:1"), "{message}");
     assert!(
-        message.contains("environment variable DUALSTREAM_LOG_KAFKA: `log.kafka` is not available"),
+        message.contains(
+            "environment variable DUALSTREAM_LOG_KAFKA: `log.kafka`: an address of Kafka is host:port"
+        ),
         "{message}"
     );
     assert!(message.contains("--set: unknown setting `log.x`"), "{message}");

@@ -1,7 +1,7 @@
 //! How a value that was given becomes a setting: one [`Slot`] per kind of setting.
 
 use super::problem::quote;
-use super::{Fsync, Hosts, Period, Size, SlowClient};
+use super::{Brokers, Fsync, Hosts, Period, Size, SlowClient};
 use dualstream_core::channel::check_source_type;
 use dualstream_core::conflation::ConflateKey;
 use dualstream_core::namespace::Stream;
@@ -53,6 +53,12 @@ impl Given {
             Form::Strings => format!("the array of {}", quote(&self.text)),
             Form::Other(name) => name.to_owned(),
         }
+    }
+
+    /// Its text, when it is one plain value.
+    pub fn scalar(&self) -> Option<&str> {
+        let is_plain = matches!(self.form, Form::Text | Form::String | Form::Integer | Form::Boolean);
+        is_plain.then_some(self.text.as_str())
     }
 
     fn string(&self) -> Option<&str> {
@@ -230,6 +236,22 @@ impl Slot for Fsync {
     }
     fn schema(&self, range: Range) -> Value {
         json!({"anyOf": [{"const": "always"}, Period::millis(0).schema(range)]})
+    }
+}
+
+/// Brokers, or none.
+impl Slot for Brokers {
+    fn wants(&self, _: Range) -> String {
+        "brokers like \"kafka-1:9092,kafka-2:9092\", or \"\" for the embedded log".into()
+    }
+    fn take(&mut self, given: &Given, _: Range) -> bool {
+        put(self, given.string().map(|text| Brokers(text.trim().to_owned())))
+    }
+    fn show(&self) -> String {
+        format!("{:?}", self.0)
+    }
+    fn schema(&self, _: Range) -> Value {
+        json!({"type": "string"})
     }
 }
 

@@ -49,9 +49,15 @@ fn a_bad_file_is_refused_by_serve_and_by_check() {
         ),
         ("listen = \"0.0.0.0:8000\"", "t.toml:1:1: `listen` is 0.0.0.0:8000, which other machines can reach"),
         (
-            "[log]\nkafka = \"localhost:9092\"",
-            "t.toml:2:1: `log.kafka` is not available: this build has no Kafka backend",
+            "[log]\nkafka = \"localhost\"",
+            "t.toml:2:1: `log.kafka`: an address of Kafka is host:port, several with commas, and not 'localhost'",
         ),
+        ("[log]\nkafka = \"localhost:9092\"\n[kafka]\nacks = 1", "t.toml:4:1: `kafka.acks` cannot be set"),
+        (
+            "[log]\nkafka = \"localhost:9092\"\n[kafka]\nsocket.nonsense = true",
+            "t.toml:4:8: `kafka.socket.nonsense`",
+        ),
+        ("[kafka]\nclient.id = \"x\"", "`kafka.client.id` has no effect: `log.kafka` names no brokers"),
         (
             "[bus]\nredis = \"redis://localhost\"",
             "t.toml:2:1: `bus.redis` is not available: this build has no Redis backend",
@@ -87,7 +93,7 @@ fn flags_and_variables_are_named_when_they_are_wrong() {
         (&["serve", "--listen", "8000"][..], "--listen: `listen` wants an address and port"),
         (&["serve", "--listen", "0.0.0.0:1"], "--listen: `listen` is 0.0.0.0:1"),
         (&["serve", "--data-dir", ""], "--data-dir: `data_dir` wants a path"),
-        (&["serve", "--kafka", "localhost:9092"], "--kafka: `log.kafka` is not available"),
+        (&["serve", "--kafka", "localhost"], "--kafka: `log.kafka`: an address of Kafka is host:port"),
         (&["serve", "--redis", "redis://localhost"], "--redis: `bus.redis` is not available"),
         (&["serve", "--set", "log.fsync=never"], "--set: `log.fsync` wants \"always\", or a period"),
         (
@@ -102,7 +108,7 @@ fn flags_and_variables_are_named_when_they_are_wrong() {
         (
             "DUALSTREAM_LOG_KAFKA",
             "x",
-            "environment variable DUALSTREAM_LOG_KAFKA: `log.kafka` is not available",
+            "environment variable DUALSTREAM_LOG_KAFKA: `log.kafka`: an address of Kafka is host:port",
         ),
         ("DUALSTREAM_LIMITS_TARGETS_MAX", "0", "`limits.targets_max` wants a whole number from 1"),
     ] {

@@ -1,0 +1,79 @@
+//! Administration of topics upstream, so that the log here knows of every change at once.
+
+use super::log::MirroredLog;
+use crate::Result;
+use crate::topic::{TopicAlteration, TopicInfo, TopicName, TopicSpec};
+use crate::topics::Topics;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::sync::Arc;
+
+/// The topics of a [`MirroredLog`]: those of upstream, each with the epoch and the size it has there.
+pub struct MirroredTopics {
+    upstream: Arc<dyn Topics>,
+    log: MirroredLog,
+}
+
+impl MirroredTopics {
+    /// The topics that `upstream` administers, read through `log`.
+    pub fn new(upstream: Arc<dyn Topics>, log: MirroredLog) -> MirroredTopics {
+        MirroredTopics { upstream, log }
+    }
+
+    /// The log learns of the topic as it is now.
+    async fn known(&self, info: TopicInfo) -> Result<TopicInfo> {
+        let bounds = self.log.open(&info.spec.name).await?;
+        Ok(TopicInfo { epoch: bounds.epoch, ..info })
+    }
+}
+
+impl Topics for MirroredTopics {
+    fn create(&self, spec: TopicSpec) -> BoxFuture<'_, Result<TopicInfo>> {
+        async move { self.known(self.upstream.create(spec).await?).await }.boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        async move {
+            let mut known = Vec::new();
+            for info in self.upstream.list().await? {
+                match self.known(info).await {
+                    // Deleted a moment ago.
+                    Err(error) if error.code() == "unknown_topic" => {}
+                    info => known.push(info?),
+                }
+            }
+            Ok(known)
+        }
+        .boxed()
+    }
+
+    fn describe(&self, name: TopicName) -> BoxFuture<'_, Result<TopicInfo>> {
+        async move { self.known(self.upstream.describe(name).await?).await }.boxed()
+    }
+
+    fn alter(&self, name: TopicName, change: TopicAlteration) -> BoxFuture<'_, Result<TopicInfo>> {
+        async move { self.known(self.upstream.alter(name, change).await?).await }.boxed()
+    }
+
+    fn delete(&self, name: TopicName) -> BoxFuture<'_, Result<()>> {
+        async move {
+            self.upstream.delete(name.clone()).await?;
+            self.log.close(&name).await
+        }
+        .boxed()
+    }
+
+    fn trim(&self, name: TopicName, below: Vec<u64>) -> BoxFuture<'_, Result<()>> {
+        async move {
+            self.upstream.trim(name.clone(), below).await?;
+            self.log.open(&name).await.map(drop)
+        }
+        .boxed()
+    }
+}
+
+impl std::fmt::Debug for MirroredTopics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MirroredTopics").finish_non_exhaustive()
+    }
+}

@@ -1,7 +1,7 @@
 //! Checking a data directory that no server has open: every byte of every file is read, nothing is changed.
 
 use crate::batch::HEADER_BYTES;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Kind};
 use crate::checkpoint::Checkpoint;
 use crate::index::sidecar;
 use crate::journal::{self, FILES, read_all};
@@ -55,7 +55,7 @@ impl Report {
     }
 }
 
-/// Checks a data directory. `progress` is told of every file before it is read.
+/// Checks a data directory, of a log or of a mirror. `progress` is told of every file before it is read.
 ///
 /// # Errors
 /// What keeps it from being read at all: `catalog_damaged`, `data_dir_newer_format`, `storage_error`.
@@ -70,11 +70,13 @@ pub fn verify(storage: &dyn Storage, mut progress: impl FnMut(&str)) -> Result<R
     let checkpoint = match Checkpoint::load(storage) {
         Ok(checkpoint) => checkpoint.unwrap_or_default(),
         Err(_) => {
-            report.find("checkpoint", false, "damaged; 'dualstream log repair' rebuilds it from the stores");
+            report.find("checkpoint", false, mend(catalog.kind));
             Checkpoint::default()
         }
     };
-    verify_journal(storage, &catalog, &checkpoint, &mut report, &mut progress).map_err(failed)?;
+    if catalog.kind == Kind::Log {
+        verify_journal(storage, &catalog, &checkpoint, &mut report, &mut progress).map_err(failed)?;
+    }
     for (&id, entry) in &catalog.topics {
         report.topics += 1;
         let mark = checkpoint.stores.iter().find(|s| s.topic_id == id);
@@ -82,7 +84,19 @@ pub fn verify(storage: &dyn Storage, mut progress: impl FnMut(&str)) -> Result<R
         verify_store(storage, id, entry.spec.partitions as usize, active, &mut report, &mut progress)
             .map_err(failed)?;
     }
+    if catalog.kind == Kind::Mirror {
+        // What is damaged is begun anew, or told to its readers: it stands elsewhere.
+        report.findings.iter_mut().for_each(|finding| finding.loses_records = false);
+    }
     Ok(report)
+}
+
+/// What becomes of a damaged checkpoint.
+fn mend(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Log => "damaged; 'dualstream log repair' rebuilds it from the stores",
+        Kind::Mirror => "damaged; the next start begins the mirror anew",
+    }
 }
 
 fn verify_journal(

@@ -91,7 +91,9 @@ impl Engine {
         let before = damaged();
         let mark = mark_of(&*self.storage, checkpoint, id, entry)?;
         let store = self.open_store(id, entry, mark)?;
-        match damaged() == before {
+        let segments = store.view.state().segments;
+        let is_row = segments.windows(2).all(|pair| pair[0].number + 1 == pair[1].number);
+        match is_row && damaged() == before {
             true => Ok(store),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "a segment is damaged or missing")),
         }

@@ -17,6 +17,7 @@ mod holes;
 mod image;
 mod leftovers;
 mod mirror;
+mod mirror_files;
 mod mirror_repeats;
 mod mirror_rig;
 mod model;

@@ -15,6 +15,8 @@ use dualstream_core::topic::TopicName;
 use dualstream_core::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::types::RDKafkaRespErr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,8 +31,11 @@ const SPAN_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// What is fetched beyond what was asked for is thrown away.
 const FETCHED_KIB_MAX: usize = 1 << 10;
+/// When it is asked whether there is such a partition: librdkafka waits for one that is not there.
+const DOUBT: Duration = Duration::from_millis(500);
+const METADATA_MAX: Duration = Duration::from_secs(2);
 /// The end of a partition is told by a fetch that found nothing for so long.
-const FETCH_WAIT_MS: u32 = 10;
+const FETCH_WAIT_MS: u32 = 1;
 
 /// The readers of ranges of one cluster.
 #[derive(Debug)]
@@ -129,12 +134,15 @@ impl Request {
         positions.follow(vec![self.place.clone()]);
         let places = list(std::slice::from_ref(&self.place)).map_err(refused)?;
         consumer.assign(&places).map_err(refused)?;
-        let mut bytes = 0;
+        let (mut bytes, mut doubt) = (0, Some(Instant::now() + DOUBT));
         while read.next < self.until && (bytes < self.bytes_max || read.records.is_empty()) {
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.abandoned.load(Relaxed) {
                 // What was read is as good as more of it.
                 return if read.next > from { Ok(read) } else { Err(too_slow(&read.topic, partition)) };
+            }
+            if doubt.take_if(|at| *at < Instant::now()).is_some() && read.next == from {
+                self.check_exists(consumer)?;
             }
             for item in next_batch(consumer, &mut positions, left.min(LOOK)) {
                 match item.outcome {
@@ -148,6 +156,23 @@ impl Request {
             }
         }
         Ok(read)
+    }
+
+    /// An error if there is no such partition; whether there is one may be unknown.
+    fn check_exists(&self, consumer: &Consumer) -> Result<()> {
+        let Place { topic, partition, .. } = &self.place;
+        let Ok(metadata) = consumer.fetch_metadata(Some(topic.as_str()), METADATA_MAX) else { return Ok(()) };
+        let exists = metadata.topics().iter().any(|found| {
+            let is_unknown =
+                found.error().is_some_and(|e| e == RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+            // Other errors are of a moment.
+            !is_unknown && (found.error().is_some() || found.partitions().len() > *partition as usize)
+        });
+        if exists {
+            Ok(())
+        } else {
+            Err(fault::of_partition(RDKafkaErrorCode::UnknownTopicOrPartition, topic, *partition))
+        }
     }
 
     /// Adds what belongs to the span, as much as is wanted.
@@ -174,5 +199,5 @@ fn weight(record: &Record) -> usize {
 }
 
 fn too_slow(topic: &TopicName, partition: u32) -> Error {
-    fault::of_partition(rdkafka::error::RDKafkaErrorCode::OperationTimedOut, topic, partition)
+    fault::of_partition(RDKafkaErrorCode::OperationTimedOut, topic, partition)
 }

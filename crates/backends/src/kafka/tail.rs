@@ -9,8 +9,8 @@
 //! nothing more is fetched. What a change of leader, a restart of a broker or a short outage needs, librdkafka does by
 //! itself, from the position it is at; a position outside of its partition is an error and never a jump.
 //!
-//! It does not see that a topic was deleted and made again while it has a position that both of them have: who follows
-//! a topic compares its identity from time to time.
+//! It does not tell that a topic is gone, nor that another one was made in its place whose offsets are past the
+//! position: who follows a topic describes it from time to time.
 
 pub(super) mod positions;
 pub(super) mod reader;

@@ -11,6 +11,8 @@
 
 mod client;
 mod fault;
+mod outcome;
+mod producer;
 mod range;
 mod records;
 mod settings;

@@ -1,6 +1,6 @@
 //! Kafka behind the seam of a mirror.
 
-use super::{Settings, range::Ranges, tail};
+use super::{Settings, producer::Producer, range::Ranges, tail};
 use dualstream_core::log::{Appended, Part, Span};
 use dualstream_core::mirror::{Described, Run, Tail, Upstream};
 use dualstream_core::topic::TopicName;
@@ -8,9 +8,9 @@ use dualstream_core::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
 
 /// A Kafka cluster as the log that holds the truth.
-#[derive(Debug)]
 pub struct KafkaUpstream {
     settings: Settings,
+    producer: Producer,
     ranges: Ranges,
 }
 
@@ -18,13 +18,16 @@ impl KafkaUpstream {
     /// Clients of the cluster; nothing is asked of it yet.
     pub fn new(settings: Settings) -> Result<KafkaUpstream> {
         let ranges = Ranges::new(&settings)?;
-        Ok(KafkaUpstream { settings, ranges })
+        let producer = Producer::new(settings.clone())?;
+        Ok(KafkaUpstream { settings, producer, ranges })
     }
 }
 
 impl Upstream for KafkaUpstream {
-    fn append(&self, _parts: Vec<Part>) -> BoxFuture<'_, Result<Vec<Vec<Appended>>>> {
-        Box::pin(async { Err(not_yet()) })
+    fn append(&self, parts: Vec<Part>) -> BoxFuture<'_, Result<Vec<Vec<Appended>>>> {
+        // Taken here and not when the future is first asked: in the order of the calls.
+        let taken = self.producer.append(parts);
+        Box::pin(async move { Ok(taken?.await) })
     }
 
     fn describe<'a>(&'a self, _topic: &'a TopicName) -> BoxFuture<'a, Result<Described>> {

@@ -1,0 +1,308 @@
+//! The one producer: it takes records in the order of the calls and answers each by itself.
+//!
+//! ```text
+//!  append ─▶ backlog (records, bytes) ─▶ librdkafka: a queue per partition, five requests under way ─▶ brokers
+//!     ▲       full: Overloaded, at once                                                                  │
+//!     │                                                                                                  │
+//!  Answers ◀── ticket of each record ◀── the thread that takes deliveries ◀── status, offset ◀───────────┘
+//! ```
+//! *Order*: records go into librdkafka's queue of their partition within the call, so in the order of the calls; there
+//! and at the broker sequence numbers (idempotence) keep it over retries. *Outcome*: by the status of the message, never
+//! by its error. *Memory*: what waits is bounded; while no broker answers, calls fail at once after the first record that
+//! waited its whole time. *Fatal errors* of the client (its sequence numbers are no longer the broker's) end it: all it
+//! has is answered, and another takes its place.
+//!
+//! It does not wait for room, retry what failed, or make transactions.
+
+mod backlog;
+mod call;
+mod health;
+
+use super::client::{self, Said};
+use super::settings::refused;
+use super::{Settings, outcome};
+use backlog::Backlog;
+pub(crate) use call::Answers;
+use call::Ticket;
+use dualstream_core::log::{Appended, Part};
+use dualstream_core::record::NewRecord;
+use dualstream_core::{Error, ErrorKind, Result};
+use dualstream_kafka_ffi::status;
+use health::Doubt;
+pub(crate) use health::Health;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often the thread looks up from the deliveries.
+const LOOK_UP: Duration = Duration::from_millis(100);
+/// How long it waits for a broker to answer, and how often it asks, while none did.
+const PROBE: Duration = Duration::from_secs(1);
+/// How long a client that ends may take to answer what it has.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+type Native = BaseProducer<Deliveries>;
+
+/// The producer of a cluster. Its thread ends with the value.
+pub(crate) struct Producer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    settings: Settings,
+    /// Read by calls and by the thread, written only when another client takes its place.
+    native: RwLock<Native>,
+    backlog: Arc<Backlog>,
+    health: Arc<Health>,
+    is_closing: AtomicBool,
+}
+
+impl Producer {
+    /// A client that is not connected yet.
+    pub(crate) fn new(settings: Settings) -> Result<Producer> {
+        let health = Arc::new(Health::default());
+        let native = RwLock::new(create(&settings, &health)?);
+        let backlog = Backlog::new(settings.queue_records_max(), settings.queue_bytes_max());
+        let shared =
+            Arc::new(Shared { settings, native, backlog, health, is_closing: AtomicBool::new(false) });
+        let of_thread = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("kafka-producer".into())
+            .spawn(move || of_thread.run())
+            .map_err(|error| {
+                let message = "no thread can be started to write to Kafka";
+                Error::new(ErrorKind::Unavailable, "log_unavailable", message).with_source(error)
+            })?;
+        Ok(Producer { shared, thread: Some(thread) })
+    }
+
+    /// Takes records, all of them before it returns; see `Upstream::append`.
+    pub(crate) fn append(&self, parts: Vec<Part>) -> Result<Answers> {
+        let shared = &*self.shared;
+        if shared.health.is_away() {
+            return Err(shared.health.unreachable());
+        }
+        let records_of: Vec<usize> = parts.iter().map(|part| part.records.len()).collect();
+        let bytes = parts.iter().flat_map(|part| &part.records).map(NewRecord::weight).sum();
+        let Some(reserved) = shared.backlog.reserve(records_of.iter().sum(), bytes) else {
+            return Err(shared.overloaded());
+        };
+        let answers = Answers::new(records_of, reserved);
+        let native = shared.native();
+        let mut index = 0;
+        for part in &parts {
+            for record in &part.records {
+                send(&native, part, record, answers.ticket(index), &shared.health);
+                index += 1;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What it has seen of the brokers.
+    pub(crate) fn health(&self) -> &Health {
+        &self.shared.health
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.shared.is_closing.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It only ends with a panic if there is a bug, which was told then.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn create(settings: &Settings, health: &Arc<Health>) -> Result<Native> {
+    let deliveries = Deliveries { health: health.clone() };
+    client::producer(settings).create_with_context(deliveries).map_err(|error| refused(&error))
+}
+
+/// Puts a record into the queue of its partition; one that is not taken is answered here.
+fn send(native: &Native, part: &Part, record: &NewRecord, ticket: Box<Ticket>, health: &Health) {
+    let headers = match headers(record) {
+        Ok(headers) => headers,
+        Err(error) => return ticket.answer(Appended::Failed(error)),
+    };
+    let mut message = BaseRecord::with_opaque_to(part.topic.as_str(), ticket);
+    message.partition = i32::try_from(part.partition).ok().or(Some(i32::MAX));
+    message.key = record.key.as_deref();
+    message.payload = record.value.as_deref();
+    message.timestamp = record.timestamp_ms;
+    message.headers = headers;
+    if let Err((error, message)) = native.send(message) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::InvalidArgument);
+        if let Some(doubt) = Doubt::of(code) {
+            health.say_doubt(part.topic.as_str(), doubt);
+        }
+        message.delivery_opaque.answer(Appended::Failed(outcome::not_stored(code)));
+    }
+}
+
+fn headers(record: &NewRecord) -> Result<Option<OwnedHeaders>> {
+    let headers = record.headers.as_slice();
+    if headers.is_empty() {
+        return Ok(None);
+    }
+    let mut own = OwnedHeaders::new_with_capacity(headers.len());
+    for header in headers {
+        let key = std::str::from_utf8(&header.name).map_err(|error| {
+            let message = "the name of a header is text in UTF-8";
+            Error::invalid("invalid_record", "headers", message).with_source(error)
+        })?;
+        own = own.insert(Header { key, value: header.value.as_deref() });
+    }
+    Ok(Some(own))
+}
+
+impl Shared {
+    fn native(&self) -> RwLockReadGuard<'_, Native> {
+        self.native.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn overloaded(&self) -> Error {
+        let (records, bytes) = (self.backlog.records_max(), self.backlog.bytes_max());
+        let message = format!("{records} records or {bytes} bytes wait for Kafka already");
+        Error::new(ErrorKind::Overloaded, "overloaded", message).with_limit(records as u64)
+    }
+
+    /// The thread: takes deliveries until the producer is dropped, and looks after the client between them.
+    fn run(&self) {
+        let mut progress = Progress { stored: 0, at: Instant::now() };
+        let mut asked = Instant::now();
+        while !self.is_closing.load(Ordering::Relaxed) {
+            self.native().poll(LOOK_UP);
+            progress.note(self.health.stored());
+            let fatal = self.native().client().fatal_error();
+            if let Some((code, reason)) = fatal {
+                tracing::error!(%code, "kafka: the producer is made again: {reason}");
+                self.replace();
+            }
+            match self.health.take_doubt() {
+                Some((topic, Doubt::TimedOut)) if progress.is_none_for(self.settings.delivery_max()) => {
+                    self.probe_until_reachable(&topic);
+                    progress.at = Instant::now();
+                }
+                Some((topic, Doubt::Refused)) if asked.elapsed() >= PROBE => {
+                    // Its outcome is in what the next record of the topic meets.
+                    let _ = self.native().client().fetch_metadata(Some(&topic), PROBE);
+                    asked = Instant::now();
+                }
+                _ => {}
+            }
+        }
+        end(&self.native());
+    }
+
+    /// Another client takes the place of one that met a fatal error. Calls wait until it has answered all it has: a
+    /// record of a later call is never stored before one of an earlier call was given up.
+    fn replace(&self) {
+        let fresh = match create(&self.settings, &self.health) {
+            Ok(fresh) => fresh,
+            Err(error) => return tracing::error!(%error, "kafka: it cannot, which is tried until it can"),
+        };
+        let mut native = self.native.write().unwrap_or_else(PoisonError::into_inner);
+        end(&native);
+        let old = std::mem::replace(&mut *native, fresh);
+        drop(native);
+        // Its threads end now, which nobody has to wait for but this one.
+        drop(old);
+    }
+
+    /// Nothing was stored for as long as a record may wait. Calls fail until a broker answers; what waits in the client
+    /// still ends by itself.
+    fn probe_until_reachable(&self, topic: &str) {
+        let native = self.native();
+        while !self.is_closing.load(Ordering::Relaxed) {
+            let asked = Instant::now();
+            if native.client().fetch_metadata(Some(topic), PROBE).is_ok() {
+                break;
+            }
+            if !self.health.set_away(true) {
+                let error = self.health.unreachable();
+                tracing::error!("kafka: {error}; nothing is taken until one does");
+            }
+            native.poll(PROBE.saturating_sub(asked.elapsed()).max(LOOK_UP));
+        }
+        if self.health.set_away(false) {
+            self.health.forget_reason();
+            tracing::info!("kafka: brokers answer again");
+        }
+    }
+}
+
+/// Answers all that a client has: what is not under way is not stored, what is may be.
+fn end(native: &Native) {
+    native.purge(PurgeConfig::default().queue().inflight());
+    if let Err(error) = native.flush(LAST_ANSWERS) {
+        tracing::error!(%error, "kafka: a client ends without all its answers");
+    }
+}
+
+/// When a record was stored last.
+struct Progress {
+    stored: u64,
+    at: Instant,
+}
+
+impl Progress {
+    fn note(&mut self, stored: u64) {
+        if stored != self.stored {
+            *self = Progress { stored, at: Instant::now() };
+        }
+    }
+
+    /// Nearly: it is looked at a little earlier or later than it was.
+    fn is_none_for(&self, time: Duration) -> bool {
+        self.at.elapsed() >= time.mul_f32(0.9)
+    }
+}
+
+/// Hears of deliveries and errors, on the thread of the producer.
+struct Deliveries {
+    health: Arc<Health>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Said.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.health.say(error.rdkafka_error_code().unwrap_or(Code::Fail), reason);
+        Said.error(error, reason);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let (message, error) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, error.rdkafka_error_code()),
+        };
+        match error.map(Doubt::of) {
+            None => self.health.say_stored(),
+            Some(Some(doubt)) => self.health.say_doubt(message.topic(), doubt),
+            Some(None) => {}
+        }
+        ticket.answer(outcome::appended(status(message), message.offset(), error));
+    }
+}
+
+#[cfg(test)]
+mod tests;

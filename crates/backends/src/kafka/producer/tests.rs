@@ -1,0 +1,174 @@
+//! The producer over librdkafka's mock cluster, which fails as it is told.
+
+use super::*;
+use bytes::Bytes;
+use dualstream_core::topic::TopicName;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use std::collections::BTreeMap;
+
+fn producer(properties: &[(&str, &str)]) -> Producer {
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    all.insert("test.mock.num.brokers".into(), "3".into());
+    all.extend(properties.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+    let producer = Producer::new(Settings::new("127.0.0.1:1", all).unwrap()).unwrap();
+    with_cluster(&producer, |cluster| cluster.create_topic("t", 12, 3).unwrap());
+    producer
+}
+
+fn with_cluster<R>(producer: &Producer, run: impl FnOnce(MockCluster<'_, Deliveries>) -> R) -> R {
+    let native = producer.shared.native();
+    run(native.client().mock_cluster().expect("the client is one of a mock"))
+}
+
+fn part(partition: u32, values: std::ops::Range<usize>) -> Part {
+    let record = |value: usize| NewRecord {
+        key: Some(Bytes::from(format!("key-{partition}"))),
+        value: Some(Bytes::from(format!("value-{value}"))),
+        ..NewRecord::default()
+    };
+    Part { topic: TopicName::new("t").unwrap(), partition, records: values.map(record).collect() }
+}
+
+fn failed(appended: &Appended) -> (ErrorKind, &'static str) {
+    match appended {
+        Appended::Failed(error) => (error.kind(), error.code()),
+        other => panic!("{other:?} is no failure"),
+    }
+}
+
+const PRODUCE: RDKafkaApiKey = RDKafkaApiKey::Produce;
+
+#[tokio::test]
+async fn every_record_is_answered_in_its_place() {
+    let producer = producer(&[]);
+    let parts: Vec<Part> = (0..12).map(|partition| part(partition, 0..partition as usize + 1)).collect();
+    let first = producer.append(parts.clone()).unwrap();
+    let second = producer.append(parts).unwrap();
+    for (round, outcomes) in [first.await, second.await].into_iter().enumerate() {
+        assert_eq!(outcomes.len(), 12);
+        for (partition, of_part) in outcomes.iter().enumerate() {
+            let base = round * (partition + 1);
+            let wanted: Vec<_> =
+                (0..=partition).map(|index| Appended::Stored((base + index) as u64)).collect();
+            assert_eq!(of_part, &wanted, "round {round}, partition {partition}");
+        }
+    }
+    assert!(producer.append(Vec::new()).unwrap().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_backlog_is_told_at_once() {
+    let producer = producer(&[("queue.buffering.max.messages", "10"), ("linger.ms", "100")]);
+    let first = producer.append(vec![part(0, 0..10)]).unwrap();
+    let error = producer.append(vec![part(1, 0..1)]).unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Overloaded, "overloaded"));
+    assert!(matches!(first.await[0][9], Appended::Stored(9)));
+    // What was answered has left it.
+    assert!(matches!(producer.append(vec![part(1, 0..10)]).unwrap().await[0][9], Appended::Stored(9)));
+}
+
+#[tokio::test]
+async fn what_a_broker_refuses_is_definite() {
+    let producer = producer(&[]);
+    let all = [
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, ErrorKind::TooLarge, "record_too_large"),
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, ErrorKind::Denied, "kafka_denied"),
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, ErrorKind::Invalid, "invalid_record"),
+    ];
+    for (code, kind, word) in all {
+        with_cluster(&producer, |cluster| cluster.request_errors(PRODUCE, &[code]));
+        let outcomes = producer.append(vec![part(3, 0..2)]).unwrap().await;
+        for outcome in &outcomes[0] {
+            assert_eq!(failed(outcome), (kind, word), "{code:?}");
+        }
+        // What was refused for its topic is tried again when the broker was asked.
+        while !matches!(producer.append(vec![part(3, 0..1)]).unwrap().await[0][0], Appended::Stored(_)) {}
+    }
+    let outcomes = producer.append(vec![part(77, 0..1), part(5, 0..1)]).unwrap().await;
+    assert_eq!(failed(&outcomes[0][0]), (ErrorKind::NotFound, "unknown_topic"));
+    assert!(matches!(outcomes[1][0], Appended::Stored(_)));
+}
+
+#[tokio::test]
+async fn a_retry_keeps_the_order() {
+    let producer = producer(&[("linger.ms", "0")]);
+    let away = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    let few = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    with_cluster(&producer, |cluster| cluster.request_errors(PRODUCE, &[few, away, few]));
+    let calls: Vec<_> = (0..50).map(|call| producer.append(vec![part(2, call..call + 1)]).unwrap()).collect();
+    for (call, answers) in calls.into_iter().enumerate() {
+        assert_eq!(answers.await, [[Appended::Stored(call as u64)]]);
+    }
+}
+
+#[tokio::test]
+async fn a_fatal_error_ends_the_client_and_not_the_producer() {
+    let producer = producer(&[("topic.metadata.propagation.max.ms", "100")]);
+    assert_eq!(producer.append(vec![part(1, 0..1)]).unwrap().await, [[Appended::Stored(0)]]);
+    let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    with_cluster(&producer, |cluster| cluster.request_errors(PRODUCE, &[fatal]));
+    let outcomes = producer.append(vec![part(1, 1..3)]).unwrap().await;
+    for outcome in &outcomes[0] {
+        assert_eq!(failed(outcome), (ErrorKind::Unknown, "outcome_unknown"));
+    }
+    // Another mock cluster comes with the other client.
+    loop {
+        let outcomes = producer.append(vec![part(1, 3..4)]).unwrap().await;
+        match &outcomes[0][0] {
+            Appended::Stored(_) => break,
+            Appended::Failed(error) if error.code() == "unknown_topic" => {
+                // It may have been made in the round before, and be asked about now.
+                with_cluster(&producer, |cluster| drop(cluster.create_topic("t", 12, 3)));
+            }
+            other => assert_eq!(failed(other).0, ErrorKind::Unavailable, "{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_no_broker_answers_calls_fail_at_once_and_then_heal() {
+    let producer = producer(&[("delivery.timeout.ms", "1000")]);
+    assert_eq!(producer.append(vec![part(0, 0..1)]).unwrap().await, [[Appended::Stored(0)]]);
+    with_cluster(&producer, |cluster| (1..=3).for_each(|id| cluster.broker_down(id).unwrap()));
+    let outcomes = producer.append(vec![part(0, 1..2)]).unwrap().await;
+    assert!(matches!(failed(&outcomes[0][0]).0, ErrorKind::Unavailable | ErrorKind::Unknown), "{outcomes:?}");
+    let error = loop {
+        match producer.append(vec![part(0, 2..3)]) {
+            Ok(answers) => drop(answers.await),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+    with_cluster(&producer, |cluster| (1..=3).for_each(|id| cluster.broker_up(id).unwrap()));
+    loop {
+        if let Ok(answers) = producer.append(vec![part(0, 3..4)])
+            && matches!(answers.await[0][0], Appended::Stored(_))
+        {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_answered_when_the_producer_ends() {
+    let producer = producer(&[("linger.ms", "5000")]);
+    let answers = producer.append(vec![part(0, 0..3)]).unwrap();
+    drop(producer);
+    for outcome in &answers.await[0] {
+        assert_eq!(failed(outcome), (ErrorKind::Unavailable, "log_unavailable"));
+    }
+}
+
+#[tokio::test]
+async fn names_of_headers_are_text() {
+    let producer = producer(&[]);
+    let mut bad = part(0, 0..2);
+    let name = Bytes::from_static(&[0xff, 0xfe]);
+    let header = dualstream_core::record::Header { name, value: None };
+    bad.records[0].headers = dualstream_core::record::Headers::new(vec![header]);
+    let outcomes = producer.append(vec![bad]).unwrap().await;
+    assert_eq!(failed(&outcomes[0][0]), (ErrorKind::Invalid, "invalid_record"));
+    assert_eq!(outcomes[0][1], Appended::Stored(0));
+}

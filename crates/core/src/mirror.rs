@@ -20,6 +20,7 @@ mod counters;
 mod epoch;
 mod follower;
 mod log;
+mod losses;
 mod merge;
 mod ranges;
 mod seam;

@@ -4,17 +4,18 @@
 //! loop   wanted and not followed ─▶ describe, go on where the store stands or begin anew ─▶ assign
 //!        runs of the tail ─▶ leave out what is hidden by records before the mirror ─▶ store
 //!        tick ─▶ describe all; unwanted for a while ─▶ let go; a new epoch ─▶ begin anew
+//!        losses ─▶ told to everybody ─▶ begin anew
 //! ```
 //! Whatever goes wrong (upstream away, a place passed by retention, a store that lost its files) it describes the topics
 //! again and goes on from where the store stands, or anew: the mirror is a copy, so beginning anew loses nothing.
 
 use super::log::Inner;
+use super::losses::Losses;
 use super::ranges::hidden_in;
 use super::seam::{Place, Run, Tail};
 use super::topic::Topic;
-use super::verify;
 use crate::log::{Bounds, Span};
-use crate::topic::{TopicName, TopicSpec};
+use crate::topic::{Epoch, TopicName, TopicSpec};
 use crate::{Error, ErrorKind, Result, hidden};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,11 +28,16 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// Follows for ever.
 pub(super) async fn run(inner: &Inner) {
+    let mut losses = Losses::new(inner);
     loop {
-        let error = match Follower::begin(inner) {
+        let error = match Follower::begin(inner, &mut losses) {
             Ok(mut follower) => follower.follow().await,
             Err(error) => error,
         };
+        if error.kind() == ErrorKind::Gone {
+            // A place that is not there may be past the end of a log that was cut short.
+            losses.look_now();
+        }
         inner.counters.errors.fetch_add(1, Relaxed);
         inner.note(Some(&error).filter(|error| error.kind() == ErrorKind::Unavailable));
         tracing::debug!(code = error.code(), "the mirror begins again: {error}");
@@ -39,20 +45,24 @@ pub(super) async fn run(inner: &Inner) {
     }
 }
 
-struct Follower<'a> {
+struct Follower<'a, 'l> {
     inner: &'a Inner,
+    losses: &'l mut Losses<'a>,
     tail: Box<dyn Tail>,
-    /// What is followed.
-    followed: BTreeMap<TopicName, Arc<Topic>>,
+    followed: BTreeMap<TopicName, Followed>,
     next_tick: Instant,
-    next_verify: Instant,
 }
 
-impl<'a> Follower<'a> {
-    fn begin(inner: &'a Inner) -> Result<Follower<'a>> {
-        let now = Instant::now();
-        let (tail, next_verify) = (inner.upstream.tail()?, now + inner.settings.verify);
-        Ok(Follower { inner, tail, followed: BTreeMap::new(), next_tick: now, next_verify })
+/// A topic that is followed, and the epoch in which it is.
+struct Followed {
+    topic: Arc<Topic>,
+    epoch: Epoch,
+}
+
+impl<'a, 'l> Follower<'a, 'l> {
+    fn begin(inner: &'a Inner, losses: &'l mut Losses<'a>) -> Result<Follower<'a, 'l>> {
+        let tail = inner.upstream.tail()?;
+        Ok(Follower { inner, losses, tail, followed: BTreeMap::new(), next_tick: Instant::now() })
     }
 
     /// The error that ends it.
@@ -69,25 +79,32 @@ impl<'a> Follower<'a> {
             self.next_tick = Instant::now() + self.inner.settings.refresh;
             self.refresh().await?;
         }
-        if Instant::now() >= self.next_verify {
-            self.next_verify = Instant::now() + self.inner.settings.verify;
-            self.verify().await?;
-        }
+        self.losses.look().await?;
         self.choose().await?;
         let inner = self.inner;
         tokio::select! {
             biased;
             () = inner.wanted.notified() => Ok(()),
+            lossy = self.losses.next() => self.begin_anew(&lossy).await,
             runs = self.tail.next(), if !self.followed.is_empty() => self.take(runs?).await,
             () = tokio::time::sleep_until(self.next_tick) => Ok(()),
         }
+    }
+
+    /// Nothing that was known or held of a topic counts any more.
+    async fn begin_anew(&mut self, topic: &Topic) -> Result<()> {
+        self.followed.remove(&topic.name);
+        let described = self.inner.upstream.describe(&topic.name).await?;
+        let epoch = self.inner.epochs.epoch(&topic.name, described.id, described.spec.partitions)?;
+        self.inner.store.forget(&topic.name).await?;
+        topic.begin_anew(epoch, described);
+        Ok(())
     }
 
     /// Asks what the topics are now.
     async fn refresh(&mut self) -> Result<()> {
         let (mut lag, mut held_back) = (0, 0);
         for topic in self.inner.topics() {
-            let before = topic.epoch();
             match self.inner.refresh(&topic.name).await {
                 Ok(_) => self.inner.note(None),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -97,7 +114,8 @@ impl<'a> Follower<'a> {
                 }
                 Err(error) => return Err(error),
             }
-            if topic.epoch() != before {
+            // A reader may have learnt of it first.
+            if self.followed.get(&topic.name).is_some_and(|followed| followed.epoch != topic.epoch()) {
                 tracing::warn!(topic = %topic.name, "the topic was recreated, repartitioned or truncated: positions from before are void");
                 self.followed.remove(&topic.name);
             }
@@ -109,19 +127,6 @@ impl<'a> Follower<'a> {
         }
         self.inner.counters.lag.store(lag, Relaxed);
         self.inner.counters.held_back.store(held_back, Relaxed);
-        Ok(())
-    }
-
-    /// Compares some records of the mirror with upstream; a topic that differs is begun anew.
-    async fn verify(&mut self) -> Result<()> {
-        for topic in self.followed.values().cloned().collect::<Vec<_>>() {
-            if !verify::is_same(self.inner, &topic).await? {
-                self.inner.epochs.truncated(&topic.name).await?;
-                self.inner.refresh(&topic.name).await?;
-                self.inner.store.forget(&topic.name).await?;
-                self.followed.remove(&topic.name);
-            }
-        }
         Ok(())
     }
 
@@ -138,16 +143,18 @@ impl<'a> Follower<'a> {
             return Ok(());
         }
         self.followed.clear();
-        let mut places = Vec::new();
-        for topic in wanted.values() {
-            places.extend(places_of(self.inner, topic).await?);
+        let (mut followed, mut places) = (BTreeMap::new(), Vec::new());
+        for (name, topic) in wanted {
+            let (epoch, more) = places_of(self.inner, &topic).await?;
+            places.extend(more);
+            followed.insert(name, Followed { topic, epoch });
         }
         self.tail.assign(places).await?;
-        for topic in wanted.values() {
+        for Followed { topic, .. } in followed.values() {
             topic.set_hot(true);
         }
-        self.inner.counters.hot.store(wanted.len() as u64, Relaxed);
-        self.followed = wanted;
+        self.inner.counters.hot.store(followed.len() as u64, Relaxed);
+        self.followed = followed;
         Ok(())
     }
 
@@ -158,8 +165,8 @@ impl<'a> Follower<'a> {
             by_topic.entry(run.topic.clone()).or_default().push(run);
         }
         for (name, mut runs) in by_topic {
-            let Some(topic) = self.followed.get(&name).cloned() else { continue };
-            hide(self.inner, &topic, &mut runs).await?;
+            let Some(Followed { topic, .. }) = self.followed.get(&name) else { continue };
+            hide(self.inner, topic, &mut runs).await?;
             let records: usize = runs.iter().map(|run| run.records.len()).sum();
             let hidden = match self.inner.store.append(&name, runs).await {
                 Ok(hidden) => hidden,
@@ -178,8 +185,8 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Where each partition of a topic is followed from: where the store stands, if that is near enough.
-async fn places_of(inner: &Inner, topic: &Topic) -> Result<Vec<Place>> {
+/// The epoch of a topic, and where each partition is followed from: where the store stands, if that is near enough.
+async fn places_of(inner: &Inner, topic: &Topic) -> Result<(Epoch, Vec<Place>)> {
     inner.refresh(&topic.name).await?;
     let state = topic.state().clone();
     let backfill = inner.settings.backfill_records;
@@ -208,7 +215,7 @@ async fn places_of(inner: &Inner, topic: &Topic) -> Result<Vec<Place>> {
         }
     };
     let place = |(partition, from)| Place { topic: topic.name.clone(), partition, from };
-    Ok((0..).zip(from).map(place).collect())
+    Ok((state.epoch, (0..).zip(from).map(place).collect()))
 }
 
 /// Leaves out what repeats an event of before the mirror's beginning; the store sees to the rest.

@@ -136,7 +136,7 @@ impl Inner {
             self.forget(name).await?;
         }
         let described = described?;
-        let epoch = self.epochs.epoch(name, described.id, described.spec.partitions);
+        let epoch = self.epochs.epoch(name, described.id, described.spec.partitions)?;
         if let Ok(known) = self.topic(name) {
             known.update(epoch, described);
             return Ok(known);

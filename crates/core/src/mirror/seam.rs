@@ -115,9 +115,18 @@ pub trait MirrorStore: Log {
 
 /// Says which life of a topic's offsets this is.
 pub trait Epochs: Send + Sync {
-    /// The epoch of a topic with this identity and number of partitions, in its present generation.
-    fn epoch(&self, topic: &TopicName, id: u128, partitions: u32) -> Epoch;
+    /// The epoch of a topic with this identity and number of partitions, in its present generation. `Unavailable` while
+    /// that is not known: a guess would make void positions good again.
+    fn epoch(&self, topic: &TopicName, id: u128, partitions: u32) -> Result<Epoch>;
 
-    /// Records of a topic that were read are not there any more: its next generation begins, everywhere.
-    fn truncated<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<()>>;
+    /// Records that were read of a topic in its epoch `of` are not there any more: the generation after it begins,
+    /// everywhere. Nothing is left to do when it began already. It may itself read the log that lost them, so whoever
+    /// follows that log does not wait for it.
+    fn truncated<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        id: u128,
+        partitions: u32,
+        of: Epoch,
+    ) -> BoxFuture<'a, Result<()>>;
 }

@@ -95,12 +95,11 @@ impl Topic {
     pub fn update(&self, epoch: Epoch, described: Described) -> bool {
         let mut state = self.state();
         let is_new = state.epoch != epoch;
-        state.spec = described.spec;
-        state.id = described.id;
         if is_new {
-            (state.epoch, state.earliest) = (epoch, described.earliest);
-            (state.latest, state.high) = (described.latest, described.high);
+            state.begin_anew(epoch, described);
         } else {
+            state.spec = described.spec;
+            state.id = described.id;
             raise(&mut state.earliest, &described.earliest);
             raise(&mut state.high, &described.high);
             if !self.is_hot() {
@@ -112,11 +111,24 @@ impl Topic {
         is_new
     }
 
+    /// Takes over what upstream says now; nothing of before counts any more.
+    pub fn begin_anew(&self, epoch: Epoch, described: Described) {
+        self.state().begin_anew(epoch, described);
+        self.changed.notify_waiters();
+    }
+
     /// An append to a partition was acknowledged up to `end`: it exists, whether or not it can be read yet.
     pub fn acknowledged(&self, partition: u32, end: u64) {
         if let Some(high) = self.state().high.get_mut(partition as usize) {
             *high = end.max(*high);
         }
+    }
+}
+
+impl State {
+    fn begin_anew(&mut self, epoch: Epoch, described: Described) {
+        let Described { id, spec, earliest, latest, high } = described;
+        *self = State { id, epoch, spec, earliest, latest, high, wanted_at: self.wanted_at };
     }
 }
 

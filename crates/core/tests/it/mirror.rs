@@ -29,11 +29,11 @@ const PARTITIONS: u32 = 12;
 struct Generations(AtomicU64);
 
 impl Epochs for Generations {
-    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> Epoch {
-        Epoch((id as u64) << 40 | u64::from(partitions) << 20 | self.0.load(Relaxed))
+    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> Result<Epoch> {
+        Ok(Epoch((id as u64) << 40 | u64::from(partitions) << 20 | self.0.load(Relaxed)))
     }
 
-    fn truncated<'a>(&'a self, _: &'a TopicName) -> BoxFuture<'a, Result<()>> {
+    fn truncated<'a>(&'a self, _: &'a TopicName, _: u128, _: u32, _: Epoch) -> BoxFuture<'a, Result<()>> {
         self.0.fetch_add(1, Relaxed);
         async { Ok(()) }.boxed()
     }
@@ -392,6 +392,27 @@ async fn records_that_were_lost_upstream_begin_another_generation() {
     cluster.fill(&topic, 9_000, 9_500);
     node.log.wait(&topic, before.epoch, &vec![u64::MAX; 12]).await;
     assert_ne!(node.log.bounds(&topic).unwrap().epoch, before.epoch);
+    node.level(&topic).await;
+    assert_eq!(sorted(ids(&read_all(&node.log, &topic).await)), upstream_places(&cluster, &topic).await);
+}
+
+/// What is left is shorter than what the mirror holds, and nothing is appended: the tail has no place to go on.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_cut_short_is_noticed_while_nobody_writes() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    cluster.fill(&topic, 0, 3_000);
+    let node = cluster.node(settings(1_000)).await;
+    node.level(&topic).await;
+    let before = node.log.bounds(&topic).unwrap();
+    for partition in 0..PARTITIONS {
+        cluster.upstream.truncate(&topic, partition, before.latest[partition as usize] - 5);
+    }
+    let ends = [u64::MAX; 12];
+    let noticed = node.log.wait(&topic, before.epoch, &ends);
+    tokio::time::timeout(Duration::from_secs(600), noticed).await.expect("noticed");
+    assert_ne!(node.log.bounds(&topic).unwrap().epoch, before.epoch);
+    assert_eq!(cluster.epochs.0.load(Relaxed), 1, "told once");
     node.level(&topic).await;
     assert_eq!(sorted(ids(&read_all(&node.log, &topic).await)), upstream_places(&cluster, &topic).await);
 }

@@ -1,34 +1,38 @@
 //! The server: opens the log, wires bus, publisher, hub and gateway to it, and takes everything down in order.
 //!
 //! ```text
-//! FileStorage ─▶ log (its writer on a thread) ─▶ DualPublisher ◀── Gateway ──▶ Hub (its runner a task) ◀─ log, bus
+//! Backend: log (its writer on a thread) ─▶ DualPublisher ◀── Gateway ──▶ Hub (its runner a task) ◀─ log, bus
 //! ```
 //! Shutdown is the one list in [`Server::run`]: accept no more and drain connections, stop the hub, close the log.
 
+mod backend;
 mod disk;
+mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod parts;
+mod topics;
 
 use crate::settings::{Fsync, Period, Settings};
 use crate::system::{SystemClock, SystemEntropy};
 use anyhow::Context;
+use backend::{Backend, Store, World};
 use dualstream_core::Error;
 use dualstream_core::channels::Channels;
 use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::publisher::{self, DualPublisher};
-use dualstream_core::topic::{TopicAlteration, TopicSpec};
 use dualstream_core::topic_admin::TopicAdmin;
-use dualstream_core::topics::Topics;
 use dualstream_gateway::{Gateway, Metrics, Operations, SessionSettings};
-use dualstream_log::{EmbeddedLog, FileStorage, Storage, Writer};
-use parts::{LogCounters, Parts};
+use dualstream_log::FileStorage;
+use parts::Parts;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// How long reads go on after the log failed to sync, before the server ends.
@@ -44,10 +48,7 @@ pub struct Server {
     settings: Settings,
     listener: TcpListener,
     gateway: Gateway,
-    log: EmbeddedLog,
-    /// What ended the writer of the log, if something did.
-    failed: watch::Receiver<Option<Error>>,
-    writer: std::thread::JoinHandle<()>,
+    store: Store,
     hub: JoinHandle<()>,
     stop_hub: oneshot::Sender<()>,
 }
@@ -60,49 +61,40 @@ impl Server {
     pub async fn open(settings: Settings) -> anyhow::Result<Server> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
-        let storage = FileStorage::open(&settings.data_dir)?;
+        let world = World { clock: clock.clone(), entropy: entropy.clone() };
+        let storage = FileStorage::open(&backend::dir(&settings))?;
         // Before the log is open: a log that is given up at once was not closed in order, and without sync before the ack
         // it begins new epochs at the next start.
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
-        disk::tell(&settings.data_dir, storage.free_bytes());
-        let in_dir = || format!("cannot open the log in {} (--data-dir)", settings.data_dir.display());
-        let (log, writer) =
-            dualstream_log::open(log_settings(&settings), Arc::new(storage), clock.clone(), entropy.clone())
-                .with_context(in_dir)?;
-        let (failed, writer) = start_writer(writer)?;
-        if let Err(error) = create_topics(&settings, &log).await {
-            // Closed in order, whatever could not be created: the next start goes on with what was.
-            log.close();
-            let _the_error_says_more = tokio::task::spawn_blocking(move || writer.join()).await;
-            return Err(error);
-        }
+        let backend = Backend::open(&settings, &world, storage).await?;
+        let Backend { log, topics, sources, stats, upstream, store } = backend;
         let bus = Arc::new(MemoryBus::default());
         let publisher = DualPublisher::new(
             publisher_settings(&settings),
-            Arc::new(log.clone()),
+            log.clone(),
             bus.clone(),
             settings.namespaces(),
             clock.clone(),
             entropy,
         );
         let (hub, runner) =
-            Hub::new(hub_settings(&settings), Arc::new(log.clone()), bus.clone(), settings.namespaces());
+            Hub::new(hub_settings(&settings), log.clone(), bus.clone(), settings.namespaces());
         let (stop_hub, stopped) = oneshot::channel::<()>();
         let runner = tokio::spawn(runner.run(async {
             // The sender going away is the same as its word.
             let _ = stopped.await;
         }));
-        let parts = Parts::new(failed.clone(), bus, clock);
-        let metrics = Metrics::new(Some(Arc::new(LogCounters(log.clone()))));
+        let parts = Parts::new(store.failed.clone(), upstream.clone(), bus, clock);
+        let metrics = Metrics::new(Some(stats), upstream);
         let operations = Operations {
-            topics: TopicAdmin::new(Arc::new(log.clone()), Arc::new(log.clone()), settings.namespaces()),
-            channels: Channels::new(Arc::new(log.clone()), hub.clone()),
+            topics: TopicAdmin::new(topics, log, settings.namespaces()),
+            channels: Channels::new(sources, hub.clone()),
         };
         let gateway =
             Gateway::new(gateway_settings(&settings), publisher, hub, operations, Arc::new(parts), metrics);
-        Ok(Server { settings, listener, gateway, log, failed, writer, hub: runner, stop_hub })
+        Ok(Server { settings, listener, gateway, store, hub: runner, stop_hub })
     }
 
     /// The address that is served.
@@ -119,8 +111,8 @@ impl Server {
     /// # Errors
     /// [`SyncFailed`], and whatever went wrong while stopping.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Server { settings, listener, gateway, log, mut failed, writer, mut hub, stop_hub } = self;
-        let mut seen = failed.clone();
+        let Server { settings, listener, gateway, store, mut hub, stop_hub } = self;
+        let (mut failed, mut seen) = (store.failed.clone(), store.failed.clone());
         let read_only = async move {
             // The writer ends by itself only when it failed, or without a word when it panicked.
             let _ = seen.wait_for(Option::is_some).await;
@@ -143,80 +135,22 @@ impl Server {
                 // A panic on its way out was logged; there is nothing left to do for it.
                 let _ = hub.await;
             }
-            log.close();
-            tokio::task::spawn_blocking(move || writer.join()).await
+            store.close().await
         };
         let joined = tokio::time::timeout(settings.shutdown_max.as_duration(), stop).await;
         if let Some(error) = failed.borrow_and_update().clone() {
             return Err(SyncFailed(error).into());
         }
         match joined {
-            Ok(Ok(Ok(()))) if hub_panicked => anyhow::bail!("the hub panicked"),
-            Ok(Ok(Ok(()))) => {
+            Ok(true) if hub_panicked => anyhow::bail!("the hub panicked"),
+            Ok(true) => {
                 tracing::info!("stopped");
                 Ok(())
             }
-            Ok(_) => anyhow::bail!("the writer of the log panicked"),
+            Ok(false) => anyhow::bail!("the writer of the log panicked"),
             Err(_) => anyhow::bail!("the log was not closed within {} (shutdown_max)", settings.shutdown_max),
         }
     }
-}
-
-/// Runs the log's writer on a thread of its own; tells when and why it failed.
-fn start_writer(
-    writer: Writer,
-) -> anyhow::Result<(watch::Receiver<Option<Error>>, std::thread::JoinHandle<()>)> {
-    let (failed, seen) = watch::channel(None);
-    let run = move || {
-        if let Err(error) = writer.run() {
-            failed.send_replace(Some(error));
-        }
-    };
-    let thread = std::thread::Builder::new().name("log-writer".into()).spawn(run);
-    Ok((seen, thread.context("cannot start a thread for the log")?))
-}
-
-/// Creates the topics of all durable namespaces that are not there.
-async fn create_topics(settings: &Settings, log: &EmbeddedLog) -> anyhow::Result<()> {
-    for namespace in settings.namespaces().iter().filter(|n| n.is_durable()) {
-        let spec = TopicSpec {
-            partitions: u32::try_from(settings.log.partitions).context("log.partitions is too large")?,
-            retention_ms: settings.log.retention.map(|p| p.as_millis()),
-            retention_bytes: settings.log.retention_bytes.map(|s| s.as_bytes()),
-            ..TopicSpec::events(namespace.topic.clone())
-        };
-        let wanted = spec.clone();
-        match log.create(spec).await {
-            Ok(topic) => {
-                tracing::info!(topic = %topic.spec.name, partitions = topic.spec.partitions, "created topic")
-            }
-            Err(error) if error.code() == "topic_exists" => keep_as_set(log, &wanted).await?,
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot create topic '{}'", namespace.topic));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Applies the settings to a topic that was there. Its partitions stay: raising them would move keys.
-async fn keep_as_set(log: &EmbeddedLog, wanted: &TopicSpec) -> anyhow::Result<()> {
-    let spec = log.describe(wanted.name.clone()).await?.spec;
-    let topic = &spec.name;
-    if spec.partitions != wanted.partitions {
-        let (has, set) = (spec.partitions, wanted.partitions);
-        tracing::warn!(%topic, "the topic has {has} partitions and keeps them; log.partitions = {set} is for new topics");
-    }
-    if (spec.retention_ms, spec.retention_bytes) != (wanted.retention_ms, wanted.retention_bytes) {
-        let change = TopicAlteration {
-            retention_ms: Some(wanted.retention_ms),
-            retention_bytes: Some(wanted.retention_bytes),
-            partitions: None,
-        };
-        log.alter(wanted.name.clone(), change).await?;
-        tracing::info!(%topic, "the topic's retention was changed to what is set");
-    }
-    Ok(())
 }
 
 fn log_settings(settings: &Settings) -> dualstream_log::Settings {

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dualstream_core::histogram::Snapshot;
 use dualstream_core::hub::Hub;
+use dualstream_core::mirror::MirroredLog;
 use dualstream_core::publisher::DualPublisher;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -86,14 +87,17 @@ impl Drop for Open {
 }
 
 impl Metrics {
-    /// Metrics of a server, those of its log included if it has counters.
-    pub fn new(log: Option<Arc<dyn LogStats>>) -> Metrics {
+    /// Metrics of a server, those of its log included if it has counters, and of the mirror of one that stands elsewhere.
+    pub fn new(log: Option<Arc<dyn LogStats>>, mirror: Option<MirroredLog>) -> Metrics {
         let own = Arc::<Own>::default();
         let mut registry = Registry::with_prefix("dualstream");
         registry.register_collector(Box::new(own.clone()));
         registry.register_collector(Box::new(process::OfProcess));
         if let Some(log) = log {
             registry.register_collector(Box::new(OfLog(log)));
+        }
+        if let Some(mirror) = mirror {
+            registry.register_collector(Box::new(OfMirror(mirror)));
         }
         Metrics { registry: Arc::new(Mutex::new(registry)), own }
     }
@@ -194,6 +198,7 @@ impl Own {
 struct OfPublisher(DualPublisher);
 struct OfHub(Hub);
 struct OfLog(Arc<dyn LogStats>);
+struct OfMirror(MirroredLog);
 
 macro_rules! named {
     ($($collector:ident)*) => {$(
@@ -204,7 +209,7 @@ macro_rules! named {
         }
     )*};
 }
-named!(OfPublisher OfHub OfLog);
+named!(OfPublisher OfHub OfLog OfMirror);
 
 impl Collector for OfPublisher {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -277,6 +282,45 @@ impl Collector for OfLog {
             Some(latency) => page.latency("log_fsync_latency", "Time of a sync of the journal", &latency),
             None => Ok(()),
         }
+    }
+}
+
+impl Collector for OfMirror {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (mut page, counters) = (Page(encoder), self.0.counters());
+        for (name, help, counter) in [
+            ("mirror_records", "Records copied from Kafka", &counters.records),
+            ("mirror_hidden", "Records that repeat an event, hidden from readers", &counters.hidden),
+            ("mirror_begun", "Times the copy of a topic was begun anew", &counters.begun),
+            (
+                "mirror_range_reads",
+                "Chunks read from Kafka because the copy does not hold them",
+                &counters.range_reads,
+            ),
+            ("mirror_range_hits", "Chunks that were still in memory", &counters.range_hits),
+            ("mirror_errors", "Errors of Kafka, each followed by another try", &counters.errors),
+            ("mirror_verified", "Records compared with Kafka", &counters.verified),
+            (
+                "mirror_differed",
+                "Records that were not in Kafka any more as they were read",
+                &counters.differed,
+            ),
+            ("mirror_not_yet_visible", "Reads that gave up waiting for a record", &counters.not_yet_visible),
+        ] {
+            page.counter(name, help, counter.load(Relaxed))?;
+        }
+        for (name, help, gauge) in [
+            ("mirror_topics", "Topics that are copied now", &counters.hot),
+            ("mirror_lag_records", "Records between the copy and the end in Kafka", &counters.lag),
+            (
+                "mirror_held_back_records",
+                "Records held back by open transactions in Kafka",
+                &counters.held_back,
+            ),
+        ] {
+            page.gauge(name, help, i64::try_from(gauge.load(Relaxed)).unwrap_or(i64::MAX))?;
+        }
+        Ok(())
     }
 }
 

@@ -133,7 +133,7 @@ impl World {
             ..SessionSettings::default()
         };
         let settings = Settings { session, write_bytes_max: 1_000, ..Settings::default() };
-        let metrics = Metrics::new(None);
+        let metrics = Metrics::new(None, None);
         let gateway =
             Gateway::new(settings, publisher.clone(), hub.clone(), operations, Arc::new(Fine), metrics);
         World { gateway, publisher, bus, hub, runner, stop, sent: 0 }

@@ -3,8 +3,9 @@
 use dualstream_core::Error;
 use dualstream_core::bus::{Bus, Health};
 use dualstream_core::clock::Clock;
+use dualstream_core::mirror::MirroredLog;
 use dualstream_gateway::{LogReading, LogStats, Status};
-use dualstream_log::EmbeddedLog;
+use dualstream_log::Counters;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,6 +16,7 @@ pub(super) struct Parts {
     failed: watch::Receiver<Option<Error>>,
     /// When the failure of the log was first asked for.
     failed_since_ms: OnceLock<i64>,
+    upstream: Option<MirroredLog>,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
 }
@@ -22,10 +24,11 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn new(
         failed: watch::Receiver<Option<Error>>,
+        upstream: Option<MirroredLog>,
         bus: Arc<dyn Bus>,
         clock: Arc<dyn Clock>,
     ) -> Parts {
-        Parts { failed, failed_since_ms: OnceLock::new(), bus, clock }
+        Parts { failed, failed_since_ms: OnceLock::new(), upstream, bus, clock }
     }
 }
 
@@ -35,7 +38,7 @@ impl Status for Parts {
             Some(error) => error.message().to_owned(),
             // It ended without a word: it panicked.
             None if self.failed.has_changed().is_err() => "the writer of the log ended".to_owned(),
-            None => return Health::Up,
+            None => return self.upstream.as_ref().map_or(Health::Up, MirroredLog::health),
         };
         Health::Down { since_ms: *self.failed_since_ms.get_or_init(|| self.clock.now_ms()), reason }
     }
@@ -45,12 +48,12 @@ impl Status for Parts {
     }
 }
 
-/// The counters of the embedded log.
-pub(super) struct LogCounters(pub(super) EmbeddedLog);
+/// The counters of the files on this node.
+pub(super) struct LogCounters<L>(pub(super) L, pub(super) fn(&L) -> &Counters);
 
-impl LogStats for LogCounters {
+impl<L: Send + Sync> LogStats for LogCounters<L> {
     fn read(&self) -> LogReading {
-        let counters = self.0.counters();
+        let counters = (self.1)(&self.0);
         let buckets = counters.records_per_round.iter().zip(0..);
         LogReading {
             fsyncs: counters.fsyncs.load(Relaxed),

@@ -100,7 +100,7 @@ impl Server {
             bus: Mutex::new(Health::Up),
             panics: AtomicBool::default(),
         });
-        let metrics = Metrics::new(Some(Arc::new(Stats)));
+        let metrics = Metrics::new(Some(Arc::new(Stats)), None);
         let gateway = Gateway::new(settings, publisher, hub, operations, parts.clone(), metrics);
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -23,7 +23,7 @@ use crate::bus::{Bus, Message};
 use crate::channel::Channel;
 use crate::clock::{Clock, Entropy};
 use crate::event::{Data, Event};
-use crate::log::{Commit, Log, PartCommitted};
+use crate::log::{Appended, Commit, Log, PartCommitted};
 use crate::namespace::{Namespace, Namespaces};
 use crate::partitioner::partition_of;
 use crate::position::Position;
@@ -197,7 +197,10 @@ impl Inner {
             }
             let partitions: Vec<u32> = group.parts.iter().map(|p| p.partition).collect();
             match self.commit(&mut group).await {
-                Ok(committed) => results.extend(group.answer(committed, &partitions, &mut announcements)),
+                Ok(committed) => {
+                    failed = first_failure(&committed).map(after_failure);
+                    results.extend(group.answer(committed, &partitions, &mut announcements));
+                }
                 Err(error) => {
                     failed = Some(after_failure(&error));
                     results.extend(group.fail(&error));
@@ -245,6 +248,15 @@ impl Inner {
             };
         }
     }
+}
+
+/// Why some record of a commit was not stored, where each is answered by itself.
+fn first_failure(committed: &[PartCommitted]) -> Option<&Error> {
+    let failure = |appended| match appended {
+        Appended::Failed(error) => Some(error),
+        _ => None,
+    };
+    committed.iter().flat_map(|part| &part.records).find_map(failure)
 }
 
 /// What the groups after a failed one are answered: they were not tried, so that no event of a source overtakes

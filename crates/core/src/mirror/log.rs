@@ -86,6 +86,26 @@ impl MirroredLog {
         self.inner.refresh(topic).await.map(|topic| topic.bounds())
     }
 
+    /// Resolves once the mirror holds something of a topic: it is begun if it is not.
+    ///
+    /// # Errors
+    /// `unknown_topic`; `not_yet_visible` when it could not be begun in time.
+    pub async fn held(&self, topic: &TopicName) -> Result<()> {
+        let inner = &*self.inner;
+        let topic = inner.topic(topic)?;
+        inner.want(&topic);
+        let deadline = Instant::now() + inner.settings.visible_max;
+        loop {
+            let changed = topic.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if topic.is_hot() && inner.held(&topic.name, topic.epoch()).is_some() {
+                return Ok(());
+            }
+            tokio::time::timeout_at(deadline, changed).await.map_err(|_| not_yet_visible())?;
+        }
+    }
+
     /// Forgets a topic that is deleted, with what is held of it.
     ///
     /// # Errors
@@ -429,18 +449,13 @@ impl Log for MirroredLog {
             let known = inner.topic(topic)?;
             inner.want(&known);
             let bounds = inner.bounds_of(&known);
-            let held = inner.held(topic, bounds.epoch).filter(|_| known.is_hot());
-            let local = match &held {
-                Some(_) => inner.store.seek(topic, time_ms).await?,
-                None => Vec::new(),
+            // The mirror knows too: partitions lie side by side in it, so later ones may begin too early.
+            let mut found = match inner.upstream.seek(topic, time_ms).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    inner.store.seek(topic, time_ms).await.map_err(|_| error)?
+                }
+                found => found?,
             };
-            // What the mirror begins with may be preceded by more of that time.
-            let is_inside =
-                |held: &Bounds| local.iter().zip(&held.earliest).all(|(found, start)| found > start);
-            if held.as_ref().is_some_and(is_inside) {
-                return Ok(local);
-            }
-            let mut found = inner.upstream.seek(topic, time_ms).await?;
             for (offset, (earliest, latest)) in
                 found.iter_mut().zip(bounds.earliest.iter().zip(&bounds.latest))
             {

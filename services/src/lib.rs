@@ -16,9 +16,11 @@ pub mod jars;
 pub mod kafka;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 
 pub use background::{Background, Service};
 pub use kafka::Kafka;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use redis::Redis;

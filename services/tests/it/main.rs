@@ -4,4 +4,5 @@
 
 mod kafka;
 mod process;
+mod proxy;
 mod redis;

@@ -69,8 +69,9 @@ impl Drop for Embedded {
     }
 }
 
+/// The time of day.
 #[derive(Debug)]
-struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {

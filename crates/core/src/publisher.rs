@@ -252,11 +252,8 @@ impl Inner {
 
 /// Why some record of a commit was not stored, where each is answered by itself.
 fn first_failure(committed: &[PartCommitted]) -> Option<&Error> {
-    let failure = |appended| match appended {
-        Appended::Failed(error) => Some(error),
-        _ => None,
-    };
-    committed.iter().flat_map(|part| &part.records).find_map(failure)
+    let mut answers = committed.iter().flat_map(|part| &part.records);
+    answers.find_map(|appended| if let Appended::Failed(error) = appended { Some(error) } else { None })
 }
 
 /// What the groups after a failed one are answered: they were not tried, so that no event of a source overtakes

@@ -1,8 +1,9 @@
 //! Every anomaly, planted into a clean run: it is named, and nothing else is.
 
-use crate::story::{EPOCH, Op, Story, story};
-use dualstream_checker::{Blame, Item, Kind, Operation as O, Place, Report};
+use crate::story::{EPOCH, Op, Story, rules, story};
+use dualstream_checker::{Blame, History, Item, Kind, Operation as O, Place, Report, judge};
 use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 const EVENTS: usize = 6_000;
 
@@ -538,10 +539,21 @@ fn every_kind_has_a_plant() {
     }
 }
 
-/// A million events, to be timed by hand.
+/// How long a million events take: eight million operations to write, read and judge.
 #[test]
-#[ignore = "for measurements: run it with --release and look at the time"]
+#[ignore = "a measurement, for `--release`"]
 fn a_million_events() {
-    let report = story(1_000_000).judge();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("history.jsonl");
+    let history = story(1_000_000).history();
+    let began = Instant::now();
+    history.write(&file).unwrap();
+    println!("written in {:?}", began.elapsed());
+    let began = Instant::now();
+    let read = History::read(&file).unwrap();
+    println!("read in {:?}", began.elapsed());
+    let began = Instant::now();
+    let report = judge(&read, &rules());
+    println!("judged in {:?}: {}", began.elapsed(), report.totals);
     assert!(report.is_clean(), "{report}");
 }

@@ -8,8 +8,9 @@ pub const PARTITIONS: usize = 12;
 pub const KEYS: usize = 1_000;
 pub const TOPICS: [&str; 2] = ["events", "orders"];
 pub const EPOCH: u64 = 7;
-/// Time passes by this much with every operation.
+/// Time passes by this much with every operation, but in long runs, which take no more time than this in all.
 const STEP_US: u64 = 1_000;
+const RUN_US: u64 = 10_000_000;
 
 pub type Op = Operation<&'static str>;
 
@@ -144,7 +145,7 @@ impl Writer {
     }
 
     fn push(&mut self, op: Op) {
-        self.now_us += STEP_US;
+        self.now_us += STEP_US.min(RUN_US / self.events as u64);
         self.story.steps.push((self.now_us, op));
     }
 

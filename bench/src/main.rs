@@ -36,6 +36,7 @@ mod rounds;
 mod samples;
 mod server;
 mod size;
+mod tail;
 mod warm;
 mod workload;
 
@@ -44,7 +45,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `browser`. Everything when none is named.
+    /// `needle`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -97,7 +98,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 14] = [
+const BENCHMARKS: [Benchmark; 15] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -111,6 +112,7 @@ const BENCHMARKS: [Benchmark; 14] = [
     ("fan-out", fan_out::run),
     ("recovery", fan_out::run_recovery),
     ("idle", fan_out::run_idle),
+    ("tail", tail::run),
     ("browser", browser::run),
 ];
 

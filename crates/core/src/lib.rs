@@ -5,7 +5,7 @@
 //! [`Hub`](hub::Hub) serves every subscriber by reading the log and following its tail.
 //!
 //! What this crate does not do: no network, no files, no HTTP, no wall clock and no randomness of its own
-//! (both come through [`clock`]), and JSON only in the event codec.
+//! (both come through [`clock`]), and JSON only in the codecs of events and decisions.
 #![forbid(unsafe_code)]
 
 pub mod announcement;
@@ -14,6 +14,7 @@ pub mod channel;
 pub mod channels;
 pub mod clock;
 pub mod conflation;
+pub mod decisions;
 pub mod error;
 pub mod event;
 pub mod filter;

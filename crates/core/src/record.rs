@@ -45,7 +45,7 @@ impl Headers {
     }
 
     /// The same list in memory of its own.
-    pub(crate) fn detached(&self) -> Headers {
+    pub fn detached(&self) -> Headers {
         let own = |h: &Header| Header {
             name: Bytes::copy_from_slice(&h.name),
             value: h.value.as_deref().map(Bytes::copy_from_slice),
@@ -94,7 +94,7 @@ impl NewRecord {
     }
 }
 
-/// A record that was read. Its byte strings are slices of the block they were read in.
+/// A record that was read. Its byte strings may be slices of a block that holds many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Partition it is in.
@@ -116,7 +116,8 @@ pub struct Record {
 impl Record {
     /// The same record in memory of its own, with `headers` instead of its equal ones: it no longer keeps the block
     /// that it was read in.
-    pub(crate) fn detached(self, headers: Headers) -> Record {
+    #[must_use]
+    pub fn detached(self, headers: Headers) -> Record {
         let own = |bytes: Option<Bytes>| bytes.map(|bytes| Bytes::copy_from_slice(&bytes));
         Record { key: own(self.key), value: own(self.value), headers, ..self }
     }

@@ -11,14 +11,16 @@ use crate::batch::{HEADER_BYTES, Head, Records};
 use crate::segment::Segment;
 use crate::topic::Snapshot;
 use block::{Piece, Pieces, Planned};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
 use dualstream_core::log::{Gap, Page, Read, Span};
-use dualstream_core::record::Record;
+use dualstream_core::record::{Headers, Record};
 use dualstream_core::sources::SourceRange;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 
+/// Records that are less than this share of their block get memory of their own, and the block's is used again.
+const SPARSE: usize = 4;
 /// Blocks planned at a time.
 const PLAN_BLOCKS: usize = 8;
 
@@ -54,7 +56,7 @@ pub(crate) fn seek(snapshot: &Snapshot, time_ms: i64) -> Result<Vec<u64>> {
         drop(index);
         let block = block as u32;
         let Some(planned) = plan(snapshot, s, None, block..block + 1, false)?.pop() else { continue };
-        let bytes = fetch(segment, &planned)?;
+        let bytes = fetch(segment, &planned, BytesMut::new())?;
         let mut vector = planned.start.clone();
         let mut at = 0;
         while let Some(head) = next_batch(&bytes, &mut at, snapshot.id, vector.len()) {
@@ -107,12 +109,16 @@ pub(crate) fn storage_error(error: std::io::Error) -> Error {
     crate::error::storage("read the log", error)
 }
 
-fn fetch(segment: &Segment, planned: &Planned) -> Result<Bytes> {
+/// Reads a block into `buffer` if it is large enough.
+fn fetch(segment: &Segment, planned: &Planned, mut buffer: BytesMut) -> Result<Bytes> {
     let length = (planned.bytes.end - planned.bytes.start) as usize;
-    let mut bytes = vec![0; length];
-    let filled = segment.file.read_at(&mut bytes, planned.bytes.start).map_err(storage_error)?;
-    bytes.truncate(filled);
-    Ok(bytes.into())
+    match buffer.capacity() < length {
+        true => buffer = BytesMut::zeroed(length),
+        false => buffer.resize(length, 0),
+    }
+    let filled = segment.file.read_at(&mut buffer, planned.bytes.start).map_err(storage_error)?;
+    buffer.truncate(filled);
+    Ok(buffer.freeze())
 }
 
 /// A vector of a segment that was begun with fewer partitions: the ones added since have nothing before it.
@@ -170,6 +176,10 @@ struct Walk<'a> {
     lane_of: Vec<Option<u32>>,
     page: Page,
     bytes: usize,
+    /// What the next block is read into: that of the last one unless records keep it.
+    buffer: BytesMut,
+    /// Headers in memory of their own, of the last record that has such.
+    own_headers: Headers,
 }
 
 impl<'a> Walk<'a> {
@@ -184,7 +194,8 @@ impl<'a> Walk<'a> {
             lane_of[lane.partition] = Some(lanes.len() as u32);
             lanes.push(lane);
         }
-        Ok(Walk { snapshot, read, lanes, lane_of, page: Page::default(), bytes: 0 })
+        let (page, buffer, own_headers) = (Page::default(), BytesMut::new(), Headers::default());
+        Ok(Walk { snapshot, read, lanes, lane_of, page, bytes: 0, buffer, own_headers })
     }
 
     /// Where it goes on: everything was read.
@@ -296,15 +307,31 @@ impl<'a> Walk<'a> {
 
     /// Takes what is wanted of a block; the vector where it stopped when the page is full.
     fn take_block(&mut self, s: usize, planned: &Planned) -> Result<Option<Vec<u64>>> {
-        let bytes = fetch(&self.snapshot.segments[s], planned)?;
+        let bytes = fetch(&self.snapshot.segments[s], planned, std::mem::take(&mut self.buffer))?;
+        let (records, weight) = (self.page.records.len(), self.bytes);
         let pieces = Pieces::new(&bytes, planned, self.snapshot.id);
-        Ok(match self.read.reverse {
+        let stop = match self.read.reverse {
             false => self.take_pieces(&bytes, pieces, planned.start.clone()),
             true => {
                 let pieces: Vec<Piece> = pieces.collect();
                 self.take_pieces(&bytes, pieces.into_iter().rev(), planned.end.clone())
             }
-        })
+        };
+        if (self.bytes - weight) * SPARSE < bytes.len() {
+            self.detach(records);
+        }
+        self.buffer = bytes.try_into_mut().unwrap_or_default();
+        Ok(stop)
+    }
+
+    /// Gives memory of their own to the records from `first` on.
+    fn detach(&mut self, first: usize) {
+        for record in self.page.records.split_off(first) {
+            if self.own_headers != record.headers {
+                self.own_headers = record.headers.detached();
+            }
+            self.page.records.push(record.detached(self.own_headers.clone()));
+        }
     }
 
     fn take_pieces(

@@ -1,7 +1,9 @@
-//! A commit much larger than a batch.
+//! A commit much larger than a batch, and records that are much less than theirs.
 
 use crate::rig::{Rig, id_of, small, topic};
-use dualstream_core::log::Appended;
+use bytes::Bytes;
+use dualstream_core::filter::Filter;
+use dualstream_core::log::{Appended, Log, Read, Span};
 use dualstream_log::Settings;
 
 /// Longer than a batch with records of some hundred bytes.
@@ -45,4 +47,35 @@ async fn a_large_commit_is_many_batches_and_every_event_is_found_again() {
     rig.storage.corrupt("topics/1/00000000000000000000.segment", |bytes| sizes = batches(bytes)).unwrap();
     assert!(sizes.len() > 3, "{sizes:?}");
     assert!(sizes.iter().all(|&size| size <= (1 << 20) + 1024), "{sizes:?}");
+}
+
+/// A page of one channel must not hold, for each of its events, the block that the event was read in.
+#[tokio::test(start_paused = true)]
+async fn a_few_records_of_many_are_in_memory_of_their_own() {
+    let settings = Settings { segment_bytes: 64 << 20, journal_file_bytes: 64 << 20, ..small() };
+    let rig = Rig::start(settings, 1).await;
+    let events = topic("events");
+    for round in 0..20 {
+        let ids: Vec<String> = (0..100).map(|i| format!("{round}-{i}-{}", "x".repeat(300))).collect();
+        let many: Vec<(u32, &str)> = (0..).zip(ids.iter().map(String::as_str)).collect();
+        rig.publish(&events, &many).await.unwrap();
+    }
+    let bounds = rig.log.bounds(&events).unwrap();
+    for (filter, count, are_own) in [(Filter::source("user:7"), 20, true), (Filter::All, 2_000, false)] {
+        let read = Read {
+            topic: events.clone(),
+            epoch: bounds.epoch,
+            spans: Span::all(&bounds.earliest, &bounds.latest),
+            filter,
+            records_max: 10_000,
+            bytes_max: 64 << 20,
+            reverse: false,
+        };
+        let records = rig.log.read(read).await.unwrap().records;
+        assert_eq!(records.len(), count);
+        let is_own = |value: Option<Bytes>| value.unwrap().try_into_mut().is_ok();
+        let own = records.into_iter().filter_map(|record| is_own(record.value).then_some(())).count();
+        assert_eq!(own > 0, are_own, "{own} of {count}");
+        assert!(own == 0 || own == count, "{own} of {count}");
+    }
 }

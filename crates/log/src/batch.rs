@@ -148,8 +148,10 @@ impl Builder {
     }
 
     fn set_of(&mut self, headers: &Headers) -> u64 {
-        // Only the latest sets are searched: a batch of a thousand different ones must not cost a million compares.
-        let oldest = self.sets.len().saturating_sub(HEADER_SETS_SEARCHED);
+        // Only the latest sets are searched: a batch of a thousand different ones must not cost a million compares. Where
+        // most records bring a set of their own, only the last.
+        let is_varied = self.sets.len() > HEADER_SETS_SEARCHED && self.sets.len() * 2 > self.count as usize;
+        let oldest = self.sets.len().saturating_sub(if is_varied { 1 } else { HEADER_SETS_SEARCHED });
         let recent = &self.sets[oldest..];
         let same = recent.iter().rposition(|s| s.is_same_list(headers));
         let known = same.or_else(|| recent.iter().rposition(|s| s == headers));

@@ -37,7 +37,7 @@ async fn in_memory(compression: Compression) -> Backend {
 }
 
 /// Flips a bit of a record's value in every segment that holds it.
-fn damage_value(storage: &MemoryStorage, record: &Record) {
+pub fn damage_value(storage: &MemoryStorage, record: &Record) {
     let value = record.value.as_deref().unwrap();
     let mut found = 0;
     for dir in storage.list("topics").unwrap() {

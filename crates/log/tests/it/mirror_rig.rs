@@ -9,7 +9,7 @@ use dualstream_core::log::{Log, Read, Span};
 use dualstream_core::mirror::{MirrorStore, Run};
 use dualstream_core::record::Record;
 use dualstream_core::topic::{Epoch, TopicName, TopicSpec};
-use dualstream_log::{MemoryStorage, Mirror, Settings, open_mirror};
+use dualstream_log::{MemoryStorage, Mirror, Settings, Storage, open_mirror};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -65,6 +65,38 @@ impl MirrorRig {
     pub fn crash(self) -> MirrorRig {
         self.writer.abort();
         self.storage.crash(&*self.entropy);
+        MirrorRig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
+    }
+
+    /// Whether a crash that was armed has happened.
+    pub fn storage_is_dead(&self) -> bool {
+        self.storage.list("").is_err()
+    }
+
+    /// The process dies and another opens; if the power fails meanwhile, opens after that.
+    pub fn reopen_or_crash(self) -> MirrorRig {
+        self.writer.abort();
+        let MirrorRig { storage, clock, entropy, settings, .. } = self;
+        match MirrorRig::open(settings.clone(), storage.clone(), clock.clone(), entropy.clone()) {
+            Ok(rig) => rig,
+            Err(error) => {
+                assert!(storage.list("").is_err(), "{error:?}");
+                storage.crash(&*entropy);
+                MirrorRig::open(settings, storage, clock, entropy).unwrap()
+            }
+        }
+    }
+
+    /// Ends in order and opens again; if the power fails meanwhile, opens after that.
+    pub async fn restart_or_crash(self) -> MirrorRig {
+        self.mirror.close();
+        let ended = self.writer.await.unwrap();
+        if self.storage.list("").is_err() {
+            self.storage.crash(&*self.entropy);
+        } else {
+            ended.unwrap();
+            self.storage.crash_at_step(u64::MAX);
+        }
         MirrorRig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
     }
 

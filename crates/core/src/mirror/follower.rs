@@ -13,7 +13,7 @@ use super::log::Inner;
 use super::losses::Losses;
 use super::ranges::hidden_in;
 use super::seam::{Place, Run, Tail};
-use super::topic::Topic;
+use super::topic::{Topic, distance};
 use crate::log::{Bounds, Span};
 use crate::topic::{Epoch, TopicName, TopicSpec};
 use crate::{Error, ErrorKind, Result, hidden};
@@ -120,7 +120,7 @@ impl<'a, 'l> Follower<'a, 'l> {
                 self.followed.remove(&topic.name);
             }
             let state = topic.state().clone();
-            held_back += distance(&state.latest, &state.high);
+            held_back += state.held_back;
             if let Some(held) = self.inner.held(&topic.name, state.epoch).filter(|_| topic.is_hot()) {
                 lag += distance(&held.latest, &state.high);
             }
@@ -236,9 +236,4 @@ async fn hide(inner: &Inner, topic: &Topic, runs: &mut [Run]) -> Result<()> {
         run.records.retain(|record| !hidden.contains(&record.offset));
     }
     Ok(())
-}
-
-/// Offsets between two vectors, all partitions together.
-fn distance(from: &[u64], to: &[u64]) -> u64 {
-    from.iter().zip(to).map(|(from, to)| to.saturating_sub(*from)).sum()
 }

@@ -37,14 +37,17 @@ pub(super) struct State {
     pub latest: Vec<u64>,
     /// Highest end that is known to exist, committed or not.
     pub high: Vec<u64>,
+    /// Offsets that open transactions held back when it was described.
+    pub held_back: u64,
     /// When somebody last read it.
     wanted_at: Option<Instant>,
 }
 
 impl Topic {
     pub fn new(name: TopicName, epoch: Epoch, described: Described) -> Topic {
+        let held_back = distance(&described.latest, &described.high);
         let Described { id, spec, earliest, latest, high } = described;
-        let state = State { id, epoch, spec, earliest, latest, high, wanted_at: None };
+        let state = State { id, epoch, spec, earliest, latest, high, held_back, wanted_at: None };
         let (changed, is_hot, waiting) = Default::default();
         Topic { name, state: Mutex::new(state), changed, is_hot, waiting }
     }
@@ -100,6 +103,7 @@ impl Topic {
         } else {
             state.spec = described.spec;
             state.id = described.id;
+            state.held_back = distance(&described.latest, &described.high);
             raise(&mut state.earliest, &described.earliest);
             raise(&mut state.high, &described.high);
             if !self.is_hot() {
@@ -127,6 +131,7 @@ impl Topic {
 
 impl State {
     fn begin_anew(&mut self, epoch: Epoch, described: Described) {
+        let held_back = distance(&described.latest, &described.high);
         let Described { id, spec, earliest, latest, high } = described;
         *self = State { id, epoch, spec, earliest, latest, high, wanted_at: self.wanted_at };
     }
@@ -141,6 +146,11 @@ impl Drop for Waiter<'_> {
         self.0.state().wanted_at = Some(Instant::now());
         self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// Offsets between two vectors, all partitions together.
+pub(super) fn distance(from: &[u64], to: &[u64]) -> u64 {
+    from.iter().zip(to).map(|(from, to)| to.saturating_sub(*from)).sum()
 }
 
 fn raise(offsets: &mut [u64], to: &[u64]) {

@@ -1,12 +1,18 @@
 //! Administration of topics upstream, so that the log here knows of every change at once.
 
 use super::log::MirroredLog;
-use crate::Result;
 use crate::topic::{TopicAlteration, TopicInfo, TopicName, TopicSpec};
 use crate::topics::Topics;
+use crate::{ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a new topic may be without leaders.
+const LEADERS_MAX: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(50);
 
 /// The topics of a [`MirroredLog`]: those of upstream, each with the epoch and the size it has there.
 pub struct MirroredTopics {
@@ -29,7 +35,20 @@ impl MirroredTopics {
 
 impl Topics for MirroredTopics {
     fn create(&self, spec: TopicSpec) -> BoxFuture<'_, Result<TopicInfo>> {
-        async move { self.known(self.upstream.create(spec).await?).await }.boxed()
+        async move {
+            let info = self.upstream.create(spec).await?;
+            let deadline = Instant::now() + LEADERS_MAX;
+            loop {
+                match self.known(info.clone()).await {
+                    // Its partitions have no leaders yet.
+                    Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < deadline => {
+                        tokio::time::sleep(RETRY).await;
+                    }
+                    known => return known,
+                }
+            }
+        }
+        .boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {

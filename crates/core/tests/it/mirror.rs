@@ -194,13 +194,13 @@ async fn upstream_places(cluster: &Cluster, topic: &TopicName) -> Vec<(u32, u64)
 async fn everything_is_read_whatever_the_mirror_holds() {
     let cluster = Cluster::with_topics().await;
     let topic = name("events");
-    cluster.fill(&topic, 0, 30_000);
+    cluster.fill(&topic, 0, 8_000);
     for backfill in [0, 10, 1_000, 1_000_000] {
         let node = cluster.node(settings(backfill)).await;
         let cold = read_all(&node.log, &topic).await;
         assert_eq!(sorted(ids(&cold)), upstream_places(&cluster, &topic).await, "cold, {backfill}");
         node.level(&topic).await;
-        cluster.fill(&topic, 30_000, 30_500);
+        cluster.fill(&topic, 8_000, 8_500);
         node.level(&topic).await;
         let all = read_all(&node.log, &topic).await;
         assert_eq!(sorted(ids(&all)), upstream_places(&cluster, &topic).await, "hot, {backfill}");
@@ -219,7 +219,7 @@ async fn everything_is_read_whatever_the_mirror_holds() {
 async fn newest_first_comes_back_to_the_start() {
     let cluster = Cluster::with_topics().await;
     let topic = name("events");
-    cluster.fill(&topic, 0, 20_000);
+    cluster.fill(&topic, 0, 8_000);
     let node = cluster.node(settings(300)).await;
     node.level(&topic).await;
     let bounds = node.log.bounds(&topic).unwrap();
@@ -390,7 +390,7 @@ async fn records_that_were_lost_upstream_begin_another_generation() {
         cluster.upstream.truncate(&topic, partition, end - 5);
     }
     cluster.fill(&topic, 9_000, 9_500);
-    node.log.wait(&topic, before.epoch, &vec![u64::MAX; 12]).await;
+    node.log.wait(&topic, before.epoch, &[u64::MAX; 12]).await;
     assert_ne!(node.log.bounds(&topic).unwrap().epoch, before.epoch);
     node.level(&topic).await;
     assert_eq!(sorted(ids(&read_all(&node.log, &topic).await)), upstream_places(&cluster, &topic).await);

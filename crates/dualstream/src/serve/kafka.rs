@@ -1,10 +1,139 @@
 //! Kafka as the log, with its mirror on this node.
+//!
+//! ```text
+//! publisher ─▶ MirroredLog ─ append ─▶ Kafka
+//!                  ▲                     │ tail
+//!  readers ◀───────┴── mirror files ◀── follower
+//! ```
+//! The one place that names Kafka, the mirror's files and the decisions of the cluster together.
 
-use super::backend::{Backend, World};
+use super::backend::{Backend, Store, World};
+use super::parts::LogCounters;
+use super::{disk, log_settings, topics};
 use crate::settings::Settings;
-use dualstream_log::FileStorage;
+use anyhow::Context;
+use dualstream_backends::kafka::{self, KafkaUpstream};
+use dualstream_core::mirror::{self, Epochs, MirroredLog, MirroredSources, MirroredTopics, epoch_of};
+use dualstream_core::topic::{Epoch, TopicName, TopicSpec};
+use dualstream_core::topics::Topics;
+use dualstream_log::{FileStorage, Fsync, Mirror, Storage};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::sync::Arc;
 
 /// Reaches the cluster, creates what topics are missing and opens the mirror.
-pub(super) async fn open(_: &Settings, _: &World, _: FileStorage) -> anyhow::Result<Backend> {
-    anyhow::bail!("this build has no Kafka backend yet")
+pub(super) async fn open(
+    settings: &Settings,
+    world: &World,
+    storage: FileStorage,
+) -> anyhow::Result<Backend> {
+    disk::tell(&settings.data_dir, storage.free_bytes());
+    let in_dir = || format!("cannot open the mirror in {} (--data-dir)", settings.data_dir.display());
+    // Nothing of a mirror has to survive: it is synced by checkpoints alone.
+    let files = dualstream_log::Settings {
+        fsync: Fsync::Every(settings.log.checkpoint_interval.as_duration()),
+        ..log_settings(settings)
+    };
+    let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
+    let (mirror, writer) =
+        dualstream_log::open_mirror(files, Arc::new(storage), clock, entropy).with_context(in_dir)?;
+    let closing = mirror.clone();
+    let mut store = Store::start(writer, move || closing.close())?;
+    match connect(settings, world, mirror.clone(), &mut store).await {
+        Ok((log, topics)) => Ok(Backend {
+            topics,
+            sources: Arc::new(MirroredSources::new(log.clone(), Arc::new(mirror.clone()))),
+            stats: Arc::new(LogCounters(mirror, Mirror::counters)),
+            log: Arc::new(log.clone()),
+            upstream: Some(log),
+            store,
+        }),
+        Err(error) => {
+            store.close().await;
+            Err(error.context(format!("cannot use Kafka at {} (log.kafka)", settings.log.kafka.0)))
+        }
+    }
+}
+
+/// The log over Kafka and its administration, with every topic of the namespaces known.
+async fn connect(
+    settings: &Settings,
+    world: &World,
+    mirror: Mirror,
+    store: &mut Store,
+) -> anyhow::Result<(MirroredLog, Arc<dyn Topics>)> {
+    let client = kafka::Settings::new(&settings.log.kafka.0, settings.kafka.clone())?;
+    let upstream = Arc::new(KafkaUpstream::new(client)?);
+    let epochs = Arc::new(FirstGeneration);
+    let administration = Arc::new(upstream.topics(epochs.clone()));
+    let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
+    let (log, runner) =
+        MirroredLog::new(mirror_settings(settings), upstream, Arc::new(mirror), epochs, clock, entropy);
+    let topics: Arc<dyn Topics> = Arc::new(MirroredTopics::new(administration, log.clone()));
+    for wanted in topics::wanted(settings)? {
+        make_known(settings, &log, &*topics, wanted).await?;
+    }
+    store.feed(tokio::spawn(runner.run(std::future::pending())));
+    Ok((log, topics))
+}
+
+/// Learns of a topic, and creates it first if it may. One that is there is used as it is: others may own it.
+async fn make_known(
+    settings: &Settings,
+    log: &MirroredLog,
+    topics: &dyn Topics,
+    wanted: TopicSpec,
+) -> anyhow::Result<()> {
+    let name = wanted.name.clone();
+    match log.open(&name).await {
+        Ok(bounds) => {
+            let (has, set) = (bounds.partitions(), wanted.partitions);
+            if has != set {
+                tracing::info!(topic = %name, "the topic has {has} partitions and keeps them; log.partitions = {set} is for new topics");
+            }
+            Ok(())
+        }
+        Err(error) if error.code() == "unknown_topic" && !settings.log.create_topics => {
+            anyhow::bail!(
+                "topic '{name}' is missing in Kafka, and log.create_topics = false: create it, or let it be created"
+            )
+        }
+        Err(error) if error.code() == "unknown_topic" => match topics.create(wanted).await {
+            Ok(topic) => {
+                tracing::info!(topic = %name, partitions = topic.spec.partitions, "created topic");
+                Ok(())
+            }
+            // Another node was first.
+            Err(error) if error.code() == "topic_exists" => Ok(log.open(&name).await.map(drop)?),
+            Err(error) => Err(error).with_context(|| format!("cannot create topic '{name}'")),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn mirror_settings(settings: &Settings) -> mirror::Settings {
+    mirror::Settings {
+        backfill_records: settings.log.mirror_backfill,
+        idle: settings.log.mirror_idle.as_duration(),
+        topic_bytes_max: Some(settings.log.mirror_bytes_max.as_bytes()),
+        ..mirror::Settings::default()
+    }
+}
+
+struct FirstGeneration;
+
+impl Epochs for FirstGeneration {
+    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> dualstream_core::Result<Epoch> {
+        Ok(epoch_of(id, partitions, 0))
+    }
+
+    fn truncated<'a>(
+        &'a self,
+        _: &'a TopicName,
+        _: u128,
+        _: u32,
+        _: Epoch,
+    ) -> BoxFuture<'a, dualstream_core::Result<()>> {
+        async { Ok(()) }.boxed()
+    }
 }

@@ -118,3 +118,6 @@ impl MirrorStore for Mirror {
         self.0.ask(move |answer| Op::Forget(topic.clone(), answer)).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

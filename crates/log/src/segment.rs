@@ -17,6 +17,7 @@ use bytes::Bytes;
 use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
 use dualstream_core::identity;
 use dualstream_core::sources::SourceRange;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, Weak};
@@ -63,6 +64,8 @@ pub(crate) struct Active {
     pub sources: SourcesBuilder,
     /// Identity hash of each record in order; 0 for a record that is no event.
     pub hashes: Vec<u64>,
+    /// Blocks before or in which offsets are missing that no batch covers, ascending.
+    pub gaps: Vec<u32>,
 }
 
 /// The fixed header of a segment file.
@@ -135,14 +138,19 @@ impl Active {
             blocks: Blocks::new(start, first_byte),
             sources: SourcesBuilder::new(seed),
             hashes: Vec::new(),
+            gaps: Vec::new(),
         }
     }
 
     /// Indexes a checked batch that stands at byte `at`. `hashes` are the identity hashes of its records, if they are
     /// known; else they are read from the records.
     pub fn push(&mut self, at: u64, head: &Head, batch: &Bytes, hashes: Option<&[u64]>) {
+        let is_behind_gap = head.base_offset > self.blocks.end_vector()[head.partition as usize];
         self.blocks.push_batch(at, head);
         let block = (self.blocks.len() - 1) as u32;
+        if is_behind_gap && self.gaps.last() != Some(&block) {
+            self.gaps.push(block);
+        }
         let until = self.hashes.len() + head.count as usize;
         if let Some(mut records) = Records::open(*head, batch) {
             let types: Vec<Option<Bytes>> =
@@ -279,6 +287,21 @@ impl Indexed<'_> {
         }
     }
 
+    /// The blocks in which something may be lost.
+    fn gaps(&self) -> Cow<'_, [u32]> {
+        match self {
+            Indexed::Active(guard) => match &**guard {
+                Index::Active(active) => Cow::Borrowed(&active.gaps),
+                Index::Sealed(_) => unreachable!("the guard is taken only of an active index and held"),
+            },
+            Indexed::Sealed(sealed) => match &sealed.gaps {
+                Some(gaps) => Cow::Borrowed(gaps),
+                // Of a sidecar that does not say.
+                None => Cow::Owned(sealed.blocks.with_holes()),
+            },
+        }
+    }
+
     /// Adds the first names of its sources within `range`, of which there are never more than wanted.
     pub fn add_names(&self, range: &SourceRange, names: &mut BTreeSet<Vec<u8>>) {
         match self {
@@ -307,9 +330,9 @@ impl Indexed<'_> {
             Indexed::Sealed(sealed) => sealed.sources.blocks(filter),
         };
         // An index that was built after the damage knows nothing of the sources of what is lost: everybody looks.
-        let holes = self.blocks().with_holes();
-        if !holes.is_empty() {
-            blocks.extend(holes);
+        let gaps = self.gaps();
+        if !gaps.is_empty() {
+            blocks.extend_from_slice(&gaps);
             blocks.sort_unstable();
             blocks.dedup();
         }

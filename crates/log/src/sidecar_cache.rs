@@ -1,6 +1,7 @@
 //! Sidecars of sealed segments: written when a segment is sealed, loaded when wanted, built again when damaged. Loaded
 //! ones are kept while they fit a bound in bytes, those loaded first go first.
 
+use crate::index::Damaged;
 use crate::index::blocks::Blocks;
 use crate::index::identities::{self, Filter};
 use crate::index::sidecar::{self, Kind, Sidecar, Stamp};
@@ -9,6 +10,7 @@ use crate::journal::read_all;
 use crate::reader::next_batch;
 use crate::segment::{Active, Segment, Topic, sidecar_path};
 use crate::storage::{File, Mode, Storage, open_if_there};
+use crate::varint;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +23,8 @@ const MAPPING: u32 = 1;
 pub(crate) struct Sealed {
     pub blocks: Blocks,
     pub sources: SealedSources,
+    /// As [`Active::gaps`]; `None` where its sidecar does not say.
+    pub gaps: Option<Vec<u32>>,
     /// Bytes of its sidecar: about what it takes in memory.
     bytes: usize,
 }
@@ -72,7 +76,9 @@ impl Sealed {
         let blocks = Blocks::decode(&sidecar.read(&*file, Kind::Blocks)?)?;
         let bytes = sidecar.read(&*file, Kind::Sources)?;
         let size = bytes.len() + blocks.len() * 8 * (segment.start.len() + 3);
-        Ok(Sealed { blocks, sources: SealedSources::decode(bytes)?, bytes: size })
+        let gaps = sidecar.has(Kind::Gaps).then(|| sidecar.read(&*file, Kind::Gaps)).transpose()?;
+        let gaps = gaps.map(|bytes| decode_gaps(&bytes).ok_or(Damaged)).transpose()?;
+        Ok(Sealed { blocks, sources: SealedSources::decode(bytes)?, gaps, bytes: size })
     }
 }
 
@@ -124,7 +130,8 @@ fn try_open(topic: &Topic<'_>, segment: &Segment) -> io::Result<Option<(Arc<dyn 
     if sidecar.stamp() != stamp(topic, segment)? {
         return Ok(None);
     }
-    for kind in [Kind::Blocks, Kind::Sources, Kind::Identities] {
+    let gaps = Some(Kind::Gaps).filter(|&kind| sidecar.has(kind));
+    for kind in [Kind::Blocks, Kind::Sources, Kind::Identities].into_iter().chain(gaps) {
         match sidecar.read(&*file, kind) {
             Err(error) if damaged(&error) => return Ok(None),
             section => drop(section?),
@@ -143,8 +150,28 @@ fn encode(topic: &Topic<'_>, segment: &Segment, active: &Active) -> io::Result<V
         (Kind::Blocks, active.blocks.encode()),
         (Kind::Sources, active.sources.encode()),
         (Kind::Identities, identities::encode(&active.hashes)),
+        (Kind::Gaps, encode_gaps(&active.gaps)),
     ];
     Ok(sidecar::encode(stamp(topic, segment)?, &sections))
+}
+
+/// Block numbers as varints, each less the one before.
+fn encode_gaps(gaps: &[u32]) -> Vec<u8> {
+    let (mut out, mut before) = (Vec::new(), 0);
+    for &block in gaps {
+        varint::put(&mut out, u64::from(block - before));
+        before = block;
+    }
+    out
+}
+
+fn decode_gaps(bytes: &[u8]) -> Option<Vec<u32>> {
+    let (mut at, mut before, mut gaps) = (0, 0u32, Vec::new());
+    while at < bytes.len() {
+        before = before.checked_add(u32::try_from(varint::take(bytes, &mut at)?).ok()?)?;
+        gaps.push(before);
+    }
+    Some(gaps)
 }
 
 /// Writes the sidecar of a segment that was sealed and still has its index in memory.
@@ -169,6 +196,15 @@ fn store(storage: &dyn Storage, path: &str, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::storage::MemoryStorage;
+
+    #[test]
+    fn gaps_round_trip() {
+        for gaps in [vec![], vec![0], vec![3, 4, 900, u32::MAX]] {
+            let bytes = encode_gaps(&gaps);
+            assert_eq!(decode_gaps(&bytes), Some(gaps));
+        }
+        assert_eq!(decode_gaps(&[0x80]), None);
+    }
 
     /// Whoever found the places of its sections goes on reading what it opened.
     #[test]

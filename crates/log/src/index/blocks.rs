@@ -67,8 +67,8 @@ impl Blocks {
         self.starts.extend_from_slice(&self.end);
     }
 
-    /// The blocks that hold fewer records than offsets went by in them: what is missing was compacted away, or is
-    /// damaged and may have been of any source.
+    /// The blocks that hold fewer records than offsets went by in them: what is missing was compacted away, never was
+    /// there, or is damaged and may have been of any source.
     pub fn with_holes(&self) -> Vec<u32> {
         let passed = |from: &[u64], until: &[u64]| -> u64 {
             until.iter().zip(from).map(|(until, from)| until.saturating_sub(*from)).sum()

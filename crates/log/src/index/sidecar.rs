@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Sources = 2,
     /// Entries of [`identities`](super::identities).
     Identities = 3,
+    /// The blocks in which something may be lost. Not in older ones.
+    Gaps = 4,
 }
 
 /// The header of a sidecar: what it is of, and where its sections are.
@@ -129,6 +131,11 @@ impl Sidecar {
     /// What it is of.
     pub fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// Whether there is a section of that kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.section(kind).is_ok()
     }
 
     /// Where a section lies in the file.

@@ -1,9 +1,19 @@
-//! Apache Kafka in KRaft mode: brokers that are controllers too, one or three of them.
+//! Apache Kafka in KRaft mode: brokers that are controllers too, one or three of them; plain or with TLS and passwords,
+//! reached directly or through a fault proxy each.
+
+mod client;
+mod setup;
+
+pub use client::{Client, Mechanism};
+pub use setup::{Security, Setup};
 
 use crate::jars;
 use crate::ports;
 use crate::process::{Launch, Process};
+use crate::proxy::Proxy;
+use crate::tls::Authority;
 use anyhow::{Context, Result, bail, ensure};
+use setup::{Addresses, Tls};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
@@ -27,136 +37,148 @@ pub struct Kafka {
     /// Its brokers; the node id of `brokers[i]` is i + 1.
     pub brokers: Vec<Broker>,
     class_path: String,
+    dir: PathBuf,
+    setup: Setup,
+    tls: Option<Tls>,
 }
 
 /// One broker.
 #[derive(Debug)]
 pub struct Broker {
-    /// Where it serves, also after a restart.
+    /// Where it serves clients, also after a restart.
     pub address: SocketAddr,
+    /// Where it serves brokers and [`Kafka::tool`]: plain, never through a proxy.
+    pub inner: SocketAddr,
+    /// What clients reach it through, in a cluster that is [`proxied`](Setup::proxied).
+    pub proxy: Option<Proxy>,
     /// The process.
     pub process: Process,
 }
 
 impl Kafka {
-    /// Starts a cluster of `count` brokers with their files in `dir`, and waits until each knows all of them.
+    /// Starts a cluster of `count` brokers with their files in `dir`, and waits until each knows all of them. A
+    /// [`Setup`] starts others.
     pub fn start(dir: &Path, count: usize, is_detached: bool) -> Result<Kafka> {
+        Setup::new(count).detached(is_detached).start(dir)
+    }
+
+    fn of(dir: &Path, setup: Setup) -> Result<Kafka> {
         let class_path = jars::class_path()?;
-        let mut outcome = Kafka::try_start(dir, count, &class_path, is_detached);
+        let mut outcome = Kafka::try_start(dir, &setup, &class_path);
         for _ in 1..TRIES {
             if outcome.as_ref().is_err_and(|error| format!("{error:#}").contains("Address already in use")) {
-                outcome = Kafka::try_start(dir, count, &class_path, is_detached);
+                outcome = Kafka::try_start(dir, &setup, &class_path);
             }
         }
         outcome
     }
 
-    fn try_start(dir: &Path, count: usize, class_path: &str, is_detached: bool) -> Result<Kafka> {
-        ensure!(count > 0, "a cluster has a broker");
+    fn try_start(dir: &Path, setup: &Setup, class_path: &str) -> Result<Kafka> {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
-        let addresses = ports::free(2 * count)?;
-        let (clients, controllers) = addresses.split_at(count);
-        let files = (0..count)
-            .map(|index| configure(dir, index, clients, controllers))
-            .collect::<Result<Vec<PathBuf>>>()?;
-        format(&files, class_path)?;
+        let count = setup.brokers;
+        let tls = setup.security.has_tls().then(|| Tls::create(&dir.join("tls"))).transpose()?;
+        let free = ports::free(3 * count)?;
+        let (clients, others) = free.split_at(count);
+        let (inner, controllers) = others.split_at(count);
+        let proxies =
+            clients.iter().map(|&client| setup.is_proxied.then(|| Proxy::start(client)).transpose());
+        let proxies: Vec<Option<Proxy>> = proxies.collect::<Result<_>>()?;
+        let configure = |(index, proxy): (usize, &Option<Proxy>)| {
+            let advertised = proxy.as_ref().map_or(clients[index], Proxy::address);
+            setup.configure(dir, &Addresses { index, clients, inner, controllers, advertised }, tls.as_ref())
+        };
+        let files = proxies.iter().enumerate().map(configure).collect::<Result<Vec<PathBuf>>>()?;
+        format(&files, class_path, &setup.scram())?;
         let mut brokers = Vec::new();
-        for (index, file) in files.iter().enumerate() {
+        for ((index, file), proxy) in files.iter().enumerate().zip(proxies) {
             let launch = Launch {
                 name: format!("Kafka broker {}", index + 1),
                 program: "java".into(),
                 args: java("kafka.Kafka", class_path, [file.as_os_str().to_owned()]),
                 log: file.with_extension("log"),
-                is_detached,
+                is_detached: setup.is_detached,
             };
-            brokers.push(Broker { address: clients[index], process: Process::start(launch)? });
+            let process = Process::start(launch)?;
+            brokers.push(Broker { address: clients[index], inner: inner[index], proxy, process });
         }
-        let mut kafka = Kafka { brokers, class_path: class_path.to_owned() };
+        let (class_path, dir) = (class_path.to_owned(), dir.to_owned());
+        let mut kafka = Kafka { brokers, class_path, dir, setup: setup.clone(), tls };
         kafka.until_ready()?;
         Ok(kafka)
     }
 
-    /// The addresses of all brokers, as clients want them.
+    /// The addresses of all brokers, as clients want them: those of the proxies where there are any.
     pub fn bootstrap(&self) -> String {
-        self.brokers.iter().map(|broker| broker.address.to_string()).collect::<Vec<_>>().join(",")
+        joined(self.brokers.iter().map(|broker| broker.proxy.as_ref().map_or(broker.address, Proxy::address)))
     }
 
-    /// Waits until every broker answers and knows all of them. They must all run.
+    /// The addresses of all brokers that need no password, whatever happens to clients.
+    pub fn inner_bootstrap(&self) -> String {
+        joined(self.brokers.iter().map(|broker| broker.inner))
+    }
+
+    /// Who signed the certificates of a cluster with TLS.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.tls.as_ref().map(|tls| &tls.authority)
+    }
+
+    /// Waits until every broker that was not ended answers and knows all the others like it.
     pub fn until_ready(&mut self) -> Result<()> {
-        let count = self.brokers.len();
-        for broker in &mut self.brokers {
-            let address = broker.address;
+        let count = self.brokers.iter().filter(|broker| broker.process.id().is_some()).count();
+        for broker in self.brokers.iter_mut().filter(|broker| broker.process.id().is_some()) {
+            let address = broker.inner;
             let knows_all = || brokers_known(address).is_ok_and(|known| known == count);
             broker.process.until(READY_MAX, "knows all brokers", knows_all)?;
         }
         Ok(())
     }
 
-    /// Starts a broker again after its end, and waits until all know each other.
+    /// Starts a broker again after its end, and waits until all that run know each other. Most of the brokers must run
+    /// then: they are the controllers too.
     pub fn restart(&mut self, index: usize) -> Result<()> {
         self.brokers[index].process.restart()?;
         self.until_ready()
     }
 
-    /// What one of Kafka's command line tools prints, for example `org.apache.kafka.tools.TopicCommand`.
+    /// Starts all brokers again that were ended, and waits until all know each other.
+    pub fn restart_ended(&mut self) -> Result<()> {
+        let ended = self.brokers.iter_mut().filter(|broker| broker.process.id().is_none());
+        ended.map(|broker| broker.process.restart()).collect::<Result<()>>()?;
+        self.until_ready()
+    }
+
+    /// What one of Kafka's command line tools prints, for example `org.apache.kafka.tools.TopicCommand`; it is let in
+    /// without a password, and past the proxies.
     pub fn tool(&self, class: &str, args: &[&str]) -> Result<String> {
-        let bootstrap = ["--bootstrap-server".to_owned(), self.bootstrap()];
+        self.run(class, self.inner_bootstrap(), args)
+    }
+
+    /// The same as a client: through the proxies, and let in by what [`client_settings`](Kafka::client_settings) wrote,
+    /// if `args` name that.
+    pub fn client_tool(&self, class: &str, args: &[&str]) -> Result<String> {
+        self.run(class, self.bootstrap(), args)
+    }
+
+    fn run(&self, class: &str, bootstrap: String, args: &[&str]) -> Result<String> {
+        let bootstrap = ["--bootstrap-server".to_owned(), bootstrap];
         let args = bootstrap.into_iter().chain(args.iter().map(|&arg| arg.to_owned())).map(OsString::from);
         run_java(class, &self.class_path, args)
     }
 }
 
-/// Writes the settings of a broker: their file.
-fn configure(
-    dir: &Path,
-    index: usize,
-    clients: &[SocketAddr],
-    controllers: &[SocketAddr],
-) -> Result<PathBuf> {
-    let own = dir.join(format!("broker-{}", index + 1));
-    fs::create_dir_all(&own)?;
-    let (node, client, controller) = (index + 1, clients[index], controllers[index]);
-    let voters: Vec<String> =
-        controllers.iter().enumerate().map(|(index, address)| format!("{}@{address}", index + 1)).collect();
-    let replicas = clients.len().min(3);
-    let in_sync = replicas.div_ceil(2);
-    let settings = format!(
-        "process.roles=broker,controller\n\
-         node.id={node}\n\
-         controller.quorum.voters={voters}\n\
-         listeners=PLAINTEXT://{client},CONTROLLER://{controller}\n\
-         advertised.listeners=PLAINTEXT://{client}\n\
-         controller.listener.names=CONTROLLER\n\
-         inter.broker.listener.name=PLAINTEXT\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
-         log.dirs={data}\n\
-         auto.create.topics.enable=false\n\
-         default.replication.factor={replicas}\n\
-         min.insync.replicas={in_sync}\n\
-         offsets.topic.replication.factor={replicas}\n\
-         transaction.state.log.replication.factor={replicas}\n\
-         transaction.state.log.min.isr={in_sync}\n\
-         share.coordinator.state.topic.replication.factor={replicas}\n\
-         share.coordinator.state.topic.min.isr={in_sync}\n\
-         offsets.topic.num.partitions=4\n\
-         transaction.state.log.num.partitions=4\n\
-         group.initial.rebalance.delay.ms=0\n",
-        voters = voters.join(","),
-        data = own.join("data").display(),
-    );
-    let file = own.join("server.properties");
-    fs::write(&file, settings)?;
-    Ok(file)
+fn joined(addresses: impl Iterator<Item = SocketAddr>) -> String {
+    addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// Prepares the directories of all brokers, at the same time: most of it is the start of Java.
-fn format(files: &[PathBuf], class_path: &str) -> Result<()> {
+fn format(files: &[PathBuf], class_path: &str, scram: &[String]) -> Result<()> {
     std::thread::scope(|scope| {
         let format = |file: &PathBuf| {
             let args = ["format", "--cluster-id", CLUSTER_ID, "--config"].map(OsString::from);
-            let args = args.into_iter().chain([file.as_os_str().to_owned()]);
+            let users = scram.iter().flat_map(|user| ["--add-scram".into(), OsString::from(user)]);
+            let args = args.into_iter().chain([file.as_os_str().to_owned()]).chain(users);
             run_java("kafka.tools.StorageTool", class_path, args).map(drop)
         };
         let threads: Vec<_> = files.iter().map(|file| scope.spawn(move || format(file))).collect();

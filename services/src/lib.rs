@@ -4,7 +4,8 @@
 //! ```text
 //! Kafka ─┐               ┌─ kill, pause, resume, restart on the same port
 //! Redis ─┴─▶ Process ────┤
-//!                        └─ ended with the value, by its pid
+//!   ▲                    └─ ended with the value, by its pid
+//!   └──────── Proxy ────── delay, hold, drop, cut, reset, refuse; one for each broker of a proxied cluster
 //! ```
 //! Nothing is shared with a service of the system: other ports, other directories, nothing running is assumed. What must
 //! be installed: a Java runtime of version 17 or newer and Maven for Kafka, whose jars are fetched once
@@ -18,6 +19,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod tls;
 
 pub use background::{Background, Service};
 pub use kafka::Kafka;

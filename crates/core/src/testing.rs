@@ -11,6 +11,7 @@
 mod bus;
 mod clock;
 mod damage;
+mod decisions;
 mod log;
 mod reads;
 mod sample;
@@ -23,6 +24,7 @@ mod upstream;
 pub use bus::CHECKS as BUS;
 pub use clock::{ManualClock, SeededEntropy};
 pub use damage::CHECKS as DAMAGE;
+pub use decisions::CHECKS as DECISIONS;
 pub use log::CHECKS as LOG;
 pub use reads::CHECKS as READS;
 pub use sample::{commit_all, event_record, part, read_all};
@@ -52,7 +54,7 @@ pub struct Check<S> {
 }
 
 /// A log with its administration and transactions: what the suites [`LOG`], [`READS`], [`TOPICS`],
-/// [`SOURCES`] and [`TRANSACTIONS`] run on.
+/// [`SOURCES`], [`TRANSACTIONS`] and [`DECISIONS`] run on.
 pub struct Backend {
     /// The log.
     pub log: Arc<dyn Log>,
@@ -114,6 +116,11 @@ pub async fn topics(make: impl AsyncFn() -> Backend) {
 /// The suite [`TRANSACTIONS`].
 pub async fn transactions(make: impl AsyncFn() -> Backend) {
     run(TRANSACTIONS, make).await;
+}
+
+/// The suite [`DECISIONS`].
+pub async fn decisions(make: impl AsyncFn() -> Backend) {
+    run(DECISIONS, make).await;
 }
 
 /// The suite [`BUS`].

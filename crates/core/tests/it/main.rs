@@ -5,6 +5,7 @@
 mod channels;
 mod coming_back;
 mod conflation;
+mod decisions;
 mod hub;
 mod live;
 mod mirror;

@@ -34,6 +34,11 @@ async fn transactions() {
     testing::transactions(backend).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn decisions() {
+    testing::decisions(backend).await;
+}
+
 #[tokio::test]
 async fn bus() {
     testing::bus(async || BusBackend {

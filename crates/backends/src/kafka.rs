@@ -10,6 +10,7 @@
 //! Every client is made from the same [`Settings`], by `client`: what keeps events safe is fixed there.
 
 mod client;
+mod describe;
 mod fault;
 mod outcome;
 mod producer;
@@ -17,7 +18,9 @@ mod range;
 mod records;
 mod settings;
 mod tail;
+mod topics;
 mod upstream;
 
 pub use settings::Settings;
+pub use topics::KafkaTopics;
 pub use upstream::KafkaUpstream;

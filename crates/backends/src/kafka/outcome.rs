@@ -13,7 +13,22 @@ pub(crate) fn appended(status: Status, offset: i64, error: Option<Code>) -> Appe
         // A retry of one whose first answer was lost so long ago that the broker no longer knows where it stands.
         (Status::Persisted, Err(_)) => Appended::Failed(unknown(error)),
         (Status::Possibly, _) => Appended::Failed(unknown(error)),
-        (Status::Not, _) => Appended::Failed(not_stored(error.unwrap_or(Code::Fail))),
+        (Status::Not, _) => Appended::Failed(refused(error.unwrap_or(Code::Fail))),
+    }
+}
+
+/// Whether a record waited its whole time in vain.
+pub(crate) fn is_timed_out(outcome: &Appended) -> bool {
+    let Appended::Failed(error) = outcome else { return false };
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    matches!(cause, Some(Code::MessageTimedOut))
+}
+
+/// Adds to a failure what was found out about it.
+pub(crate) fn explain(outcome: &mut Appended, why: &str) {
+    if let Appended::Failed(error) = outcome {
+        let message = format!("{}: {why}", error.message());
+        *error = Error::new(error.kind(), error.code(), message).with_source(Code::MessageTimedOut);
     }
 }
 
@@ -27,8 +42,8 @@ fn unknown(error: Option<Code>) -> Error {
     }
 }
 
-/// It is not, and will not be.
-pub(crate) fn not_stored(code: Code) -> Error {
+/// It was not done, and will not be.
+pub(crate) fn refused(code: Code) -> Error {
     let (kind, word, what) = match code {
         Code::MessageSizeTooLarge | Code::InvalidMessageSize => (
             ErrorKind::TooLarge,
@@ -53,6 +68,19 @@ pub(crate) fn not_stored(code: Code) -> Error {
             "Kafka does not take such a record: a compacted topic wants a key, and times within \
              `message.timestamp.before.max.ms` and `…after.max.ms`",
         ),
+        Code::TopicAlreadyExists => (ErrorKind::Conflict, "topic_exists", "Kafka has a topic of that name"),
+        Code::InvalidPartitions => {
+            (ErrorKind::Invalid, "invalid_partitions", "Kafka does not take such a number of partitions")
+        }
+        Code::InvalidTopic => {
+            (ErrorKind::Invalid, "invalid_topic", "Kafka does not take such a name of a topic")
+        }
+        Code::InvalidConfig => {
+            (ErrorKind::Invalid, "invalid_setting", "Kafka does not take such a setting of a topic")
+        }
+        Code::InvalidReplicationFactor => {
+            (ErrorKind::Unavailable, "log_unavailable", "fewer brokers are there than a topic has replicas")
+        }
         Code::UnsupportedVersion | Code::UnsupportedFeature | Code::UnsupportedForMessageFormat => (
             ErrorKind::Unavailable,
             "kafka_too_old",
@@ -66,7 +94,7 @@ pub(crate) fn not_stored(code: Code) -> Error {
         Code::MessageTimedOut | Code::OperationTimedOut | Code::RequestTimedOut => {
             (ErrorKind::Unavailable, "log_unavailable", "Kafka did not answer in time")
         }
-        _ => (ErrorKind::Unavailable, "log_unavailable", "Kafka did not take it"),
+        _ => (ErrorKind::Unavailable, "log_unavailable", "Kafka did not do it"),
     };
     Error::new(kind, word, what).with_source(code)
 }

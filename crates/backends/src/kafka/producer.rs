@@ -109,8 +109,8 @@ impl Producer {
     }
 
     /// What it has seen of the brokers.
-    pub(crate) fn health(&self) -> &Health {
-        &self.shared.health
+    pub(crate) fn health(&self) -> Arc<Health> {
+        self.shared.health.clone()
     }
 }
 
@@ -146,7 +146,7 @@ fn send(native: &Native, part: &Part, record: &NewRecord, ticket: Box<Ticket>, h
         if let Some(doubt) = Doubt::of(code) {
             health.say_doubt(part.topic.as_str(), doubt);
         }
-        message.delivery_opaque.answer(Appended::Failed(outcome::not_stored(code)));
+        message.delivery_opaque.answer(Appended::Failed(outcome::refused(code)));
     }
 }
 

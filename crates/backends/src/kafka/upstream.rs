@@ -1,16 +1,24 @@
 //! Kafka behind the seam of a mirror.
 
-use super::{Settings, producer::Producer, range::Ranges, tail};
+use super::describe::Admin;
+use super::topics::KafkaTopics;
+use super::{Settings, outcome, producer::Producer, range::Ranges, tail};
+use dualstream_core::Result;
 use dualstream_core::log::{Appended, Part, Span};
-use dualstream_core::mirror::{Described, Run, Tail, Upstream};
+use dualstream_core::mirror::{Described, Epochs, Run, Tail, Upstream};
 use dualstream_core::topic::TopicName;
-use dualstream_core::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long is looked for the reason of a failure before it is told without.
+const DIAGNOSIS_MAX: Duration = Duration::from_secs(2);
 
 /// A Kafka cluster as the log that holds the truth.
 pub struct KafkaUpstream {
     settings: Settings,
     producer: Producer,
+    admin: Admin,
     ranges: Ranges,
 }
 
@@ -19,34 +27,66 @@ impl KafkaUpstream {
     pub fn new(settings: Settings) -> Result<KafkaUpstream> {
         let ranges = Ranges::new(&settings)?;
         let producer = Producer::new(settings.clone())?;
-        Ok(KafkaUpstream { settings, producer, ranges })
+        let admin = Admin::new(&settings, producer.health())?;
+        Ok(KafkaUpstream { settings, producer, admin, ranges })
+    }
+
+    /// The topics of the cluster, in the epochs that `epochs` says.
+    pub fn topics(&self, epochs: Arc<dyn Epochs>) -> KafkaTopics {
+        KafkaTopics::new(self.admin.clone(), epochs)
+    }
+
+    /// Says why records waited in vain: it is the cluster that has to be looked at, and often one setting of it.
+    async fn explain(&self, topics: &[TopicName], outcomes: &mut [Vec<Appended>]) {
+        let mut told: Option<(&TopicName, Option<String>)> = None;
+        for (topic, outcomes) in topics.iter().zip(outcomes) {
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome::is_timed_out(outcome)) {
+                if told.as_ref().is_none_or(|(of, _)| *of != topic) {
+                    told = Some((topic, self.why(topic).await));
+                }
+                if let Some((_, Some(why))) = &told {
+                    outcome::explain(outcome, why);
+                }
+            }
+        }
+    }
+
+    async fn why(&self, topic: &TopicName) -> Option<String> {
+        match tokio::time::timeout(DIAGNOSIS_MAX, self.admin.diagnose(topic)).await {
+            Ok(Ok(why)) => why,
+            Ok(Err(error)) => Some(error.message().to_owned()),
+            Err(_) => Some(self.producer.health().unreachable().message().to_owned()),
+        }
     }
 }
 
 impl Upstream for KafkaUpstream {
     fn append(&self, parts: Vec<Part>) -> BoxFuture<'_, Result<Vec<Vec<Appended>>>> {
+        let topics: Vec<TopicName> = parts.iter().map(|part| part.topic.clone()).collect();
         // Taken here and not when the future is first asked: in the order of the calls.
         let taken = self.producer.append(parts);
-        Box::pin(async move { Ok(taken?.await) })
+        Box::pin(async move {
+            let mut outcomes = taken?.await;
+            if outcomes.iter().flatten().any(outcome::is_timed_out) {
+                self.explain(&topics, &mut outcomes).await;
+            }
+            Ok(outcomes)
+        })
     }
 
-    fn describe<'a>(&'a self, _topic: &'a TopicName) -> BoxFuture<'a, Result<Described>> {
-        Box::pin(async { Err(not_yet()) })
+    fn describe<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(self.admin.describe(topic))
     }
 
     fn fetch<'a>(&'a self, topic: &'a TopicName, span: Span, bytes_max: usize) -> BoxFuture<'a, Result<Run>> {
         Box::pin(self.ranges.fetch(topic, span, bytes_max))
     }
 
-    fn seek<'a>(&'a self, _topic: &'a TopicName, _time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
-        Box::pin(async { Err(not_yet()) })
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+        Box::pin(self.admin.seek(topic, time_ms))
     }
 
     fn tail(&self) -> Result<Box<dyn Tail>> {
         tail::open(&self.settings)
     }
-}
-
-fn not_yet() -> Error {
-    Error::new(ErrorKind::Unavailable, "log_unavailable", "this part of the log is not there")
 }

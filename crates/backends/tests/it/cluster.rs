@@ -1,0 +1,75 @@
+//! Real clusters: one for all tests that leave it whole, and ones of their own for those that do not.
+
+use dualstream_backends::kafka::{KafkaTopics, KafkaUpstream, Settings};
+use dualstream_core::Result;
+use dualstream_core::mirror::{Epochs, epoch_of};
+use dualstream_core::topic::{Epoch, TopicName};
+use dualstream_services::Kafka;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+/// A cluster, ended with the value.
+pub(crate) struct Cluster {
+    pub(crate) kafka: Mutex<Kafka>,
+    _dir: tempfile::TempDir,
+}
+
+/// The cluster of three brokers that tests share. It ends with the last test that has it: nothing is dropped when a
+/// program of tests ends.
+pub(crate) fn shared() -> Arc<Cluster> {
+    static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let cluster = Arc::new(Cluster::start(3));
+        *shared = Arc::downgrade(&cluster);
+        cluster
+    })
+}
+
+impl Cluster {
+    /// One of its own, to be broken.
+    pub(crate) fn start(brokers: usize) -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        let kafka = Kafka::start(dir.path(), brokers, false).unwrap();
+        Cluster { kafka: Mutex::new(kafka), _dir: dir }
+    }
+
+    pub(crate) fn bootstrap(&self) -> String {
+        self.kafka.lock().unwrap().bootstrap()
+    }
+
+    pub(crate) fn upstream(&self, properties: &[(&str, &str)]) -> KafkaUpstream {
+        upstream(&self.bootstrap(), properties)
+    }
+}
+
+pub(crate) fn upstream(bootstrap: &str, properties: &[(&str, &str)]) -> KafkaUpstream {
+    let own: BTreeMap<_, _> =
+        properties.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    KafkaUpstream::new(Settings::new(bootstrap, own).unwrap()).unwrap()
+}
+
+pub(crate) fn topics(upstream: &KafkaUpstream) -> KafkaTopics {
+    upstream.topics(Arc::new(FirstGeneration))
+}
+
+/// A name no other test has.
+pub(crate) fn name(text: &str) -> TopicName {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    TopicName::new(&format!("{text}-{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap()
+}
+
+/// Nothing was ever truncated.
+struct FirstGeneration;
+
+impl Epochs for FirstGeneration {
+    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> Result<Epoch> {
+        Ok(epoch_of(id, partitions, 0))
+    }
+
+    fn truncated<'a>(&'a self, _: &'a TopicName, _: u128, _: u32, _: Epoch) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}

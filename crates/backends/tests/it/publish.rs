@@ -1,0 +1,189 @@
+//! Appending to a real cluster, whole and broken.
+
+use crate::cluster::{self, Cluster, name, shared, topics};
+use bytes::Bytes;
+use dualstream_backends::kafka::KafkaUpstream;
+use dualstream_core::log::{Appended, Part};
+use dualstream_core::mirror::Upstream;
+use dualstream_core::record::{Header, Headers, NewRecord};
+use dualstream_core::topic::{TopicName, TopicSpec};
+use dualstream_core::topics::Topics;
+use dualstream_core::{Error, ErrorKind};
+use std::ops::Range;
+
+/// Records of one partition with these numbers.
+pub(crate) fn part(topic: &TopicName, partition: u32, numbers: Range<usize>) -> Part {
+    let header = Header { name: "source_type".into(), value: Some("widget".into()) };
+    let headers = Headers::new(vec![header]);
+    let record = |number: usize| NewRecord {
+        key: Some(Bytes::from(format!("{partition}"))),
+        value: Some(Bytes::from(format!("{number}"))),
+        headers: headers.clone(),
+        ..NewRecord::default()
+    };
+    Part { topic: topic.clone(), partition, records: numbers.map(record).collect() }
+}
+
+/// Where the records of a part were stored.
+pub(crate) async fn stored(upstream: &KafkaUpstream, part: Part) -> Vec<u64> {
+    let offset = |appended: &Appended| match appended {
+        Appended::Stored(offset) => *offset,
+        other => panic!("{other:?}"),
+    };
+    upstream.append(vec![part]).await.unwrap()[0].iter().map(offset).collect()
+}
+
+pub(crate) fn failed(appended: &Appended) -> &Error {
+    match appended {
+        Appended::Failed(error) => error,
+        other => panic!("{other:?} is no failure"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_partition_stand_in_the_order_of_the_calls() {
+    const CALLS: usize = 300;
+    let cluster = shared();
+    let upstream = cluster.upstream(&[]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("order"))).await.unwrap().spec.name;
+    let calls: Vec<_> = (0..CALLS)
+        .map(|call| {
+            upstream.append((0..12).map(|partition| part(&topic, partition, call..call + 1)).collect())
+        })
+        .collect();
+    // Asked for backwards: the order is that of the calls, not of who waits.
+    for (call, outcomes) in calls.into_iter().enumerate().rev() {
+        for outcome in outcomes.await.unwrap() {
+            assert_eq!(outcome, [Appended::Stored(call as u64)]);
+        }
+    }
+    let described = upstream.describe(&topic).await.unwrap();
+    assert_eq!((described.latest, described.high), (vec![CALLS as u64; 12], vec![CALLS as u64; 12]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_fails_alone() {
+    let cluster = shared();
+    let upstream = cluster.upstream(&[]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("large"))).await.unwrap().spec.name;
+    let mut large = part(&topic, 3, 0..3);
+    large.records[1].value = Some(vec![b'x'; 2 << 20].into());
+    // The largest event there may be, and one over what a topic takes.
+    large.records[2].value = Some(vec![b'x'; 900 * 1024].into());
+    let outcomes = upstream.append(vec![large]).await.unwrap();
+    assert_eq!((&outcomes[0][0], &outcomes[0][2]), (&Appended::Stored(0), &Appended::Stored(1)));
+    let error = failed(&outcomes[0][1]);
+    assert_eq!((error.kind(), error.code()), (ErrorKind::TooLarge, "record_too_large"));
+    assert!(error.message().contains("max.message.bytes"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_told_and_found_once_it_is_made() {
+    let cluster = shared();
+    let upstream = cluster.upstream(&[("topic.metadata.propagation.max.ms", "200")]);
+    let spec = TopicSpec::events(name("late"));
+    let outcomes = upstream.append(vec![part(&spec.name, 5, 0..2)]).await.unwrap();
+    for outcome in &outcomes[0] {
+        let error = failed(outcome);
+        assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "unknown_topic"));
+    }
+    topics(&upstream).create(spec.clone()).await.unwrap();
+    loop {
+        match &upstream.append(vec![part(&spec.name, 5, 0..1)]).await.unwrap()[0][0] {
+            Appended::Stored(_) => break,
+            other => assert_eq!(failed(other).kind(), ErrorKind::NotFound),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_nobody_is_names_the_setting() {
+    let nobody = dualstream_services::ports::free(1).unwrap()[0].to_string();
+    let upstream = cluster::upstream(&nobody, &[("delivery.timeout.ms", "1000")]);
+    let topic = name("nowhere");
+    let outcomes = upstream.append(vec![part(&topic, 0, 0..1)]).await.unwrap();
+    let error = failed(&outcomes[0][0]).clone();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+    assert!(error.message().contains("setting `kafka`"), "{error}");
+    let error = upstream.describe(&topic).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+    assert!(error.message().contains("setting `kafka`") && error.message().contains("refused"), "{error}");
+}
+
+/// Two of three brokers go: nothing may be acknowledged, and it is said why; they come back: all goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_replicas_are_told_and_heal() {
+    let cluster = Cluster::start(3);
+    let upstream = cluster.upstream(&[("delivery.timeout.ms", "3000")]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("few"))).await.unwrap().spec.name;
+    for partition in 0..12 {
+        assert_eq!(stored(&upstream, part(&topic, partition, 0..1)).await, [0]);
+    }
+    // As it would be with two brokers gone, without the quorum of controllers going too.
+    let more = [
+        "--alter",
+        "--entity-type",
+        "topics",
+        "--entity-name",
+        topic.as_str(),
+        "--add-config",
+        "min.insync.replicas=3",
+    ];
+    cluster.kafka.lock().unwrap().tool("kafka.admin.ConfigCommand", &more).unwrap();
+    cluster.kafka.lock().unwrap().brokers[2].process.kill().unwrap();
+    let explained = loop {
+        let outcomes =
+            upstream.append((0..12).map(|partition| part(&topic, partition, 1..2)).collect()).await;
+        let Ok(outcomes) = outcomes else { continue };
+        let said = |outcome: &Appended| match outcome {
+            Appended::Failed(error) => Some(error.message().to_owned()),
+            _ => None,
+        };
+        let messages: Vec<String> = outcomes.iter().flatten().filter_map(said).collect();
+        if let Some(explained) = messages.into_iter().find(|message| message.contains("min.insync.replicas"))
+        {
+            break explained;
+        }
+    };
+    assert!(explained.contains(topic.as_str()), "{explained}");
+    cluster.kafka.lock().unwrap().restart(2).unwrap();
+    let mut partition = 0;
+    while partition < 12 {
+        match upstream.append(vec![part(&topic, partition, 2..3)]).await {
+            Ok(outcomes) if matches!(outcomes[0][0], Appended::Stored(_)) => partition += 1,
+            _ => tokio::task::yield_now().await,
+        }
+    }
+}
+
+/// A broker is killed under load: every record that was acknowledged is there once, in the order of the calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_a_broker_loses_doubles_and_turns_nothing() {
+    const CALLS: usize = 2_000;
+    let cluster = Cluster::start(3);
+    let upstream = cluster.upstream(&[]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("killed"))).await.unwrap().spec.name;
+    let mut answers = Vec::new();
+    for call in 0..CALLS {
+        let parts = (0..12).map(|partition| part(&topic, partition, call..call + 1)).collect();
+        answers.push(upstream.append(parts));
+        if call == CALLS / 2 {
+            cluster.kafka.lock().unwrap().brokers[0].process.kill().unwrap();
+        }
+    }
+    let mut offsets = vec![Vec::new(); 12];
+    for outcomes in answers {
+        for (partition, outcome) in outcomes.await.unwrap().into_iter().enumerate() {
+            match outcome.as_slice() {
+                [Appended::Stored(offset)] => offsets[partition].push(*offset),
+                other => panic!("partition {partition}: {other:?}"),
+            }
+        }
+    }
+    let all: Vec<u64> = (0..CALLS as u64).collect();
+    for (partition, offsets) in offsets.iter().enumerate() {
+        assert_eq!(offsets, &all, "partition {partition}");
+    }
+    assert_eq!(upstream.describe(&topic).await.unwrap().latest, [CALLS as u64; 12]);
+    cluster.kafka.lock().unwrap().restart(0).unwrap();
+}

@@ -133,7 +133,7 @@ impl State {
     fn begin_anew(&mut self, epoch: Epoch, described: Described) {
         let held_back = distance(&described.latest, &described.high);
         let Described { id, spec, earliest, latest, high } = described;
-        *self = State { id, epoch, spec, earliest, latest, high, wanted_at: self.wanted_at };
+        *self = State { id, epoch, spec, earliest, latest, high, held_back, wanted_at: self.wanted_at };
     }
 }
 

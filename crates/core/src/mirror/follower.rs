@@ -134,8 +134,11 @@ impl<'a, 'l> Follower<'a, 'l> {
     async fn choose(&mut self) -> Result<()> {
         let idle = self.inner.settings.idle;
         let topics = self.inner.topics();
+        // The tail would fail at the place of what is lost, for all topics.
+        let is_wanted =
+            |topic: &&Arc<Topic>| topic.is_wanted(idle) && !self.losses.is_being_told(&topic.name);
         let wanted: BTreeMap<TopicName, Arc<Topic>> =
-            topics.iter().filter(|t| t.is_wanted(idle)).map(|t| (t.name.clone(), t.clone())).collect();
+            topics.iter().filter(is_wanted).map(|t| (t.name.clone(), t.clone())).collect();
         for topic in topics.iter().filter(|topic| topic.is_hot() && !wanted.contains_key(&topic.name)) {
             topic.set_hot(false);
         }

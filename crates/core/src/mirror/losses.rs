@@ -45,7 +45,7 @@ impl<'a> Losses<'a> {
         }
         self.next_look = Instant::now() + self.inner.settings.verify;
         for topic in self.inner.topics() {
-            if topic.is_hot() && !self.telling.contains(&topic.name) {
+            if topic.is_hot() && !self.is_being_told(&topic.name) {
                 self.look_at(topic).await?;
             }
         }
@@ -74,6 +74,11 @@ impl<'a> Losses<'a> {
         };
         self.tellings.push(telling.boxed());
         Ok(())
+    }
+
+    /// Whether a topic lost records, and not everybody knows yet.
+    pub fn is_being_told(&self, topic: &TopicName) -> bool {
+        self.telling.contains(topic)
     }
 
     /// A topic whose loss was told. Waits while there is none. Cancel-safe.

@@ -6,6 +6,7 @@ mod channels;
 mod coming_back;
 mod conflation;
 mod decisions;
+mod generations;
 mod hub;
 mod live;
 mod mirror;

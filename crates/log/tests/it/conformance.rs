@@ -104,3 +104,13 @@ async fn topics_and_transactions_on_disk() {
     testing::topics(on_disk).await;
     testing::transactions(on_disk).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn decisions_in_memory() {
+    testing::decisions(async || in_memory(Compression::None).await).await;
+}
+
+#[tokio::test]
+async fn decisions_on_disk() {
+    testing::decisions(on_disk).await;
+}

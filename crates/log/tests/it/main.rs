@@ -9,6 +9,7 @@ mod collisions;
 mod compaction;
 mod conformance;
 mod crash;
+mod decisions;
 mod disk;
 mod faults;
 mod fixtures;

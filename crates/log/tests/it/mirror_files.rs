@@ -338,6 +338,19 @@ async fn size_bounds_what_is_held() {
     }
 }
 
+/// Also while it catches up, many times its size before any time has passed.
+#[tokio::test(start_paused = true)]
+async fn size_bounds_what_comes_fast() {
+    let rig = MirrorRig::empty(small(), 1);
+    let bounded = TopicSpec { retention_bytes: Some(60 << 10), ..spec("events") };
+    rig.mirror.begin(bounded, Epoch(7), vec![100; 12]).await.unwrap();
+    for _ in 0..10 {
+        fill(&rig, "events", 500).await.unwrap();
+        let bytes = rig.mirror.topics()[0].bytes;
+        assert!(bytes < 300 << 10, "{bytes} bytes");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_mirror_is_verified() {
     let rig = MirrorRig::start(small(), 1).await;

@@ -40,7 +40,7 @@ macro_rules! kinds {
 
 kinds! {
     LostAck "lost_ack" "I1 no lost ack" "An acknowledged event is not in a later full read.";
-    Phantom "phantom" "I2 no phantom" "An event was read that nobody published.";
+    Phantom "phantom" "I2 no phantom" "An event was read that nobody published, or not yet.";
     AbortedRead "aborted_read" "I2 no phantom" "An event was read whose publish certainly failed.";
     Altered "altered" "I2 no phantom" "An event was read with another value, key or topic than it was published with.";
     Diverged "diverged" "I3 one value per offset" "Two reads, or a read and an ack, name different events at one place.";
@@ -54,6 +54,7 @@ kinds! {
     Redelivered "redelivered" "I6 unique" "A subscriber was given an event twice.";
     Gap "gap" "I6 reliable" "A subscriber was not given an event that stands between others it was given.";
     LostOnResume "lost_on_resume" "I6 resumable" "What stands between the last event before a reconnect and the first after it was not given.";
+    EarlyBookmark "early_bookmark" "I6 bookmarkable" "A subscriber was told that it has what it was not given yet.";
     EpochSkipped "epoch_skipped" "I6 resumable" "A subscriber went into another epoch and was not told.";
     Strayed "strayed" "I6 filter" "A subscriber was given an event of another channel.";
     Leak "leak" "I11 no leak" "A gauge is not zero when all is over.";

@@ -12,6 +12,7 @@
 //! Whatever breaks one promise is named once: an event whose place or value is in doubt is left out of what follows.
 
 mod acks;
+mod bookmarks;
 mod calm;
 mod chains;
 mod codes;

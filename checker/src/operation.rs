@@ -160,6 +160,15 @@ pub enum Operation<N> {
         /// The event.
         item: Item<N>,
     },
+    /// A chain was told that it has everything below these offsets that it wants.
+    Progress {
+        /// Which chain.
+        chain: N,
+        /// Epoch of its topic.
+        epoch: u64,
+        /// The next offset of each partition.
+        next: Box<[u64]>,
+    },
     /// A chain was told that it cannot go on where it stopped.
     Unrecoverable {
         /// Which chain.
@@ -253,6 +262,7 @@ impl<N> Operation<N> {
                 O::Subscribe { chain, node, topic, channel: f(channel), mode, from }
             }
             O::Deliver { chain, item } => O::Deliver { chain: f(chain), item: item.map(f) },
+            O::Progress { chain, epoch, next } => O::Progress { chain: f(chain), epoch, next },
             O::Unrecoverable { chain, from } => O::Unrecoverable { chain: f(chain), from },
             O::Close { chain } => O::Close { chain: f(chain) },
             O::Recreated { topic } => O::Recreated { topic: f(topic) },

@@ -1,7 +1,7 @@
 //! How tests record what they do and see, from any thread: handles that make a wrong order hard to write.
 //!
 //! ```
-//! use dualstream_checker::{Event, Place, Recorder, Rules, Start, judge, value_crc};
+//! use dualstream_checker::{Event, Place, Recorder, Rules, Start, value_crc};
 //!
 //! let recorder = Recorder::new();
 //! let chain = recorder.subscribe("c1", "node-a", Some("events"), "gh:*", Start::Latest);
@@ -15,12 +15,15 @@
 //! read.met("e1", "gh:repo", event.crc, place);
 //! read.ends(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
 //!
-//! let report = judge(&recorder.history(), &Rules::default());
-//! assert!(report.is_clean(), "{report}");
+//! let report = recorder.expect_clean(&Rules::default(), "history.jsonl".as_ref());
+//! assert_eq!((report.totals.acknowledged, report.totals.delivered), (1, 1));
 //! ```
 
 use crate::history::History;
+use crate::judge::{Rules, judge};
 use crate::operation::{Blame, Item, Mode, Operation, Place, Start};
+use crate::report::Report;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -187,6 +190,23 @@ impl Recorder {
         self.record(Operation::Recreated { topic });
     }
 
+    /// Judges what was recorded. Keeps the history in a file when a promise is broken, for `dualstream-checker check`.
+    ///
+    /// # Panics
+    /// With the report, when a promise is broken.
+    pub fn expect_clean(&self, rules: &Rules, kept: &Path) -> Report {
+        let history = self.history();
+        let report = judge(&history, rules);
+        if !report.is_clean() {
+            let kept = match history.write(kept) {
+                Ok(()) => format!("the history is in {}", kept.display()),
+                Err(error) => format!("the history is lost: {error:#}"),
+            };
+            panic!("{report}\n{kept}");
+        }
+        report
+    }
+
     fn lock(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -274,6 +294,11 @@ impl Chain {
             mode: self.mode,
             from: Start::Resume,
         });
+    }
+
+    /// Was told that it has everything below these offsets: a token of progress.
+    pub fn told(&self, epoch: u64, next: &[u64]) {
+        self.recorder.record(Operation::Progress { chain: &self.name, epoch, next: next.into() });
     }
 
     /// Was told that it cannot, and where it goes on instead.

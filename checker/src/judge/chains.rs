@@ -48,6 +48,7 @@ fn by_chain(history: &History) -> BTreeMap<Name, Vec<usize>> {
     for (at, step) in history.steps.iter().enumerate() {
         if let Operation::Subscribe { chain, .. }
         | Operation::Deliver { chain, .. }
+        | Operation::Progress { chain, .. }
         | Operation::Unrecoverable { chain, .. }
         | Operation::Close { chain } = &step.operation
         {
@@ -90,8 +91,15 @@ impl<'h> Chain<'h> {
         }
         let channel = Channel::of(history.text(*channel));
         let chain = Chain { name, topic: *topic, channel, mode: *mode };
-        if matches!(from, Start::Next(_)) && chain.topic.is_none() {
-            findings.malformed(at, || format!("chain {name_text} begins at offsets, and names no topic"));
+        let names_offsets = |at: &usize| match &history.steps[*at].operation {
+            Operation::Progress { .. } => true,
+            Operation::Subscribe { from, .. } | Operation::Unrecoverable { from, .. } => {
+                matches!(from, Start::Next(_))
+            }
+            _ => false,
+        };
+        if let Some(&at) = steps.iter().find(|at| names_offsets(at)).filter(|_| chain.topic.is_none()) {
+            findings.malformed(at, || format!("chain {name_text} knows offsets, and names no topic"));
             return None;
         }
         Some(chain)
@@ -128,6 +136,11 @@ impl<'h> Judge<'_, 'h> {
                     if let Some(mut told) = stretch.replace(begin(from, at)) {
                         told.is_open = false;
                         self.ends(told, marks, findings);
+                    }
+                }
+                Operation::Progress { epoch, next, .. } => {
+                    if let Some(stretch) = &mut stretch {
+                        stretch.told(*epoch, next, at);
                     }
                 }
                 Operation::Close { .. } => stretch.iter_mut().for_each(|stretch| stretch.is_open = false),

@@ -187,7 +187,7 @@ impl<'h> Gathering<'h, '_> {
         if item.place.is_some_and(|place| self.diverges(at, topic, place, item)) {
             return;
         }
-        if !self.facts.event(id).was_sent() {
+        if !self.facts.event(id).was_sent() || at < self.facts.event(id).sent {
             return self.phantom(at, id);
         }
         let seen = &mut self.sightings.seen[id.index()];
@@ -228,8 +228,11 @@ impl<'h> Gathering<'h, '_> {
         }
         self.findings.implicate(id);
         let about = About { events: vec![id], at: vec![at], chain: None };
-        let what = || format!("event {} was read and never published", self.history.text(id));
-        self.findings.add(Kind::Phantom, about, what);
+        let was_sent = self.facts.event(id).was_sent();
+        self.findings.add(Kind::Phantom, about, || {
+            let what = if was_sent { "before it was sent" } else { "and never published" };
+            format!("event {} was read {what}", self.history.text(id))
+        });
     }
 
     fn aborted(&mut self, at: usize, id: Name) {

@@ -6,6 +6,7 @@
 //!  ├────────────── stretch ─────────────────┤├──────────── stretch ──────────────┤
 //! ```
 
+use super::bookmarks::Bookmarks;
 use super::chains::Judge;
 use super::findings::Findings;
 use crate::anomaly::Kind;
@@ -28,6 +29,7 @@ pub(super) struct Stretch<'h> {
     epochs: BTreeMap<Name, (u64, usize)>,
     /// The epoch each topic was met in first.
     first_epochs: BTreeMap<Name, u64>,
+    bookmarks: Bookmarks,
 }
 
 /// An event that was given.
@@ -68,6 +70,7 @@ impl<'h> Stretch<'h> {
             given: BTreeMap::new(),
             epochs: BTreeMap::new(),
             first_epochs: BTreeMap::new(),
+            bookmarks: Bookmarks::default(),
         }
     }
 
@@ -75,6 +78,11 @@ impl<'h> Stretch<'h> {
         self.session += 1;
         self.session_at = at;
         self.is_open = true;
+    }
+
+    /// Was told that it has everything below these offsets.
+    pub(super) fn told(&mut self, epoch: u64, next: &[u64], at: usize) {
+        self.bookmarks.add(epoch, next, at);
     }
 
     /// The epoch of a topic that it is in.
@@ -101,8 +109,13 @@ impl<'h> Stretch<'h> {
         for source in judge.facts.wanted(judge.chain.channel, judge.chain.topic) {
             let topic = judge.facts.sources[source].topic;
             for &(place, event) in &judge.places[source] {
-                if marks[event.index()] != self.number && !findings.is_implicated(event) {
+                if findings.is_implicated(event) {
+                    continue;
+                }
+                if marks[event.index()] != self.number {
                     missing.extend(self.missing(judge, topic, place, event));
+                } else if let Some(told) = self.told_before(topic, place) {
+                    self.early(judge, (topic, place, event), told, findings);
                 }
             }
         }
@@ -122,10 +135,35 @@ impl<'h> Stretch<'h> {
         let kind = match (before, after) {
             (Some(before), Some(after)) if before.session != after.session => Kind::LostOnResume,
             (_, Some(_)) => Kind::Gap,
+            (_, None) if self.bookmarks.passed(place).is_some() => Kind::EarlyBookmark,
             (_, None) if self.is_open && self.goes_on_in(judge, topic, place.epoch) => Kind::Unseen,
             (_, None) => return None,
         };
         is_meant.then_some(Missing { partition, offset: place.offset, event, kind, before, after })
+    }
+
+    /// Where it was told that it has what it was given only later.
+    fn told_before(&self, topic: Name, place: Place) -> Option<usize> {
+        let told = self.bookmarks.passed(place)?;
+        let given = self.given.get(&(topic, place.epoch, place.partition))?;
+        let index = given.binary_search_by_key(&place.offset, |given| given.offset).ok()?;
+        (told < given[index].at).then_some(told)
+    }
+
+    fn early(
+        &self,
+        judge: &Judge<'_, '_>,
+        (topic, place, event): (Name, Place, Name),
+        told: usize,
+        findings: &mut Findings,
+    ) {
+        findings.add(Kind::EarlyBookmark, judge.about([event], [told]), || {
+            let (topic, id) = (judge.history.text(topic), judge.history.text(event));
+            format!(
+                "{} was told that it has what it was given later: event {id} at {place} of {topic}",
+                judge.called()
+            )
+        });
     }
 
     /// Whether it began before an event that stands before all it was given.
@@ -173,7 +211,11 @@ impl Missing {
             let place = Place { epoch, partition, offset: self.offset };
             let (topic, id) = (judge.history.text(topic), judge.history.text(self.event));
             let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
-            let was = if self.kind == Kind::Unseen { "never came to" } else { "was not given" };
+            let was = match self.kind {
+                Kind::Unseen => "never came to",
+                Kind::EarlyBookmark => "was told that it has, and never was given,",
+                _ => "was not given",
+            };
             let between = match (self.before, self.after) {
                 (Some(before), Some(after)) => format!("between {} and {}", before.offset, after.offset),
                 (None, Some(after)) => format!("before {}", after.offset),

@@ -5,4 +5,5 @@
 mod clean;
 mod file;
 mod plants;
+mod recorder;
 mod story;

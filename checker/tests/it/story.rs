@@ -332,6 +332,9 @@ impl Writer {
             }
         }
         given.into_iter().for_each(|op| self.push(op));
+        let next = |partition| self.logs[&("events", partition)].len() as u64;
+        let next = (0..PARTITIONS).map(next).collect();
+        self.push(Operation::Progress { chain: "all-events", epoch: EPOCH, next });
     }
 
     fn metrics(&mut self, clients: i64, counted: u64) {

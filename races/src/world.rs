@@ -153,5 +153,5 @@ fn namespaces() -> Namespaces {
 
 fn namespace(name: &str, stream: Stream, slow_client: SlowClient) -> Namespace {
     let topic = TopicName::new(name).expect("a legal name");
-    Namespace { name: name.into(), stream, topic, slow_client, live_feed: true }
+    Namespace { name: name.into(), stream, topic, slow_client, live_feed: true, channel_from: None }
 }

@@ -129,6 +129,7 @@ pub fn namespaces() -> Namespaces {
         topic: topic(index),
         slow_client: SlowClient::Disconnect,
         live_feed: true,
+        channel_from: None,
     };
     Namespaces::new(vec![namespace(0), namespace(1)], None)
 }

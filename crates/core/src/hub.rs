@@ -244,7 +244,11 @@ impl Hub {
 
 fn interest_in(namespace: &Namespace, target: &Target) -> Result<Interest> {
     let single = match target {
-        Target::Channel(channel) => Some(namespace.source_of(channel)?.1.to_owned()),
+        // Other programs spread a key over partitions as they like.
+        Target::Channel(channel) if namespace.channel_from.is_none() => {
+            Some(namespace.source_of(channel)?.1.to_owned())
+        }
+        Target::Channel(channel) => namespace.source_of(channel).map(|_| None)?,
         Target::Pattern(_) => None,
     };
     Ok(Interest { topic: namespace.topic.clone(), filter: namespace.filter(target), single })

@@ -19,6 +19,7 @@ mod commit;
 mod counters;
 mod epoch;
 mod follower;
+mod foreign;
 mod log;
 mod losses;
 mod merge;
@@ -32,6 +33,7 @@ mod verify;
 
 pub use counters::Counters;
 pub use epoch::epoch_of;
+pub use foreign::Foreign;
 pub use log::{MirroredLog, Runner};
 pub use seam::{Checked, Described, Epochs, MirrorStore, Place, Run, Tail, Upstream};
 pub use settings::Settings;

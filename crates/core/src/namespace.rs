@@ -46,6 +46,17 @@ pub struct Namespace {
     pub slow_client: SlowClient,
     /// Whether live subscriptions are fed from the local log too, not from the bus alone.
     pub live_feed: bool,
+    /// Set when programs that know nothing of dualstream write its topic: what their records' channels are called by.
+    pub channel_from: Option<ChannelFrom>,
+}
+
+/// What of a foreign record its channel is called by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelFrom {
+    /// Its key.
+    Key,
+    /// The last header of this name.
+    Header(String),
 }
 
 impl Namespace {
@@ -131,6 +142,7 @@ impl Namespaces {
                 topic,
                 slow_client: SlowClient::Disconnect,
                 live_feed: true,
+                channel_from: None,
             };
             by_name.insert(EVENTS.into(), Arc::new(events));
         }
@@ -188,6 +200,7 @@ mod tests {
             topic: TopicName::new("chat").unwrap(),
             slow_client: SlowClient::Disconnect,
             live_feed: true,
+            channel_from: None,
         };
         let all = Namespaces::new(vec![chat], None);
         for (target, source, wanted) in [

@@ -25,7 +25,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use size::Size;
 
 use dualstream_core::conflation::ConflateKey;
-use dualstream_core::namespace::{self, EVENTS, Namespaces, Stream};
+use dualstream_core::namespace::{self, ChannelFrom, EVENTS, Namespaces, Stream};
 use dualstream_core::topic::{PARTITIONS_DEFAULT, RETENTION_MS_DEFAULT, TopicName};
 use dualstream_log::Compression;
 use file::Assignment;
@@ -139,6 +139,8 @@ pub struct Namespace {
     pub conflate_key: ConflateKey,
     /// Whether live subscriptions are fed from the log too.
     pub live_feed: bool,
+    /// What channels of foreign records are called by, if others write the topic.
+    pub channel_from: Option<ChannelFrom>,
 }
 
 /// What happens to a client that takes live items too slowly.
@@ -293,6 +295,7 @@ impl Default for Namespace {
             slow_client: SlowClient::Disconnect,
             conflate_key: ConflateKey::default(),
             live_feed: true,
+            channel_from: None,
         }
     }
 }
@@ -414,6 +417,7 @@ impl Settings {
                 SlowClient::Conflate => namespace::SlowClient::Conflate(namespace.conflate_key.clone()),
             },
             live_feed: namespace.live_feed,
+            channel_from: namespace.channel_from.clone(),
         };
         Namespaces::new(self.namespaces.iter().map(named).collect(), self.default_namespace.as_deref())
     }

@@ -291,6 +291,7 @@ impl Collector for OfMirror {
         for (name, help, counter) in [
             ("mirror_records", "Records copied from Kafka", &counters.records),
             ("mirror_hidden", "Records that repeat an event, hidden from readers", &counters.hidden),
+            ("mirror_unmapped", "Records of other programs that have no channel", &counters.unmapped),
             ("mirror_begun", "Times the copy of a topic was begun anew", &counters.begun),
             (
                 "mirror_range_reads",

@@ -9,6 +9,8 @@ pub struct Counters {
     pub records: AtomicU64,
     /// Records left out because they repeat an event.
     pub hidden: AtomicU64,
+    /// Records of other programs that have no channel: no key, or not the header.
+    pub unmapped: AtomicU64,
     /// Times a topic was begun anew: its first use, or a mirror too old to go on.
     pub begun: AtomicU64,
     /// Chunks read from upstream because the mirror does not hold them.

@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::follower;
+use super::foreign::Mapped;
 use super::merge::{self, Piece};
 use super::ranges::{CHUNK_OFFSETS, Ranges, first_of};
 use super::seam::{Epochs, MirrorStore, Run, Upstream};
@@ -58,6 +59,8 @@ impl MirroredLog {
         entropy: Arc<dyn Entropy>,
     ) -> (MirroredLog, Runner) {
         let counters = Arc::new(Counters::default());
+        let upstream: Arc<dyn Upstream> =
+            Arc::new(Mapped::new(upstream, &settings.foreign, counters.clone()));
         let ranges = Ranges::new(upstream.clone(), counters.clone(), settings.range_bytes_max);
         let (topics, health) = (RwLock::default(), Mutex::new(Health::Up));
         let wanted = Notify::new();
@@ -318,6 +321,9 @@ impl Inner {
         let chunk = |at: u64| self.ranges.chunk(&read.topic, bounds.epoch, part.partition, at, end);
         if !read.reverse {
             let run = chunk(part.from).await?;
+            if run.next <= part.from {
+                return Err(not_yet_visible());
+            }
             let reached = run.next.clamp(part.from, part.until);
             return Ok(Piece {
                 begin: part.from,

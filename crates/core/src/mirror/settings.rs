@@ -21,6 +21,8 @@ pub struct Settings {
     pub range_bytes_max: usize,
     /// Bytes the mirror of one topic may take; its oldest records go first.
     pub topic_bytes_max: Option<u64>,
+    /// Topics whose records other programs write.
+    pub foreign: Vec<super::Foreign>,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             behind_max: crate::hidden::WINDOW / 2,
             range_bytes_max: 64 << 20,
             topic_bytes_max: Some(10 << 30),
+            foreign: Vec::new(),
         }
     }
 }

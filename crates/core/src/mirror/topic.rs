@@ -121,10 +121,16 @@ impl Topic {
         self.changed.notify_waiters();
     }
 
-    /// An append to a partition was acknowledged up to `end`: it exists, whether or not it can be read yet.
+    /// An append to a partition was acknowledged up to `end`: it exists. It can be read, too, unless an open transaction
+    /// holds it back; of a topic that is followed the mirror will tell.
     pub fn acknowledged(&self, partition: u32, end: u64) {
-        if let Some(high) = self.state().high.get_mut(partition as usize) {
+        let (is_hot, mut state) = (self.is_hot(), self.state());
+        let is_stable = state.held_back == 0 && !is_hot;
+        if let Some(high) = state.high.get_mut(partition as usize) {
             *high = end.max(*high);
+        }
+        if let Some(latest) = state.latest.get_mut(partition as usize).filter(|_| is_stable) {
+            *latest = end.max(*latest);
         }
     }
 }

@@ -208,7 +208,13 @@ async fn unknown_topics_are_not_found(b: UpstreamBackend) {
     let missing = TopicName::new(&format!("{}-missing", b.prefix)).expect("a legal name");
     let errors = [
         b.upstream.describe(&missing).await.map(drop),
-        b.upstream.append(vec![part(&missing, nth(1))]).await.map(drop),
+        b.upstream.append(vec![part(&missing, nth(1))]).await.and_then(|mut outcomes| {
+            // Or record by record.
+            match outcomes.remove(0).remove(0) {
+                Appended::Failed(error) => Err(error),
+                _ => Ok(()),
+            }
+        }),
         b.upstream.fetch(&missing, all_of(0), 1000).await.map(drop),
         b.upstream.seek(&missing, 0).await.map(drop),
     ];

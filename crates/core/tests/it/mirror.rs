@@ -1,13 +1,18 @@
 //! A log upstream, read through mirrors on one node or two.
 
 use crate::model_log::ModelLog;
+use bytes::Bytes;
 use dualstream_core::bus::Health;
+use dualstream_core::channel::Target;
 use dualstream_core::filter::Filter;
 use dualstream_core::hidden;
+use dualstream_core::hub::{self, History, Hub, Mode, OnUnrecoverable, Since, Start, Subscribe};
 use dualstream_core::identity::Identity;
 use dualstream_core::log::*;
+use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::memory::upstream::MemoryUpstream;
 use dualstream_core::mirror::*;
+use dualstream_core::namespace::{ChannelFrom, Namespace, Namespaces, Stream};
 use dualstream_core::partitioner::partition_of;
 use dualstream_core::record::{NewRecord, Record};
 use dualstream_core::testing::{
@@ -553,4 +558,62 @@ async fn reads_conform() {
         }
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_other_programs_have_channels() {
+    let cluster = Cluster::new();
+    let topic = name("orders");
+    cluster.upstream.create(TopicSpec::events(topic.clone())).await.unwrap();
+    let namespace = Namespace {
+        channel_from: Some(ChannelFrom::Key),
+        ..crate::world::namespace("orders", Stream::Dual, true)
+    };
+    let foreign = vec![Foreign::of(&namespace).unwrap()];
+    let node = cluster.node(Settings { foreign, ..settings(20) }).await;
+    let put = |partition: u32, key: Option<&'static [u8]>, value: Option<&'static [u8]>| {
+        let (key, value) = (key.map(Bytes::from_static), value.map(Bytes::from_static));
+        cluster.upstream.put(&topic, partition, NewRecord { key, value, ..NewRecord::default() })
+    };
+    // Whatever partitioner they use, and more than the mirror holds.
+    for partition in 0..PARTITIONS {
+        for _ in 0..5 {
+            put(partition, Some(b"a b"), Some(b"{\"n\":1}"));
+            put(partition, Some(b"\xff"), Some(b"\xff\xfe"));
+            put(partition, None, Some(b"nobody's"));
+            put(partition, Some(b""), None);
+            put(partition, Some(b"gone"), None);
+        }
+    }
+    // Nobody follows the topic: its ends are asked for now and then.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (log, bus) = (Arc::new(node.log.clone()), Arc::new(MemoryBus::default()));
+    let (hub, runner) = Hub::new(hub::Settings::default(), log, bus, Namespaces::new(vec![namespace], None));
+    tokio::spawn(runner.run(std::future::pending()));
+    for (channel, wanted) in
+        [("orders:a%20b", 60), ("orders:%FF", 60), ("orders:gone", 60), ("orders:nobody", 0)]
+    {
+        let target = Target::parse(channel).unwrap();
+        let history = History { target, since: Since::Earliest, limit: 100, reverse: false };
+        let page = hub.history(history).await.unwrap();
+        assert_eq!(page.entries.len(), wanted, "{channel}");
+        assert!(page.entries.iter().all(|entry| &*entry.channel == channel));
+    }
+    let target = Target::parse("orders:a%20b").unwrap();
+    let subscribe = Subscribe {
+        targets: vec![target],
+        mode: Mode::Reliable,
+        start: Start::Latest,
+        on_unrecoverable: OnUnrecoverable::Close,
+    };
+    let mut subscription = hub.subscribe(subscribe).await.unwrap();
+    for partition in 0..PARTITIONS {
+        put(partition, Some(b"a b"), Some(b"{\"n\":2}"));
+    }
+    let mut seen = 0;
+    while seen < PARTITIONS {
+        seen += subscription.next(1 << 20).await.len() as u32;
+    }
+    assert_eq!(seen, PARTITIONS);
+    assert!(node.log.counters().unmapped.load(Relaxed) > 0, "those without a key are counted");
 }

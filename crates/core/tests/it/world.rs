@@ -31,7 +31,7 @@ pub fn topic(name: &str) -> TopicName {
 
 pub fn namespace(name: &str, stream: Stream, live_feed: bool) -> Namespace {
     let slow_client = SlowClient::Disconnect;
-    Namespace { name: name.into(), stream, topic: topic(name), slow_client, live_feed }
+    Namespace { name: name.into(), stream, topic: topic(name), slow_client, live_feed, channel_from: None }
 }
 
 fn conflating(name: &str, stream: Stream, pointer: &str) -> Namespace {

@@ -13,7 +13,9 @@ use super::{disk, log_settings, topics};
 use crate::settings::Settings;
 use anyhow::Context;
 use dualstream_backends::kafka::{self, KafkaUpstream};
-use dualstream_core::mirror::{self, Epochs, MirroredLog, MirroredSources, MirroredTopics, epoch_of};
+use dualstream_core::mirror::{
+    self, Epochs, Foreign, MirroredLog, MirroredSources, MirroredTopics, epoch_of,
+};
 use dualstream_core::topic::{Epoch, TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_log::{FileStorage, Fsync, Mirror, Storage};
@@ -115,6 +117,7 @@ fn mirror_settings(settings: &Settings) -> mirror::Settings {
     mirror::Settings {
         backfill_records: settings.log.mirror_backfill,
         idle: settings.log.mirror_idle.as_duration(),
+        foreign: settings.namespaces().iter().filter_map(|namespace| Foreign::of(namespace)).collect(),
         topic_bytes_max: Some(settings.log.mirror_bytes_max.as_bytes()),
         ..mirror::Settings::default()
     }

@@ -116,6 +116,13 @@ impl Rules<'_> {
                 let text = format!("`{}` has no effect: {why}", path("conflate_key"));
                 Some(self.problem(&path("conflate_key"), text))
             }
+            _ if namespace.channel_from.is_some() && !self.settings.log.kafka.are_set() => {
+                let text = format!(
+                    "`{}` has no effect: only over Kafka do other programs write",
+                    path("channel_from")
+                );
+                Some(self.problem(&path("channel_from"), text))
+            }
             Stream::Log if !namespace.live_feed => Some(conflict(
                 "live_feed",
                 "log",

@@ -63,6 +63,7 @@ pub static FIELDS: &[Field] = &[
     each("namespaces.*.slow_client", |n| &mut n.slow_client),
     each("namespaces.*.conflate_key", |n| &mut n.conflate_key),
     each("namespaces.*.live_feed", |n| &mut n.live_feed),
+    each("namespaces.*.channel_from", |n| &mut n.channel_from),
     any("http.allowed_hosts", |s| &mut s.http.allowed_hosts),
     any("http.allowed_origins", |s| &mut s.http.allowed_origins),
     number("http.body_bytes_max", KIB, 64 * MIB, |s| &mut s.http.body_bytes_max),

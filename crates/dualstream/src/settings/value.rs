@@ -4,7 +4,7 @@ use super::problem::quote;
 use super::{Brokers, Fsync, Hosts, Period, Size, SlowClient};
 use dualstream_core::channel::check_source_type;
 use dualstream_core::conflation::ConflateKey;
-use dualstream_core::namespace::Stream;
+use dualstream_core::namespace::{ChannelFrom, Stream};
 use dualstream_core::topic::TopicName;
 use dualstream_log::Compression;
 use serde_json::{Value, json};
@@ -236,6 +236,34 @@ impl Slot for Fsync {
     }
     fn schema(&self, range: Range) -> Value {
         json!({"anyOf": [{"const": "always"}, Period::millis(0).schema(range)]})
+    }
+}
+
+/// What channels of foreign records are called by, or nothing.
+impl Slot for Option<ChannelFrom> {
+    fn wants(&self, _: Range) -> String {
+        "\"key\", \"header:NAME\", or \"\"".into()
+    }
+    fn take(&mut self, given: &Given, _: Range) -> bool {
+        let from = given.string().map(|text| match (text, text.strip_prefix("header:")) {
+            ("", _) => Some(None),
+            ("key", _) => Some(Some(ChannelFrom::Key)),
+            (_, Some(name)) if !name.is_empty() && name.len() <= 255 => {
+                Some(Some(ChannelFrom::Header(name.to_owned())))
+            }
+            _ => None,
+        });
+        put(self, from.flatten())
+    }
+    fn show(&self) -> String {
+        match self {
+            None => "\"\"".into(),
+            Some(ChannelFrom::Key) => "\"key\"".into(),
+            Some(ChannelFrom::Header(name)) => format!("{:?}", format!("header:{name}")),
+        }
+    }
+    fn schema(&self, _: Range) -> Value {
+        json!({"type": "string", "pattern": "^(|key|header:.{1,255})$"})
     }
 }
 

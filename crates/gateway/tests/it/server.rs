@@ -129,5 +129,6 @@ fn namespace(name: &str, stream: Stream) -> Namespace {
         topic: TopicName::new(name).unwrap(),
         slow_client: SlowClient::Disconnect,
         live_feed: true,
+        channel_from: None,
     }
 }

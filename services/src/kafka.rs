@@ -152,19 +152,24 @@ impl Kafka {
     /// What one of Kafka's command line tools prints, for example `org.apache.kafka.tools.TopicCommand`; it is let in
     /// without a password, and past the proxies.
     pub fn tool(&self, class: &str, args: &[&str]) -> Result<String> {
-        self.run(class, self.inner_bootstrap(), args)
+        self.run(class, self.inner_bootstrap(), args, "")
+    }
+
+    /// The same with something to read, for example `org.apache.kafka.tools.ConsoleProducer`.
+    pub fn tool_fed(&self, class: &str, args: &[&str], input: &str) -> Result<String> {
+        self.run(class, self.inner_bootstrap(), args, input)
     }
 
     /// The same as a client: through the proxies, and let in by what [`client_settings`](Kafka::client_settings) wrote,
     /// if `args` name that.
-    pub fn client_tool(&self, class: &str, args: &[&str]) -> Result<String> {
-        self.run(class, self.bootstrap(), args)
+    pub fn client_tool(&self, class: &str, args: &[&str], input: &str) -> Result<String> {
+        self.run(class, self.bootstrap(), args, input)
     }
 
-    fn run(&self, class: &str, bootstrap: String, args: &[&str]) -> Result<String> {
+    fn run(&self, class: &str, bootstrap: String, args: &[&str], input: &str) -> Result<String> {
         let bootstrap = ["--bootstrap-server".to_owned(), bootstrap];
         let args = bootstrap.into_iter().chain(args.iter().map(|&arg| arg.to_owned())).map(OsString::from);
-        run_java(class, &self.class_path, args)
+        run_java(class, &self.class_path, args, input)
     }
 }
 
@@ -179,7 +184,7 @@ fn format(files: &[PathBuf], class_path: &str, scram: &[String]) -> Result<()> {
             let args = ["format", "--cluster-id", CLUSTER_ID, "--config"].map(OsString::from);
             let users = scram.iter().flat_map(|user| ["--add-scram".into(), OsString::from(user)]);
             let args = args.into_iter().chain([file.as_os_str().to_owned()]).chain(users);
-            run_java("kafka.tools.StorageTool", class_path, args).map(drop)
+            run_java("kafka.tools.StorageTool", class_path, args, "").map(drop)
         };
         let threads: Vec<_> = files.iter().map(|file| scope.spawn(move || format(file))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("formatting does not panic"))
@@ -191,10 +196,22 @@ fn java(class: &str, class_path: &str, args: impl IntoIterator<Item = OsString>)
     own.chain(args).collect()
 }
 
-fn run_java(class: &str, class_path: &str, args: impl IntoIterator<Item = OsString>) -> Result<String> {
+fn run_java(
+    class: &str,
+    class_path: &str,
+    args: impl IntoIterator<Item = OsString>,
+    input: &str,
+) -> Result<String> {
     let mut command = Command::new("java");
-    command.args(java(class, class_path, args)).stdin(Stdio::null());
-    let output = command.output().context("cannot start java")?;
+    command.args(java(class, class_path, args));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot start java")?;
+    let stdin = child.stdin.take().context("its input is a pipe")?;
+    // What it says is read at the same time, or both could wait for each other. One that ends early needs no more input.
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || { &stdin }.write_all(input.as_bytes()));
+        child.wait_with_output()
+    })?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!("{class} failed:\n{said}{}", String::from_utf8_lossy(&output.stderr));

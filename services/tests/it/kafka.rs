@@ -48,10 +48,18 @@ fn passwords_over_tls_through_a_proxy() {
         let client = Client { password: Some((mechanism, name, password)), certificate: None };
         cluster.client_settings(client).unwrap().to_str().unwrap().to_owned()
     };
-    let list = |file: &str| cluster.client_tool(TOPICS, &["--command-config", file, "--list"]);
+    let list = |file: &str| cluster.client_tool(TOPICS, &["--command-config", file, "--list"], "");
     let alice = settings(Mechanism::ScramSha256, "alice", "secret");
     let create = ["--command-config", &alice, "--create", "--topic", "events", "--partitions", "12"];
-    cluster.client_tool(TOPICS, &create).unwrap();
+    cluster.client_tool(TOPICS, &create, "").unwrap();
+    let produce = ["--topic", "events", "--producer.config", &alice, "--property", "parse.key=true"];
+    let produce = [&produce[..], &["--property", "key.separator=:"]].concat();
+    let records: String = (0..100).map(|n| format!("key-{n}:value {n}\n")).collect();
+    cluster.client_tool("org.apache.kafka.tools.ConsoleProducer", &produce, &records).unwrap();
+    let consume =
+        ["--topic", "events", "--consumer.config", &alice, "--from-beginning", "--max-messages", "100"];
+    let said = cluster.client_tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &consume, "").unwrap();
+    assert!((0..100).all(|n| said.lines().any(|line| line == format!("value {n}"))), "{said}");
     let passed = cluster.brokers[0].proxy.as_ref().unwrap().counts();
     assert!(passed.requests.passed > 0 && passed.responses.passed > 0, "{passed:?}");
     for (mechanism, name, password) in
@@ -80,7 +88,7 @@ fn certificates_of_clients() {
     let cluster = setup.setting("message.max.bytes", "4096").start(&dir.path().join("kafka")).unwrap();
     let list = |certificate: Option<&Path>| {
         let file = cluster.client_settings(Client { password: None, certificate }).unwrap();
-        cluster.client_tool(TOPICS, &["--command-config", file.to_str().unwrap(), "--list"])
+        cluster.client_tool(TOPICS, &["--command-config", file.to_str().unwrap(), "--list"], "")
     };
     let certificate = cluster.authority().unwrap().issue("client").unwrap();
     list(Some(&certificate)).unwrap();
@@ -95,7 +103,7 @@ fn certificates_of_clients() {
 fn clients_follow_what_brokers_advertise_to_a_proxy_each() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Setup::new(3).proxied().start(&dir.path().join("kafka")).unwrap();
-    let said = cluster.client_tool("org.apache.kafka.tools.BrokerApiVersionsCommand", &[]).unwrap();
+    let said = cluster.client_tool("org.apache.kafka.tools.BrokerApiVersionsCommand", &[], "").unwrap();
     for broker in &cluster.brokers {
         let proxy = broker.proxy.as_ref().unwrap();
         assert!(said.contains(&format!(":{} (id:", proxy.address().port())), "{said}");
@@ -110,7 +118,7 @@ fn clients_follow_what_brokers_advertise_to_a_proxy_each() {
     cluster.brokers[2].process.kill().unwrap();
     cluster.restart(2).unwrap();
     cluster.brokers.iter().for_each(|broker| broker.proxy.as_ref().unwrap().heal());
-    assert!(cluster.client_tool(TOPICS, &["--list"]).unwrap().contains("events"));
+    assert!(cluster.client_tool(TOPICS, &["--list"], "").unwrap().contains("events"));
 }
 
 #[test]

@@ -144,8 +144,8 @@ impl Kafka {
 
     /// Starts all brokers again that were ended, and waits until all know each other.
     pub fn restart_ended(&mut self) -> Result<()> {
-        let ended = self.brokers.iter_mut().filter(|broker| broker.process.id().is_none());
-        ended.map(|broker| broker.process.restart()).collect::<Result<()>>()?;
+        let mut ended = self.brokers.iter_mut().filter(|broker| broker.process.id().is_none());
+        ended.try_for_each(|broker| broker.process.restart())?;
         self.until_ready()
     }
 

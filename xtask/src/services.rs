@@ -84,7 +84,7 @@ fn status(background: &Background, service: Service) -> Result<()> {
 pub const SKIPPED: &str = "skipped because of --no-services: the tests against real servers (Kafka, Redis)";
 
 /// The packages whose tests need real servers.
-pub const PACKAGES: [&str; 1] = ["dualstream-services"];
+pub const PACKAGES: [&str; 2] = ["dualstream-services", "dualstream-backends"];
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +97,9 @@ mod tests {
         let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
         for package in PACKAGES {
             let folder = package.strip_prefix("dualstream-").unwrap();
-            assert!(manifest.contains(&format!("\"{folder}\"")), "{package}");
+            let is_member =
+                ["", "crates/"].iter().any(|under| manifest.contains(&format!("\"{under}{folder}\"")));
+            assert!(is_member, "{package}");
         }
     }
 }

@@ -68,11 +68,6 @@ pub struct Batch<'a> {
 unsafe impl Send for Batch<'_> {}
 
 impl Batch<'_> {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.messages.len()
-    }
-
     /// Whether none came in time.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()

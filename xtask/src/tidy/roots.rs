@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::path::Path;
 
 const FORBID: &str = "#![forbid(unsafe_code)]";
+/// The one crate that may say `unsafe`, which has lines instead, and how many of them, comments aside.
+const UNSAFE: &str = "crates/kafka-ffi/src/";
+const UNSAFE_LINES_MAX: usize = 500;
 
 /// The files in which libraries and programs of the workspace begin, relative to it.
 pub fn of(metadata: &Value, root: &Path) -> Result<Vec<String>> {
@@ -32,10 +35,22 @@ pub fn check(tree: &Tree, roots: &[String]) -> Vec<Finding> {
     let silent = tree.rust().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| {
         Finding::new(path, 1, "the file does not begin with `//!`: say in a sentence what it is for")
     });
-    let lax = roots.iter().filter(|root| !tree.text(root).is_some_and(forbids)).map(|root| {
+    let strict = roots.iter().filter(|root| !root.starts_with(UNSAFE));
+    let lax = strict.filter(|root| !tree.text(root).is_some_and(forbids)).map(|root| {
         Finding::new(root, 1, format!("a crate root lacks `{FORBID}`: add it below the `//!` lines"))
     });
-    silent.chain(lax).collect()
+    silent.chain(lax).chain(unsafe_lines(tree)).collect()
+}
+
+fn unsafe_lines(tree: &Tree) -> Option<Finding> {
+    let files = tree.rust().filter(|(path, _)| path.starts_with(UNSAFE));
+    let lines = files.flat_map(|(_, text)| text.lines()).map(str::trim);
+    let count = lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+    (count > UNSAFE_LINES_MAX).then(|| {
+        let message =
+            format!("{count} lines may be unsafe, {UNSAFE_LINES_MAX} at most: move what is safe elsewhere");
+        Finding::new(UNSAFE, 1, message)
+    })
 }
 
 fn forbids(text: &str) -> bool {
@@ -60,6 +75,16 @@ mod tests {
             Tree::of(&[("a/src/lib.rs", "//! A.\n#![forbid(unsafe_code)]\n"), ("b/src/lib.rs", "//! B.\n")]);
         let found = check(&tree, &["a/src/lib.rs".into(), "b/src/lib.rs".into()]);
         assert_eq!(found.iter().map(|finding| finding.path.as_str()).collect::<Vec<_>>(), ["b/src/lib.rs"]);
+    }
+
+    #[test]
+    fn the_unsafe_crate_is_small() {
+        let comments = "//! F.\n".to_owned() + &"// Why.\n\n".repeat(UNSAFE_LINES_MAX);
+        let root = "crates/kafka-ffi/src/lib.rs";
+        let full = comments + &"x();\n".repeat(UNSAFE_LINES_MAX);
+        assert!(check(&Tree::of(&[(root, &full)]), &[root.into()]).is_empty());
+        let more = full + "y();\n";
+        assert_eq!(check(&Tree::of(&[(root, &more)]), &[root.into()]).len(), 1);
     }
 
     #[test]

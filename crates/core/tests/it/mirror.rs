@@ -15,9 +15,7 @@ use dualstream_core::mirror::*;
 use dualstream_core::namespace::{ChannelFrom, Namespace, Namespaces, Stream};
 use dualstream_core::partitioner::partition_of;
 use dualstream_core::record::{NewRecord, Record};
-use dualstream_core::testing::{
-    self, Backend, ManualClock, SeededEntropy, commit_all, event_record, part, read_all,
-};
+use dualstream_core::testing::{ManualClock, SeededEntropy, commit_all, event_record, part, read_all};
 use dualstream_core::topic::{Epoch, TopicAlteration, TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_core::{Error, ErrorKind, Result};
@@ -124,49 +122,6 @@ impl Node {
             let wait = self.log.wait(topic, bounds.epoch, &bounds.latest);
             let _not_grown = tokio::time::timeout(Duration::from_millis(100), wait).await;
         }
-    }
-}
-
-/// A log whose commits are answered once they can be read, as the suites expect.
-struct Settled(MirroredLog);
-
-impl Log for Settled {
-    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed>> {
-        async move {
-            let places: Vec<(TopicName, u32)> =
-                commit.parts.iter().map(|p| (p.topic.clone(), p.partition)).collect();
-            let committed = self.0.commit(commit).await?;
-            for ((topic, partition), part) in places.iter().zip(&committed.parts) {
-                let stored = part
-                    .records
-                    .iter()
-                    .filter_map(|r| if let Appended::Stored(at) = r { Some(at + 1) } else { None });
-                let Some(from) = stored.max() else { continue };
-                let (topic, epoch, filter) = (topic.clone(), part.epoch, Filter::All);
-                let spans = vec![Span { partition: *partition, from, until: from }];
-                self.0
-                    .read(Read { topic, epoch, spans, filter, records_max: 1, bytes_max: 1, reverse: false })
-                    .await?;
-            }
-            Ok(committed)
-        }
-        .boxed()
-    }
-
-    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
-        self.0.read(read)
-    }
-
-    fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
-        self.0.bounds(topic)
-    }
-
-    fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
-        self.0.wait(topic, epoch, ends)
-    }
-
-    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
-        self.0.seek(topic, time_ms)
     }
 }
 
@@ -535,29 +490,6 @@ async fn a_failed_record_is_answered_by_itself() {
         answers,
         [&Appended::Stored(0), &Appended::Duplicate { partition, offset: 0 }, &Appended::Stored(1)]
     );
-}
-
-/// The suites of a log's readers, over mirrors that hold a little.
-#[tokio::test(start_paused = true)]
-async fn reads_conform() {
-    testing::run(testing::READS, async || {
-        let cluster = Cluster::new();
-        let node = cluster.node(settings(50)).await;
-        let log = node.log.clone();
-        let topics = Arc::new(MirroredTopics::new(Arc::new(cluster.upstream.clone()), log.clone()));
-        let (sources, transactions) = (Arc::new(node.store.clone()), Arc::new(node.store.clone()));
-        let (prefix, damage) = ("check".into(), None);
-        Backend {
-            log: Arc::new(Settled(log)),
-            topics,
-            sources,
-            transactions,
-            prefix,
-            damage,
-            keep: Box::new((cluster, node)),
-        }
-    })
-    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ mod mirror_files;
 mod mirror_model;
 mod mirror_repeats;
 mod mirror_rig;
+mod mirrored;
 mod model;
 mod power;
 mod process;

@@ -28,6 +28,7 @@ mod filled;
 mod http;
 mod journal;
 mod machine;
+mod mirror;
 mod needle;
 mod publish;
 mod replay;
@@ -45,7 +46,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`. Everything when none is named.
+    /// `needle`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -98,7 +99,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 15] = [
+const BENCHMARKS: [Benchmark; 16] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -107,6 +108,7 @@ const BENCHMARKS: [Benchmark; 15] = [
     ("replay", replay::run),
     ("publish", publish::run),
     ("needle", needle::run),
+    ("mirror", mirror::run),
     ("size", size::run),
     ("channels", channels::run),
     ("fan-out", fan_out::run),

@@ -62,6 +62,14 @@ impl Ranges {
 
     /// See `Upstream::fetch`.
     pub(crate) async fn fetch(&self, topic: &TopicName, span: Span, bytes_max: usize) -> Result<Run> {
+        if span.from >= span.until {
+            return Ok(Run {
+                topic: topic.clone(),
+                partition: span.partition,
+                records: Vec::new(),
+                next: span.from,
+            });
+        }
         let deadline = Instant::now() + SPAN_MAX;
         let turn = tokio::time::timeout_at(deadline, self.turns.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| too_slow(topic, span.partition))?;
@@ -201,3 +209,6 @@ fn weight(record: &Record) -> usize {
 fn too_slow(topic: &TopicName, partition: u32) -> Error {
     fault::of_partition(RDKafkaErrorCode::OperationTimedOut, topic, partition)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The backends against real servers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod cluster;
 mod following;
 mod foreign;

@@ -86,6 +86,13 @@ pub(crate) fn next_batch(consumer: &Consumer, positions: &mut Positions, wait: D
     })
 }
 
+/// Whatever ends the thread, nobody waits for it.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shelf.close();
+    }
+}
+
 /// Places as librdkafka knows them.
 pub(crate) fn list(places: &[Place]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(places.len());

@@ -5,6 +5,7 @@
 //!                  ▲                     │ tail
 //!  readers ◀───────┴── mirror files ◀── follower
 //! ```
+//! First the topic of decisions is read: only then the epochs of the others are known, and they can be opened.
 //! The one place that names Kafka, the mirror's files and the decisions of the cluster together.
 
 use super::backend::{Backend, Store, World};
@@ -13,14 +14,12 @@ use super::{disk, log_settings, topics};
 use crate::settings::Settings;
 use anyhow::Context;
 use dualstream_backends::kafka::{self, KafkaUpstream};
-use dualstream_core::mirror::{
-    self, Epochs, Foreign, MirroredLog, MirroredSources, MirroredTopics, epoch_of,
-};
-use dualstream_core::topic::{Epoch, TopicName, TopicSpec};
+use dualstream_core::decisions::{self, DECISIONS_TOPIC, Decisions, Generations};
+use dualstream_core::mirror::{self, Foreign, MirroredLog, MirroredSources, MirroredTopics};
+use dualstream_core::topic::{TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_log::{FileStorage, Fsync, Mirror, Storage};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use std::future::pending;
 use std::sync::Arc;
 
 /// Reaches the cluster, creates what topics are missing and opens the mirror.
@@ -66,16 +65,33 @@ async fn connect(
 ) -> anyhow::Result<(MirroredLog, Arc<dyn Topics>)> {
     let client = kafka::Settings::new(&settings.log.kafka.0, settings.kafka.clone())?;
     let upstream = Arc::new(KafkaUpstream::new(client)?);
-    let epochs = Arc::new(FirstGeneration);
-    let administration = Arc::new(upstream.topics(epochs.clone()));
-    let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
-    let (log, runner) =
-        MirroredLog::new(mirror_settings(settings), upstream, Arc::new(mirror), epochs, clock, entropy);
+    let generations = Arc::new(Generations::new(TopicName::new(DECISIONS_TOPIC)?));
+    let administration = Arc::new(upstream.topics(generations.clone()));
+    let World { clock, entropy } = world.clone();
+    let (log, runner) = MirroredLog::new(
+        mirror_settings(settings),
+        upstream,
+        Arc::new(mirror),
+        generations.clone(),
+        clock.clone(),
+        entropy.clone(),
+    );
+    store.feed(tokio::spawn(runner.run(pending())));
     let topics: Arc<dyn Topics> = Arc::new(MirroredTopics::new(administration, log.clone()));
+    let (decisions, runner) = Decisions::open(
+        decisions::Settings::default(),
+        Arc::new(log.clone()),
+        topics.clone(),
+        clock,
+        entropy,
+    )
+    .await?;
+    store.feed(tokio::spawn(runner.run(pending())));
+    // From here on the epoch of every topic is known.
+    generations.learn(decisions);
     for wanted in topics::wanted(settings)? {
         make_known(settings, &log, &*topics, wanted).await?;
     }
-    store.feed(tokio::spawn(runner.run(std::future::pending())));
     Ok((log, topics))
 }
 
@@ -120,23 +136,5 @@ fn mirror_settings(settings: &Settings) -> mirror::Settings {
         foreign: settings.namespaces().iter().filter_map(|namespace| Foreign::of(namespace)).collect(),
         topic_bytes_max: Some(settings.log.mirror_bytes_max.as_bytes()),
         ..mirror::Settings::default()
-    }
-}
-
-struct FirstGeneration;
-
-impl Epochs for FirstGeneration {
-    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> dualstream_core::Result<Epoch> {
-        Ok(epoch_of(id, partitions, 0))
-    }
-
-    fn truncated<'a>(
-        &'a self,
-        _: &'a TopicName,
-        _: u128,
-        _: u32,
-        _: Epoch,
-    ) -> BoxFuture<'a, dualstream_core::Result<()>> {
-        async { Ok(()) }.boxed()
     }
 }

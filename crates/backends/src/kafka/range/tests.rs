@@ -1,3 +1,5 @@
+//! What is taken of runs, without a client.
+
 use super::*;
 use dualstream_core::record::Headers;
 

@@ -1,3 +1,5 @@
+//! The shelf by itself.
+
 use super::*;
 use dualstream_core::topic::TopicName;
 use futures::FutureExt;

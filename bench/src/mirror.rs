@@ -1,210 +1,204 @@
-//! How fast is a topic of Kafka read by the tail of a mirror, against a consumer of librdkafka that only counts?
+//! How fast can a follower fill a mirror, against commits of the same records to a log of one's own?
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{path::Path, rc::Rc, sync::Arc, thread, thread::JoinHandle, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use dualstream_backends::kafka::{KafkaUpstream, Settings as KafkaSettings};
+use anyhow::{Context, Result, anyhow};
 use dualstream_core::{
-    mirror::{Place, Upstream},
-    topic::TopicName,
+    event::Event,
+    hidden::with_seen,
+    log::{Commit, Log, Part},
+    mirror::{MirrorStore, Run},
+    record::{NewRecord, Record},
+    topic::{Epoch, TopicName, TopicSpec},
 };
-use dualstream_kafka_ffi::consume;
-use dualstream_services::Kafka;
-use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer, DefaultConsumerContext},
-    error::KafkaError,
-    message::{Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer},
-    types::RDKafkaErrorCode,
-};
-use tokio::runtime;
+use dualstream_log::{FileStorage, Fsync, Mirror, open_mirror};
+use tokio::runtime::{self, Runtime};
 
 use crate::{
     Settings,
-    cpu_time::cpu_time,
-    embedded::PARTITIONS,
-    report::{Report, Table},
-    samples::Samples,
-    workload::{Workload, value_bytes},
+    append::frame,
+    embedded::{Embedded, PARTITIONS, SplitMix, SystemClock},
+    journal::frame::Frame,
+    report::Report,
+    rounds::{Measured, Variant, interleave, table},
+    warm::warm_memory,
+    workload::Workload,
 };
 
-const RECORDS: u64 = 1_000_000;
 const SOURCES: u64 = 5_000;
-const EVENT_BYTES: usize = 256;
-/// What a producer sends at once decides how large batches are for readers.
-const COMMIT: usize = 1_000;
-const TOPIC: &str = "bench";
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+const EVENT_BYTES: usize = 300;
+const RECORDS: usize = 1_000;
+const BLOCK_ROUNDS: usize = 30;
+/// More is not left on the disk.
+const KEPT_BYTES: u64 = 1 << 30;
 
+/// `mirror`: runs of one partition each, as a consumer of Kafka hands them over.
 pub(crate) fn run(settings: &Settings) -> Result<Report> {
     let dir = tempfile::tempdir_in(&settings.dir)?;
-    let kafka = Kafka::start(&dir.path().join("kafka"), 1, false)?;
-    let bootstrap = kafka.bootstrap();
-    let partitions = PARTITIONS.to_string();
-    let create = ["--create", "--topic", TOPIC, "--partitions", &partitions];
-    kafka.tool("org.apache.kafka.tools.TopicCommand", &create)?;
-    let value_bytes = fill(&bootstrap)?;
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut rows = [
-        Row::new("librdkafka, one message a call, counted"),
-        Row::new("librdkafka, in batches, counted"),
-        Row::new("the same, headers read too"),
-        Row::new("tail of a mirror: records"),
-    ];
-    let begun = Instant::now();
-    for cycle in 0.. {
-        rows[0].measure(cycle > 0, || polled(&bootstrap))?;
-        rows[1].measure(cycle > 0, || batched(&bootstrap, false))?;
-        rows[2].measure(cycle > 0, || batched(&bootstrap, true))?;
-        rows[3].measure(cycle > 0, || runtime.block_on(runtime.spawn(followed(bootstrap.clone())))?)?;
-        if cycle > 0 && begun.elapsed() > settings.time_per_table {
-            break;
-        }
+    let dir = dir.path();
+    warm_memory(dir)?;
+    let runtime = Rc::new(runtime::Builder::new_current_thread().enable_time().build()?);
+    let mut variants: Vec<(String, Box<dyn Variant>)> = Vec::new();
+    let fsyncs = [("log, synced", Fsync::Always), ("log, fsync=1s", Fsync::Every(Duration::from_secs(1)))];
+    for (name, fsync) in fsyncs {
+        let settings = dualstream_log::Settings { fsync, ..dualstream_log::Settings::default() };
+        let log = Embedded::open(&dir.join(name), settings)?;
+        let topic = log.create_topics(&runtime, 1)?.remove(0);
+        variants.push((name.into(), Box::new(Committing::new(log, Rc::clone(&runtime), topic))));
     }
-    let bare = rows[1].passes.median_us();
-    let table = Table {
-        title: format!(
-            "Catching up with {RECORDS} x {EVENT_BYTES} B over {PARTITIONS} partitions of one broker on the same machine, from connecting to the last record"
-        ),
-        header: vec![
-            "reader",
-            "records/s, median",
-            "MB/s",
-            "own CPU µs/record",
-            "of batches, counted",
-            "passes",
-        ],
-        rows: rows.iter().map(|row| row.cells(bare, value_bytes)).collect(),
-    };
+    let shapes = [
+        ("mirror", Shape::Plain),
+        ("mirror, ids of callers", Shape::Seen),
+        ("mirror, a time for each record", Shape::Times),
+    ];
+    for (name, shape) in shapes {
+        let following = Following::open(&dir.join(name), Rc::clone(&runtime), shape)?;
+        variants.push((name.into(), Box::new(following)));
+    }
+    let measured = interleave(variants, &frame(1)?, BLOCK_ROUNDS, settings.time_per_table)?;
+    let title =
+        format!("{RECORDS} x {EVENT_BYTES} B to one partition of 12 at a time, one caller; ratio to the log");
+    let mut table = table(title, &measured);
+    table.header.extend(["CPU µs/record", "records/s"]);
+    for (row, one) in table.rows.iter_mut().zip(&measured) {
+        row.extend(per_record(one));
+    }
     Ok(Report(vec![table]))
 }
 
-/// Produces the events; bytes of their values.
-fn fill(bootstrap: &str) -> Result<u64> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "20");
-    let producer: BaseProducer = config.create()?;
-    let topic = [TopicName::new(TOPIC)?];
-    let mut workload = Workload::new(SOURCES, EVENT_BYTES);
-    let mut bytes = 0;
-    for _ in 0..RECORDS / COMMIT as u64 {
-        for part in workload.commit(&topic, COMMIT)?.parts {
-            for record in &part.records {
-                bytes += value_bytes(record) as u64;
-                let headers = record.headers.iter().try_fold(OwnedHeaders::new(), |headers, header| {
-                    let key = std::str::from_utf8(&header.name)?;
-                    anyhow::Ok(headers.insert(Header { key, value: header.value.as_deref() }))
-                })?;
-                let mut message = BaseRecord::<[u8], [u8]>::to(TOPIC).headers(headers);
-                message.partition = Some(i32::try_from(part.partition)?);
-                (message.key, message.payload) = (record.key.as_deref(), record.value.as_deref());
-                while let Err((error, again)) = producer.send(message) {
-                    ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "{error}");
-                    producer.poll(Duration::from_millis(10));
-                    message = again;
-                }
-            }
-        }
-        producer.poll(Duration::ZERO);
-    }
-    producer.flush(ANSWER_MAX)?;
-    Ok(bytes)
+fn per_record(one: &Measured) -> [String; 2] {
+    let cpu = one.cpu_us_per_round() / RECORDS as f64;
+    [format!("{cpu:.3}"), format!("{:.0}", RECORDS as f64 * 1e6 / one.mean_us())]
 }
 
-/// A consumer at the beginning of all partitions, with librdkafka's own settings.
-fn assigned(bootstrap: &str) -> Result<BaseConsumer> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("group.id", "bench").set("enable.auto.commit", "false");
-    config.set("fetch.queue.backoff.ms", "5").set("check.crcs", "true");
-    let consumer: BaseConsumer = config.create()?;
-    let mut places = TopicPartitionList::new();
-    for partition in 0..i32::try_from(PARTITIONS)? {
-        places.add_partition_offset(TOPIC, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&places)?;
-    Ok(consumer)
+fn records(workload: &mut Workload, topic: &TopicName) -> Result<Vec<NewRecord>> {
+    let commit = workload.commit(std::slice::from_ref(topic), RECORDS)?;
+    Ok(commit.parts.into_iter().flat_map(|part| part.records).collect())
 }
 
-fn polled(bootstrap: &str) -> Result<u64> {
-    let consumer = assigned(bootstrap)?;
-    let (mut records, mut bytes) = (0, 0);
-    while records < RECORDS {
-        let message = consumer.poll(ANSWER_MAX).context("nothing comes")??;
-        bytes += message.payload().map_or(0, <[u8]>::len);
-        records += 1;
-    }
-    ensure!(bytes > 0);
-    Ok(records)
+/// Commits made beforehand.
+struct Committing {
+    log: Embedded,
+    runtime: Rc<Runtime>,
+    topic: TopicName,
+    workload: Workload,
+    made: u32,
+    ready: Vec<Commit>,
 }
 
-fn batched(bootstrap: &str, with_headers: bool) -> Result<u64> {
-    let consumer = assigned(bootstrap)?;
-    let (mut records, mut bytes) = (0, 0);
-    while records < RECORDS {
-        for (wait, count_max) in [(ANSWER_MAX, 1), (Duration::ZERO, COMMIT)] {
-            let batch = consume::<DefaultConsumerContext>(&consumer, wait, count_max)?;
-            for message in batch.iter().filter(|message| message.error().is_none()) {
-                bytes += message.value().map_or(0, <[u8]>::len);
-                if with_headers {
-                    bytes += message.headers().map(|(name, _)| name.len()).sum::<usize>();
-                }
-                records += 1;
-            }
-        }
+impl Committing {
+    fn new(log: Embedded, runtime: Rc<Runtime>, topic: TopicName) -> Self {
+        let workload = Workload::new(SOURCES, EVENT_BYTES);
+        Committing { log, runtime, topic, workload, made: 0, ready: Vec::new() }
     }
-    ensure!(bytes > 0);
-    Ok(records)
 }
 
-async fn followed(bootstrap: String) -> Result<u64> {
-    let upstream = KafkaUpstream::new(KafkaSettings::new(&bootstrap, BTreeMap::new())?)?;
-    let mut tail = upstream.tail()?;
-    let topic = TopicName::new(TOPIC)?;
-    let place = |partition| Place { topic: topic.clone(), partition, from: 0 };
-    tail.assign((0..PARTITIONS).map(place).collect()).await?;
-    let mut records = 0;
-    while records < RECORDS {
-        records += tail.next().await?.iter().map(|run| run.records.len() as u64).sum::<u64>();
-    }
-    Ok(records)
-}
-
-struct Row {
-    name: &'static str,
-    passes: Samples,
-    cpu: Duration,
-}
-
-impl Row {
-    fn new(name: &'static str) -> Self {
-        Row { name, passes: Samples::default(), cpu: Duration::ZERO }
-    }
-
-    fn measure(&mut self, counts: bool, pass: impl FnOnce() -> Result<u64>) -> Result<()> {
-        let (cpu, start) = (cpu_time(), Instant::now());
-        let read = pass()?;
-        ensure!(read == RECORDS, "{} gave {read} of {RECORDS} records", self.name);
-        if counts {
-            self.passes.push(start.elapsed());
-            self.cpu += cpu_time() - cpu;
+impl Variant for Committing {
+    fn prepare(&mut self, rounds: usize, _bytes: u64) -> Result<()> {
+        while self.ready.len() < rounds {
+            let records = records(&mut self.workload, &self.topic)?;
+            let partition = self.made % PARTITIONS;
+            let part = Part { topic: self.topic.clone(), partition, records };
+            self.ready.push(Commit { parts: vec![part], guard: None });
+            self.made += 1;
         }
         Ok(())
     }
 
-    fn cells(&self, bare_us: f64, value_bytes: u64) -> Vec<String> {
-        let median = self.passes.median_us();
-        let cpu = self.cpu.as_secs_f64() * 1e6 / self.passes.len() as f64 / RECORDS as f64;
-        vec![
-            self.name.into(),
-            format!("{:.0}", RECORDS as f64 * 1e6 / median),
-            format!("{:.0}", value_bytes as f64 / median),
-            format!("{cpu:.3}"),
-            format!("{:.2}", bare_us / median),
-            self.passes.len().to_string(),
-        ]
+    fn round(&mut self, _frame: &Arc<Frame>) -> Result<()> {
+        let commit = self.ready.pop().context("a block has as many rounds as it was prepared for")?;
+        self.runtime.block_on(self.log.log.commit(commit))?;
+        Ok(())
+    }
+}
+
+/// What the records of a mirror are like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Appended in batches, with ids that their writer made.
+    Plain,
+    /// With ids of callers: each says how far its writer had looked.
+    Seen,
+    /// Appended one by one.
+    Times,
+}
+
+/// A mirror, the thread of its writer, and runs made beforehand.
+struct Following {
+    mirror: Mirror,
+    writer: Option<JoinHandle<dualstream_core::Result<()>>>,
+    runtime: Rc<Runtime>,
+    topic: TopicName,
+    shape: Shape,
+    workload: Workload,
+    ends: [u64; PARTITIONS as usize],
+    made: u32,
+    ready: Vec<Run>,
+}
+
+impl Following {
+    fn open(dir: &Path, runtime: Rc<Runtime>, shape: Shape) -> Result<Self> {
+        let storage = Arc::new(FileStorage::open(dir)?);
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SplitMix::default()));
+        let (mirror, writer) = open_mirror(dualstream_log::Settings::default(), storage, clock, entropy)?;
+        let writer = thread::Builder::new().name("mirror-writer".into()).spawn(move || writer.run())?;
+        let topic = TopicName::new("events")?;
+        let kept = TopicSpec { retention_bytes: Some(KEPT_BYTES), ..TopicSpec::events(topic.clone()) };
+        runtime.block_on(mirror.begin(kept, Epoch(1), vec![0; PARTITIONS as usize]))?;
+        let (writer, workload) = (Some(writer), Workload::new(SOURCES, EVENT_BYTES));
+        let (ends, made, ready) = ([0; PARTITIONS as usize], 0, Vec::new());
+        Ok(Following { mirror, writer, runtime, topic, shape, workload, ends, made, ready })
+    }
+
+    /// The next run, its headers in memory of their own as a consumer has them.
+    fn run(&mut self) -> Result<Run> {
+        let partition = self.made % PARTITIONS;
+        let end = &mut self.ends[partition as usize];
+        let now_ms = 1_790_000_000_000 + i64::from(self.made);
+        let shape = self.shape;
+        let record = |(offset, new): (u64, NewRecord)| {
+            let own = |value: &bytes::Bytes| Event::headers(&String::from_utf8_lossy(value));
+            let headers = new.headers.get("source_type").map(own).unwrap_or_default();
+            let time_ms = if shape == Shape::Times { now_ms + offset as i64 } else { now_ms };
+            let seen = (shape == Shape::Seen).then(|| with_seen(&headers, offset.saturating_sub(40)));
+            Record {
+                partition,
+                offset,
+                append_time_ms: time_ms,
+                timestamp_ms: time_ms,
+                key: new.key,
+                value: new.value,
+                headers: seen.unwrap_or(headers),
+            }
+        };
+        let records = records(&mut self.workload, &self.topic)?;
+        let records: Vec<Record> = (*end..).zip(records).map(record).collect();
+        *end += records.len() as u64;
+        self.made += 1;
+        Ok(Run { topic: self.topic.clone(), partition, next: *end, records })
+    }
+}
+
+impl Variant for Following {
+    fn prepare(&mut self, rounds: usize, _bytes: u64) -> Result<()> {
+        self.ready = (0..rounds).map(|_| self.run()).collect::<Result<_>>()?;
+        self.ready.reverse();
+        Ok(())
+    }
+
+    fn round(&mut self, _frame: &Arc<Frame>) -> Result<()> {
+        let run = self.ready.pop().context("a block has as many rounds as it was prepared for")?;
+        self.runtime.block_on(self.mirror.append(&self.topic, vec![run]))?;
+        Ok(())
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.mirror.close();
+        if let Some(writer) = self.writer.take() {
+            // It failed in a round, if it did.
+            drop(writer.join().map_err(|_| anyhow!("the writer panicked")));
+        }
     }
 }

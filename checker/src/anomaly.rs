@@ -58,7 +58,7 @@ kinds! {
     EpochSkipped "epoch_skipped" "I6 resumable" "A subscriber went into another epoch and was not told.";
     Strayed "strayed" "I6 filter" "A subscriber was given an event of another channel.";
     Leak "leak" "I11 no leak" "A gauge is not zero when all is over.";
-    Unhealed "unhealed" "I12 healed" "A publish failed though no fault was, or had been for long enough.";
+    Unhealed "unhealed" "I12 healed" "A publish failed, or took too long, though no fault was or had been for long enough.";
     Late "late" "I12 healed" "A subscriber was given an event too late though no fault was.";
     Unseen "unseen" "I12 healed" "A subscriber never came to the end of the log.";
     NoCode "no_code" "I13 honest errors" "A failure has no stable code.";

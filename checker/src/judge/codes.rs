@@ -15,7 +15,7 @@ pub(super) fn check(history: &History, facts: &Facts, rules: &Rules, findings: &
         let (at, code, side) = match attempt.outcome {
             Outcome::Fail { at, code, .. } => (at, code, &mut certain),
             Outcome::Info { at, code } => (at, code, &mut unknown),
-            Outcome::None | Outcome::Ok => continue,
+            Outcome::None | Outcome::Ok { .. } => continue,
         };
         side.entry(code).or_insert(at);
         let (id, text) = (history.text(attempt.event), history.text(code));

@@ -47,7 +47,7 @@ pub(super) struct Attempt {
 #[derive(Clone, Copy)]
 pub(super) enum Outcome {
     None,
-    Ok,
+    Ok { at: usize },
     Fail { at: usize, code: Name, blame: Blame },
     Info { at: usize, code: Name },
 }
@@ -204,7 +204,7 @@ impl Gathering<'_> {
     }
 
     fn acked(&mut self, at: usize, process: Name, id: Name, place: Place) {
-        if self.ends(at, process, id, Outcome::Ok) {
+        if self.ends(at, process, id, Outcome::Ok { at }) {
             self.facts.events[id.index()].acked.get_or_insert(at);
             self.facts.acks.push(Ack { event: id, place, at });
         }

@@ -6,5 +6,6 @@ mod cluster;
 mod following;
 mod foreign;
 mod publish;
+mod secured;
 mod suites;
 mod topics;

@@ -9,6 +9,8 @@ use dualstream_core::record::{Header, Headers, NewRecord};
 use dualstream_core::topic::{TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_core::{Error, ErrorKind};
+use dualstream_services::kafka::Setup;
+use dualstream_services::proxy::Flow;
 use std::ops::Range;
 
 /// Records of one partition with these numbers.
@@ -186,4 +188,36 @@ async fn the_loss_of_a_broker_loses_doubles_and_turns_nothing() {
     }
     assert_eq!(upstream.describe(&topic).await.unwrap().latest, [CALLS as u64; 12]);
     cluster.kafka.lock().unwrap().restart(0).unwrap();
+}
+
+/// Everything arrives and nothing is answered: nobody knows what is stored, which is told; then all goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_are_unknown_and_heal() {
+    let dir = tempfile::tempdir().unwrap();
+    let kafka = Setup::new(1).proxied().start(dir.path()).unwrap();
+    let upstream = cluster::upstream(&kafka.bootstrap(), &[("delivery.timeout.ms", "2000")]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("unanswered"))).await.unwrap().spec.name;
+    assert_eq!(stored(&upstream, part(&topic, 9, 0..1)).await, [0]);
+    let proxy = kafka.brokers[0].proxy.as_ref().unwrap();
+    proxy.responses(Flow::Held);
+    let outcomes = upstream.append(vec![part(&topic, 9, 1..2)]).await.unwrap();
+    let error = failed(&outcomes[0][0]);
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unknown, "outcome_unknown"));
+    // Nobody answers at all: what was not sent is not stored, and soon nothing is taken any more.
+    let error = loop {
+        match upstream.append(vec![part(&topic, 3, 0..1)]).await {
+            Ok(outcomes) => assert_ne!(failed(&outcomes[0][0]).kind(), ErrorKind::Internal),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+    proxy.heal();
+    while !matches!(
+        upstream.append(vec![part(&topic, 9, 2..3)]).await.as_deref(),
+        Ok([outcomes]) if matches!(outcomes[0], Appended::Stored(_))
+    ) {
+        tokio::task::yield_now().await;
+    }
+    let described = upstream.describe(&topic).await.unwrap();
+    assert!((2..=3).contains(&described.latest[9]), "stored once or not at all: {described:?}");
 }

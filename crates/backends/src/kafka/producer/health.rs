@@ -92,7 +92,7 @@ impl Health {
             Some((code, reason)) => {
                 format!("no broker of Kafka answers ({reason}): {}", outcome::setting_of(*code))
             }
-            None => "no broker of Kafka answers: look at the setting `kafka`".to_owned(),
+            None => format!("no broker of Kafka answers: {}", outcome::setting_of(Code::AllBrokersDown)),
         };
         Error::new(ErrorKind::Unavailable, "log_unavailable", message)
     }

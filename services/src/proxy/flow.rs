@@ -10,6 +10,11 @@ pub enum Flow {
     Open,
     /// Each as much later; as many as fit into the time.
     Delayed(Duration),
+    /// So many bytes a second on each connection.
+    Slow {
+        /// How many; at least one.
+        bytes_per_s: u32,
+    },
     /// Not at all, until the direction is opened. Senders are held up once the proxy holds 1 MiB of a connection.
     Held,
     /// Never: they are read and thrown away. Opening the direction resets the connections that lost some.

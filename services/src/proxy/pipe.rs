@@ -5,11 +5,13 @@ use super::flow::{Flow, Then};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Nothing is read while so much waits.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
 const CHUNK_BYTES: usize = 16 << 10;
+/// What is slow comes in so many pieces.
+const SLICES_PER_S: usize = 20;
 
 /// Bytes on their way.
 #[derive(Default)]
@@ -17,6 +19,8 @@ pub(super) struct Pipe {
     /// Each with the time it was read.
     queue: VecDeque<(Instant, Vec<u8>)>,
     queued_bytes: usize,
+    /// A slow direction takes nothing more before.
+    free_at: Option<Instant>,
     /// How the sender ended.
     end: Option<End>,
     /// The receiver knows.
@@ -61,6 +65,7 @@ impl Pipe {
         let (read, _) = self.queue.front()?;
         match flow {
             Flow::Delayed(delay) => Some(*read + delay),
+            Flow::Slow { .. } => Some(self.free_at.unwrap_or(*read).max(*read)),
             Flow::Held | Flow::Dropped => None,
             Flow::Open | Flow::CutAfter { .. } => Some(*read),
         }
@@ -106,6 +111,7 @@ impl Pipe {
             let Some((_, bytes)) = self.queue.front_mut() else { break };
             let may = match *flow {
                 Flow::CutAfter { bytes: left, .. } => usize::try_from(left).unwrap_or(usize::MAX),
+                Flow::Slow { bytes_per_s } => bytes_per_s as usize / SLICES_PER_S + 1,
                 _ => usize::MAX,
             };
             if may == 0 {
@@ -119,8 +125,10 @@ impl Pipe {
                     if bytes.is_empty() {
                         self.queue.pop_front();
                     }
-                    if let Flow::CutAfter { bytes: left, .. } = flow {
-                        *left -= n as u64;
+                    match flow {
+                        Flow::CutAfter { bytes: left, .. } => *left -= n as u64,
+                        Flow::Slow { bytes_per_s } => self.free_at = Some(now + taking(n, *bytes_per_s)),
+                        _ => {}
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::GoOn,
@@ -147,6 +155,11 @@ impl Pipe {
             _ => Step::Reset,
         }
     }
+}
+
+/// How long so many bytes take.
+fn taking(bytes: usize, bytes_per_s: u32) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / f64::from(bytes_per_s.max(1)))
 }
 
 /// The bytes that may pass have passed.

@@ -154,6 +154,26 @@ fn what_is_delayed_comes_later_and_in_order() {
 }
 
 #[test]
+fn what_is_slow_takes_its_time_and_holds_up_who_sends() {
+    let server = server();
+    let proxy = Proxy::start(server.address).unwrap();
+    let (client, stream) = pair(&proxy, &server);
+    proxy.responses(Flow::Slow { bytes_per_s: 20_000 });
+    let began = Instant::now();
+    sends(&stream, &[7; 4_000]);
+    gets(&client, &[7; 4_000]);
+    // All but the last piece have been waited for.
+    assert!(began.elapsed() >= Duration::from_millis(140), "{:?}", began.elapsed());
+    proxy.responses(Flow::Slow { bytes_per_s: 1 });
+    let sender = std::thread::spawn(move || sends(&stream, &vec![8; 20 << 20]));
+    until(&proxy, |counts| counts.responses.taken > 1 << 20);
+    assert!(proxy.counts().responses.taken < 2 << 20);
+    proxy.heal();
+    gets(&client, &vec![8; 20 << 20]);
+    sender.join().unwrap();
+}
+
+#[test]
 fn what_is_held_goes_on_when_it_is_healed() {
     let server = server();
     let proxy = Proxy::start(server.address).unwrap();

@@ -20,6 +20,7 @@
 mod admin;
 mod backup;
 mod batch;
+mod block_cache;
 mod batches;
 mod catalog;
 mod checkpoint;

@@ -5,12 +5,12 @@
 //! stops anywhere hands back exactly where it stands in all partitions, also in those it skipped over. Forwards and
 //! backwards are one walk over the same pieces: what is damaged is told alike.
 
-mod block;
+pub(crate) mod block;
 
 use crate::batch::{HEADER_BYTES, Head, Records};
 use crate::segment::Segment;
 use crate::topic::Snapshot;
-use block::{Piece, Pieces, Planned};
+use block::{Block, Piece, Pieces, Planned};
 use bytes::{Bytes, BytesMut};
 use dualstream_core::filter::{Filter, SOURCE_TYPE_HEADER};
 use dualstream_core::log::{Gap, Page, Read, Span};
@@ -18,6 +18,7 @@ use dualstream_core::record::{Headers, Record};
 use dualstream_core::sources::SourceRange;
 use dualstream_core::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Records that are less than this share of their block get memory of their own, and the block's is used again.
 const SPARSE: usize = 4;
@@ -56,15 +57,13 @@ pub(crate) fn seek(snapshot: &Snapshot, time_ms: i64) -> Result<Vec<u64>> {
         drop(index);
         let block = block as u32;
         let Some(planned) = plan(snapshot, s, None, block..block + 1, false)?.pop() else { continue };
-        let bytes = fetch(segment, &planned, BytesMut::new())?;
+        let block = fetch(segment, &planned, BytesMut::new(), snapshot)?;
         let mut vector = planned.start.clone();
-        let mut at = 0;
-        while let Some(head) = next_batch(&bytes, &mut at, snapshot.id, vector.len()) {
+        for head in block.heads() {
             if head.append_time_ms >= time_ms {
                 return Ok(clamp_all(vector, snapshot));
             }
             vector[head.partition as usize] = head.next_offset;
-            at += head.bytes;
         }
     }
     Ok(snapshot.ends.clone())
@@ -110,7 +109,7 @@ pub(crate) fn storage_error(error: std::io::Error) -> Error {
 }
 
 /// Reads a block into `buffer` if it is large enough.
-fn fetch(segment: &Segment, planned: &Planned, mut buffer: BytesMut) -> Result<Bytes> {
+fn fetch(segment: &Segment, planned: &Planned, mut buffer: BytesMut, snapshot: &Snapshot) -> Result<Block> {
     let length = (planned.bytes.end - planned.bytes.start) as usize;
     match buffer.capacity() < length {
         true => buffer = BytesMut::zeroed(length),
@@ -118,7 +117,7 @@ fn fetch(segment: &Segment, planned: &Planned, mut buffer: BytesMut) -> Result<B
     }
     let filled = segment.file.read_at(&mut buffer, planned.bytes.start).map_err(storage_error)?;
     buffer.truncate(filled);
-    Ok(buffer.freeze())
+    Ok(Block::new(buffer.freeze(), snapshot.id, snapshot.ends.len()))
 }
 
 /// A vector of a segment that was begun with fewer partitions: the ones added since have nothing before it.
@@ -148,6 +147,7 @@ fn plan(
             bytes: bytes.start..bytes.end.min(end_byte),
             start: widened(blocks.start_vector(i as usize), snapshot),
             end: end.iter().zip(&snapshot.ends).map(|(&end, &visible)| end.min(visible)).collect(),
+            is_full: (i as usize) + 1 < blocks.len() && bytes.end <= end_byte,
         }
     };
     let numbers: Vec<u32> = match wanted {
@@ -253,7 +253,7 @@ impl<'a> Walk<'a> {
                     if self.is_past(planned) {
                         return Ok(self.finish_at_end());
                     }
-                    if let Some(vector) = self.take_block(s, planned)? {
+                    if let Some(vector) = self.take_block(s, planned, wanted.is_some())? {
                         return Ok(self.finish_at(&vector));
                     }
                 }
@@ -306,21 +306,35 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes what is wanted of a block; the vector where it stopped when the page is full.
-    fn take_block(&mut self, s: usize, planned: &Planned) -> Result<Option<Vec<u64>>> {
-        let bytes = fetch(&self.snapshot.segments[s], planned, std::mem::take(&mut self.buffer))?;
+    fn take_block(&mut self, s: usize, planned: &Planned, is_sparse: bool) -> Result<Option<Vec<u64>>> {
+        let (snapshot, segment) = (self.snapshot, &self.snapshot.segments[s]);
+        let cache = &snapshot.topic().cache.blocks;
+        let kept = cache.get(segment, planned.index);
+        let is_kept = kept.is_some();
+        let block = match kept {
+            Some(block) => block,
+            None => Arc::new(fetch(segment, planned, std::mem::take(&mut self.buffer), snapshot)?),
+        };
         let (records, weight) = (self.page.records.len(), self.bytes);
-        let pieces = Pieces::new(&bytes, planned, self.snapshot.id);
+        let pieces = Pieces::new(&block, planned);
         let stop = match self.read.reverse {
-            false => self.take_pieces(&bytes, pieces, planned.start.clone()),
+            false => self.take_pieces(&block.bytes, pieces, planned.start.clone()),
             true => {
                 let pieces: Vec<Piece> = pieces.collect();
-                self.take_pieces(&bytes, pieces.into_iter().rev(), planned.end.clone())
+                self.take_pieces(&block.bytes, pieces.into_iter().rev(), planned.end.clone())
             }
         };
-        if (self.bytes - weight) * SPARSE < bytes.len() {
+        if (self.bytes - weight) * SPARSE < block.bytes.len() {
             self.detach(records);
         }
-        self.buffer = bytes.try_into_mut().unwrap_or_default();
+        // Others come for other sources, or the next page for the rest.
+        let is_wanted_again = planned.is_full && block.is_sound() && (is_sparse || stop.is_some());
+        if !is_kept && is_wanted_again {
+            self.buffer = cache.keep(segment, planned.index, block).unwrap_or_default();
+        } else if !is_kept {
+            let own = Arc::into_inner(block).and_then(|block| block.bytes.try_into_mut().ok());
+            self.buffer = own.unwrap_or_default();
+        }
         Ok(stop)
     }
 

@@ -1,6 +1,7 @@
 //! Sidecars of sealed segments: written when a segment is sealed, loaded when wanted, built again when damaged. Loaded
 //! ones are kept while they fit a bound in bytes, those loaded first go first.
 
+use crate::block_cache::BlockCache;
 use crate::index::Damaged;
 use crate::index::blocks::Blocks;
 use crate::index::identities::{self, Filter};
@@ -33,6 +34,8 @@ pub(crate) struct Sealed {
 pub(crate) struct SidecarCache {
     /// For every index that is built in memory.
     pub seed: u64,
+    /// Beside them, blocks of the segments themselves.
+    pub blocks: BlockCache,
     bytes_max: usize,
     loaded: Mutex<Loaded>,
     /// One is built and stored at a time: each may read a whole segment, and they are written under one name.
@@ -55,7 +58,8 @@ pub(crate) struct LoadedIdentities {
 
 impl SidecarCache {
     pub fn new(bytes_max: usize, seed: u64) -> SidecarCache {
-        SidecarCache { seed, bytes_max, loaded: Mutex::default(), building: Mutex::default() }
+        let (blocks, loaded, building) = (BlockCache::default(), Mutex::default(), Mutex::default());
+        SidecarCache { seed, blocks, bytes_max, loaded, building }
     }
 
     /// Keeps one loaded as long as it fits.

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 /// Most bytes of entries that are kept for those who come later.
-const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 16 << 20;
 /// Most pages, and most places that one asked for.
 const PAGES_MAX: usize = 128;
 

@@ -1,11 +1,47 @@
 //! One block, taken apart: its whole batches in log order, and what is missing before, between and behind them.
+//! The batches are found, and their checksums compared, once for all who read it ([`Block`]).
 //!
 //! Readers of both directions see the same pieces, so what one tells of damage the other tells too. It decides
 //! nothing: whether what is missing was damaged or compacted away, and who wants to know, is for the reader.
 
 use super::next_batch;
 use crate::batch::Head;
+use bytes::Bytes;
 use std::ops::Range;
+
+/// The bytes of a block, checked.
+pub(crate) struct Block {
+    pub bytes: Bytes,
+    /// Its whole batches, and where each begins.
+    batches: Vec<(Head, usize)>,
+    /// There is nothing but batches in it.
+    is_sound: bool,
+}
+
+impl Block {
+    pub fn new(bytes: Bytes, topic_id: u32, partitions: usize) -> Block {
+        let (mut at, mut end, mut batches) = (0, 0, Vec::new());
+        let mut is_sound = true;
+        while let Some(head) = next_batch(&bytes, &mut at, topic_id, partitions) {
+            is_sound &= at == end;
+            batches.push((head, at));
+            at += head.bytes;
+            end = at;
+        }
+        is_sound &= end == bytes.len();
+        Block { bytes, batches, is_sound }
+    }
+
+    /// The heads of its batches.
+    pub(super) fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.batches.iter().map(|(head, _)| head)
+    }
+
+    /// Whether it may be kept for others: damage is looked at again by each.
+    pub(super) fn is_sound(&self) -> bool {
+        self.is_sound
+    }
+}
 
 /// A stretch of a segment to read.
 #[derive(Clone, Debug)]
@@ -17,6 +53,8 @@ pub(super) struct Planned {
     pub start: Vec<u64>,
     /// And where it ends, as far as readers may see.
     pub end: Vec<u64>,
+    /// Nothing will be added to it.
+    pub is_full: bool,
 }
 
 /// A part of one partition.
@@ -55,9 +93,7 @@ impl Piece {
 
 /// The pieces of a block, first to last. In each partition one begins where the one before it ends.
 pub(super) struct Pieces<'a> {
-    bytes: &'a [u8],
-    topic_id: u32,
-    at: usize,
+    batches: std::slice::Iter<'a, (Head, usize)>,
     /// Next offset of each partition.
     vector: Vec<u64>,
     end: &'a [u64],
@@ -68,16 +104,13 @@ pub(super) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    pub(super) fn new(bytes: &'a [u8], planned: &'a Planned, topic_id: u32) -> Pieces<'a> {
+    pub(super) fn new(block: &'a Block, planned: &'a Planned) -> Pieces<'a> {
         let (vector, end) = (planned.start.clone(), &planned.end[..]);
-        Pieces { bytes, topic_id, at: 0, vector, end, held: None, ended: 0 }
+        Pieces { batches: block.batches.iter(), vector, end, held: None, ended: 0 }
     }
 
     fn next_batch(&mut self) -> Option<Piece> {
-        let mut at = self.at;
-        let head = next_batch(self.bytes, &mut at, self.topic_id, self.vector.len())?;
-        self.at = at + head.bytes;
-        Some(Piece::Batch { head, at })
+        self.batches.next().map(|&(head, at)| Piece::Batch { head, at })
     }
 
     /// Moves up to `until` in a partition; what is missing before it, if anything is.

@@ -79,3 +79,42 @@ async fn a_few_records_of_many_are_in_memory_of_their_own() {
         assert!(own == 0 || own == count, "{own} of {count}");
     }
 }
+
+/// Thousands of clients come back and read the same stretch, each for its channel.
+#[tokio::test(start_paused = true)]
+async fn a_block_is_read_once_for_all_channels_unless_it_is_damaged() {
+    let segment = "topics/1/00000000000000000000.segment";
+    let rig =
+        Rig::start(Settings { segment_bytes: 64 << 20, journal_file_bytes: 64 << 20, ..small() }, 1).await;
+    let events = topic("events");
+    for round in 0..200 {
+        let ids: Vec<String> = (0..40).map(|i| format!("{round}-{i}-{}", "x".repeat(100))).collect();
+        let many: Vec<(u32, &str)> = (0..).zip(ids.iter().map(String::as_str)).collect();
+        rig.publish(&events, &many).await.unwrap();
+    }
+    let flip =
+        || rig.storage.corrupt(segment, |bytes| (200..500_000).step_by(100).for_each(|at| bytes[at] ^= 1));
+    let of = async |source: u32| {
+        let bounds = rig.log.bounds(&events).unwrap();
+        let read = Read {
+            topic: events.clone(),
+            epoch: bounds.epoch,
+            spans: Span::all(&bounds.earliest, &bounds.latest),
+            filter: Filter::source(format!("user:{source}")),
+            records_max: 10_000,
+            bytes_max: 64 << 20,
+            reverse: false,
+        };
+        let page = rig.log.read(read).await.unwrap();
+        (page.records.len(), page.gaps.len())
+    };
+    flip().unwrap();
+    let (damaged, gaps) = of(1).await;
+    assert!(damaged < 200 && gaps > 0, "{damaged} records, {gaps} gaps");
+    flip().unwrap();
+    assert_eq!(of(1).await, (200, 0), "what was damaged is looked at again");
+    flip().unwrap();
+    for source in 0..40 {
+        assert_eq!(of(source).await, (200, 0), "source {source}: read once, for all");
+    }
+}

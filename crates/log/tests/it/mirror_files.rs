@@ -264,10 +264,11 @@ async fn begin(rig: &MirrorRig) -> dualstream_core::Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fails_does_not_end_it() {
     for nth in 1..12 {
-        for op in [Op::Sync, Op::SyncDir, Op::Write, Op::Rename, Op::Allocate] {
+        let whole = [Op::Sync, Op::SyncDir, Op::Write, Op::Rename, Op::Allocate].map(|op| (op, Fault::Eio));
+        for (op, fault) in whole.into_iter().chain([(Op::Write, Fault::ShortWrite(100))]) {
             let rig = MirrorRig::start(small(), nth).await;
             fill(&rig, "events", 100).await.unwrap();
-            rig.storage.fail_next(op, nth, Fault::Eio);
+            rig.storage.fail_next(op, nth, fault);
             let mut failed = 0;
             for _ in 0..12 {
                 if rig.mirror.bounds(&topic("events")).is_err() {

@@ -265,7 +265,7 @@ impl Model {
         self.topics[index] = Some(Held::new(epoch, start));
         let Err(error) = begun else { return };
         // Either of the two, whole.
-        let after = std::mem::replace(&mut self.topics[index], None);
+        let after = self.topics[index].take();
         self.died(&error);
         let bounds = self.rig().mirror.bounds(&topic(TOPICS[index])).ok();
         let is_after = bounds.is_some_and(|bounds| bounds.epoch.0 == epoch);

@@ -30,6 +30,7 @@ mod journal;
 mod machine;
 mod mirror;
 mod needle;
+mod produce;
 mod publish;
 mod replay;
 mod report;
@@ -46,7 +47,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`. Everything when none is named.
+    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -99,7 +100,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 16] = [
+const BENCHMARKS: [Benchmark; 17] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -109,6 +110,7 @@ const BENCHMARKS: [Benchmark; 16] = [
     ("publish", publish::run),
     ("needle", needle::run),
     ("mirror", mirror::run),
+    ("produce", produce::run),
     ("size", size::run),
     ("channels", channels::run),
     ("fan-out", fan_out::run),

@@ -13,8 +13,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Bytes of a snapshot: one record of any log takes them.
 const SNAPSHOT_BYTES_MAX: usize = 900 << 10;
-/// After a snapshot that came too late, the next is tried so much later: this part of the way between two.
+/// After a snapshot that came too late, the next is tried so much later: this part of the way between two, and at least so
+/// many offsets, or those that came too late would be the reason for more.
 const AGAIN_PART: u64 = 100;
+const AGAIN_MIN: u64 = 4;
 
 /// Keeps [`Decisions`](super::Decisions) up to date, and answers proposals.
 pub struct Runner {
@@ -163,7 +165,7 @@ impl Snapshots {
         if self.chore.is_some() || !is_due {
             return;
         }
-        self.not_before = state.next() + (every / AGAIN_PART).max(1);
+        self.not_before = state.next() + (every / AGAIN_PART).max(AGAIN_MIN);
         let id = shared.fresh_id();
         let value = codec::snapshot(id, shared.clock.now_ms(), state);
         if value.len() > SNAPSHOT_BYTES_MAX {

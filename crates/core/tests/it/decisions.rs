@@ -414,3 +414,49 @@ proptest! {
         runtime.block_on(run(seed, &steps));
     }
 }
+
+/// Offsets are left out before every record, as transactions of others do.
+struct Holes(ModelLog);
+
+impl Log for Holes {
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed>> {
+        self.0.skip(&settings().topic, 0, 1);
+        self.0.commit(commit)
+    }
+
+    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
+        self.0.read(read)
+    }
+
+    fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
+        self.0.bounds(topic)
+    }
+
+    fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
+        self.0.wait(topic, epoch, ends)
+    }
+
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+        self.0.seek(topic, time_ms)
+    }
+}
+
+/// A snapshot that came too late is a record too, but no reason for another.
+#[tokio::test(start_paused = true)]
+async fn snapshots_that_never_fit_do_not_fill_the_log() {
+    let log = ModelLog::new(&[]);
+    let (clock, entropy) = (Arc::new(ManualClock::new(0)), Arc::new(SeededEntropy::new(1)));
+    let (holes, topics) = (Arc::new(Holes(log.clone())), Arc::new(log.clone()));
+    let (decisions, runner) = Decisions::open(settings(), holes, topics, clock, entropy).await.unwrap();
+    let runner = tokio::spawn(runner.run(std::future::pending()));
+    for from in 0..100 {
+        let decision = Decision::Generation { topic: events(), topic_id: 7, from };
+        decisions.propose(decision).await.unwrap();
+    }
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+    runner.abort();
+    let records = log.all(&settings().topic).len();
+    assert!((101..200).contains(&records), "{records} records for 100 decisions");
+}

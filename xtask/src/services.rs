@@ -84,7 +84,7 @@ fn status(background: &Background, service: Service) -> Result<()> {
 pub const SKIPPED: &str = "skipped because of --no-services: the tests against real servers (Kafka, Redis)";
 
 /// The packages whose tests need real servers.
-pub const PACKAGES: [&str; 2] = ["dualstream-services", "dualstream-backends"];
+pub const PACKAGES: [&str; 3] = ["dualstream-services", "dualstream-backends", "dualstream-faults"];
 
 #[cfg(test)]
 mod tests {

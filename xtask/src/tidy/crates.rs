@@ -13,7 +13,7 @@ const PAGE: &str = "ARCHITECTURE.md";
 const HEADING: &str = "## Crates";
 const CORE: &str = "dualstream-core";
 /// The crates that name concrete backends together; every other member but core is a leaf.
-const HUBS: [&str; 4] = ["dualstream", "dualstream-sim", "dualstream-bench", "xtask"];
+const HUBS: [&str; 5] = ["dualstream", "dualstream-sim", "dualstream-bench", "dualstream-faults", "xtask"];
 
 /// A crate that is a part of one leaf, fenced off for its `unsafe`: only that leaf may import it.
 const FENCED: (&str, &str) = ("dualstream-kafka-ffi", "dualstream-backends");

@@ -1,0 +1,14 @@
+//! Nodes under faults: real servers as processes, publishers that try again and readers that come back, all of it recorded
+//! for the history checker.
+//!
+//! It is a test tool: nothing of dualstream is in it but the program, its HTTP API and how a position is written.
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod node;
+pub mod publisher;
+pub mod reader;
+
+pub use node::Node;
+pub use publisher::{Event, Publisher};
+pub use reader::Reader;

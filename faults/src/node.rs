@@ -1,0 +1,112 @@
+//! A server as a process.
+
+use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// A node; killed with the value.
+pub struct Node {
+    /// Its name in the history.
+    pub name: String,
+    /// Where it serves, also after a restart.
+    pub address: SocketAddr,
+    dir: PathBuf,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Starts a server with its files and its log in `dir/NAME`, and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not start; its log says why.
+    pub fn start(dir: &Path, name: &str, args: &[String]) -> Result<Node> {
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut node = Node { name: name.to_owned(), address, dir, args: args.to_vec(), child: None };
+        node.restart()?;
+        Ok(node)
+    }
+
+    /// Starts it again, at the same address and with the same files.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        let log = File::options().append(true).create(true).open(self.log())?;
+        let mut child = Command::new(program()?)
+            .args(["--output", "json", "serve", "--listen", &self.address.to_string(), "--data-dir"])
+            .arg(self.dir.join("data"))
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()?;
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.take().context("it has an output")?).read_line(&mut greeting)?;
+        self.child = Some(child);
+        ensure!(!greeting.is_empty(), "{} did not start; its log is {}", self.name, self.log().display());
+        let greeting: serde_json::Value = serde_json::from_str(&greeting)?;
+        let url = greeting["url"].as_str().and_then(|url| url.strip_prefix("http://"));
+        self.address = url.context("it says where it serves")?.parse()?;
+        Ok(())
+    }
+
+    /// Ends it as a crash would.
+    ///
+    /// # Errors
+    /// When it had ended already.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("it does not run")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The program, built once: a test of another package cannot know that it is there.
+fn program() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.clone().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let own = std::env::current_exe()?;
+    // target/PROFILE/deps/it-…
+    let profile = own.parent().and_then(Path::parent).context("a test is in target/PROFILE/deps")?;
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "dualstream", "--bin", "dualstream", "--target-dir"]);
+    command.arg(profile.parent().context("a profile is in a target directory")?);
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    ensure!(command.status()?.success(), "the program does not build");
+    Ok(profile.join("dualstream"))
+}

@@ -1,0 +1,172 @@
+//! A reader of an event stream as browsers have one: it comes back, on any node, after the last id it saw.
+
+use crate::http::Connection;
+use anyhow::{Result, bail};
+use dualstream_checker::{Chain, Place, Recorder, Start, value_crc};
+use dualstream_core::position::Position;
+use http_body_util::BodyExt;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A reader at work.
+pub struct Reader {
+    seen: Arc<Mutex<BTreeSet<String>>>,
+    count: watch::Receiver<usize>,
+    task: JoinHandle<()>,
+}
+
+/// Pause before something is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+/// A stream without a heartbeat for so long is dead.
+const SILENCE_MAX: Duration = Duration::from_secs(40);
+
+#[derive(serde::Deserialize)]
+struct Seen<'a> {
+    id: String,
+    source_type: String,
+    source_id: String,
+    position: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl Reader {
+    /// Opens a stream of a channel or pattern on the first node that answers, from now on.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn start(
+        recorder: &Recorder,
+        name: &str,
+        topic: &str,
+        channel: &str,
+        key: &str,
+        nodes: Vec<(String, SocketAddr)>,
+    ) -> Result<Reader> {
+        let (counted, count) = watch::channel(0);
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let seen = Arc::<Mutex<BTreeSet<String>>>::default();
+        let state = Following {
+            recorder: recorder.clone(),
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            path: format!("/v1/stream?channel={channel}"),
+            key: key.to_owned(),
+            nodes,
+            last_id: None,
+            chain: None,
+            begun: Some(begun),
+            seen: seen.clone(),
+            counted,
+        };
+        let task = tokio::spawn(state.run());
+        begins.await?;
+        Ok(Reader { seen, count, task })
+    }
+
+    /// Waits until it has seen so many events.
+    ///
+    /// # Errors
+    /// When it ended.
+    pub async fn until(&mut self, count: usize) -> Result<()> {
+        self.count.wait_for(|seen| *seen >= count).await?;
+        Ok(())
+    }
+
+    /// How many events it has seen.
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Ids it has seen.
+    pub fn ids(&self) -> BTreeSet<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Following {
+    recorder: Recorder,
+    name: String,
+    topic: String,
+    path: String,
+    key: String,
+    nodes: Vec<(String, SocketAddr)>,
+    last_id: Option<String>,
+    chain: Option<Chain>,
+    begun: Option<tokio::sync::oneshot::Sender<()>>,
+    seen: Arc<Mutex<BTreeSet<String>>>,
+    counted: watch::Sender<usize>,
+}
+
+impl Following {
+    async fn run(mut self) {
+        let mut node = 0;
+        loop {
+            // Whatever ended it: it comes back, on the next node.
+            let _ = self.follow(node % self.nodes.len()).await;
+            node += 1;
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn follow(&mut self, node: usize) -> Result<()> {
+        let (name, address) = self.nodes[node].clone();
+        let connection = Connection::open(address).await?;
+        let mut body = connection.stream(&self.path, self.last_id.as_deref()).await?.into_body();
+        if let Some(chain) = &self.chain {
+            chain.resumed(&name);
+        }
+        let mut buffer = Vec::new();
+        loop {
+            let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await?;
+            let Some(frame) = frame else { bail!("the stream ended") };
+            let Ok(data) = frame?.into_data() else { continue };
+            buffer.extend_from_slice(&data);
+            while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = buffer.drain(..end + 2).collect();
+                self.block(&name, std::str::from_utf8(&block)?)?;
+            }
+        }
+    }
+
+    /// Lines up to a blank one.
+    fn block(&mut self, node: &str, block: &str) -> Result<()> {
+        let field = |name: &str| {
+            let value = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.map(|value| value.strip_prefix(' ').unwrap_or(value))
+        };
+        if let Some(id) = field("id") {
+            self.last_id = Some(id.to_owned());
+            if let Some(begun) = self.begun.take() {
+                let topic = Some(self.topic.as_str());
+                self.chain = Some(self.recorder.subscribe(&self.name, node, topic, &self.key, Start::Latest));
+                // Whoever started it may have gone.
+                let _ = begun.send(());
+            }
+        }
+        if field("event") == Some("unrecoverable") {
+            bail!("it was told that something is lost");
+        }
+        let (Some(data), Some(chain)) = (field("data"), &self.chain) else { return Ok(()) };
+        let event: Seen<'_> = serde_json::from_str(data)?;
+        let Position { epoch, partition, offset } = event.position.parse().map_err(anyhow::Error::new)?;
+        let place = Place { epoch: epoch.0, partition, offset };
+        let key = format!("{}:{}", event.source_type, event.source_id);
+        chain.delivered(&event.id, &key, Some(value_crc(event.data.get().as_bytes())), Some(place));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(event.id);
+        self.counted.send_replace(seen.len());
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! The main job over Kafka: two nodes, three brokers, no Redis.
+//!
+//! Everything is published through both nodes at once while a broker is killed and comes back, a node is killed and comes
+//! back, and leaders move. Readers on both nodes, of patterns and single channels, end with every acknowledged event
+//! exactly once and in order; both histories say the same; and a plain Kafka consumer sees CloudEvents.
+//!
+//! `DUALSTREAM_FAULTS_EVENTS` sets how many events there are: a million takes some minutes.
+
+use dualstream_checker::{Place, Recorder, Rules, value_crc};
+use dualstream_core::position::Position;
+use dualstream_faults::http::Connection;
+use dualstream_faults::{Event, Node, Publisher, Reader};
+use dualstream_services::Kafka;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+const GITHUB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/github-events.ndjson");
+const EVENTS_DEFAULT: usize = 20_000;
+const BATCH: usize = 100;
+const BATCH_BYTES: usize = 512 << 10;
+const KEYS: usize = 1_000;
+
+/// The events of the file, then generated ones over two topics.
+fn events(count: usize) -> Vec<Event> {
+    let text = std::fs::read_to_string(GITHUB).unwrap_or_else(|error| {
+        panic!("this test publishes the events in {GITHUB}, and cannot read it: {error}")
+    });
+    let github = text.lines().enumerate().map(|(i, line)| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let source = |name: &str| event[name].as_str().unwrap().to_owned();
+        Event {
+            topic: "events".into(),
+            id: format!("github-{i}"),
+            source: (source("source_type"), source("source_id")),
+            data: event["data"].clone(),
+        }
+    });
+    let made = (0..count).map(|i| {
+        let (topic, source_type) = if i % 5 == 0 { ("chat", "chat") } else { ("events", "made") };
+        let source = (source_type.to_owned(), format!("key-{}", i * 31 % KEYS));
+        Event {
+            topic: topic.into(),
+            id: format!("made-{i}"),
+            source,
+            data: json!({"n": i, "pad": "x".repeat(i % 200)}),
+        }
+    });
+    github.chain(made).collect()
+}
+
+/// Runs of events of at most so many events and bytes.
+fn batches(events: &[Event]) -> impl Iterator<Item = &[Event]> {
+    let mut rest = events;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |event: &&Event| {
+            bytes += event.data.to_string().len() + 300;
+            bytes < BATCH_BYTES
+        };
+        let count = rest.iter().take(BATCH).take_while(fits).count().max(1).min(rest.len());
+        let (batch, left) = rest.split_at(count);
+        rest = left;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+fn node_args(kafka: &Kafka) -> Vec<String> {
+    let set = ["--kafka", &kafka.bootstrap(), "--set", "namespaces.chat.stream=dual"];
+    set.map(String::from).to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_arrives_once_while_brokers_and_nodes_die() {
+    let count =
+        std::env::var("DUALSTREAM_FAULTS_EVENTS").map_or(EVENTS_DEFAULT, |text| text.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let mut kafka = Kafka::start(&dir.path().join("kafka"), 3, false).unwrap();
+    let args = node_args(&kafka);
+    let a = Node::start(dir.path(), "a", &args).unwrap();
+    let mut b = Node::start(dir.path(), "b", &args).unwrap();
+    let recorder = Recorder::new();
+    recorder.node_up("a");
+    recorder.node_up("b");
+    let (at_a, at_b) = (("a".to_owned(), a.address), ("b".to_owned(), b.address));
+
+    let mut readers = Vec::new();
+    for (name, nodes) in [("a", vec![at_a.clone()]), ("b", vec![at_b.clone()]), ("ab", vec![at_b, at_a])] {
+        for (topic, pattern, key) in [("events", "events:*", "*"), ("chat", "chat:*", "chat:*")] {
+            let name = format!("{name}-{topic}");
+            readers.push((
+                topic,
+                Reader::start(&recorder, &name, topic, pattern, key, nodes.clone()).await.unwrap(),
+            ));
+        }
+    }
+    let single = ("b".to_owned(), b.address);
+    let single =
+        Reader::start(&recorder, "single", "events", "events:made:key-31", "made:key-31", vec![single]);
+    let mut single = single.await.unwrap();
+
+    let events = Arc::new(events(count));
+    let (published, progress) = watch::channel(0);
+    let published = Arc::new(published);
+    let publishers: Vec<_> = (0..4)
+        .map(|number: usize| {
+            let mut nodes = vec![a.address, b.address];
+            nodes.rotate_left(number % 2);
+            let process = recorder.process(&format!("publisher-{number}"));
+            let (events, published) = (events.clone(), published.clone());
+            tokio::spawn(async move {
+                let mut publisher = Publisher::new(process, nodes);
+                // Each has keys of its own: what one is told before the next is sent is in order.
+                let own: Vec<Event> = events
+                    .iter()
+                    .filter(|event| value_crc(event.key().as_bytes()) as usize % 4 == number)
+                    .cloned()
+                    .collect();
+                for batch in batches(&own) {
+                    publisher.publish(batch).await.unwrap();
+                    published.send_modify(|published| *published += batch.len());
+                }
+            })
+        })
+        .collect();
+    let reached = async |share: usize| {
+        let wanted = events.len() * share / 100;
+        progress
+            .clone()
+            .wait_for(|published| *published >= wanted)
+            .await
+            .expect("the publishers are at work");
+    };
+
+    drop(published);
+    reached(15).await;
+    let fault = recorder.fault("broker 2 is killed");
+    kafka.brokers[1].process.kill().unwrap();
+    reached(35).await;
+    kafka.restart(1).unwrap();
+    fault.ends();
+
+    reached(50).await;
+    let fault = recorder.fault("node b is killed");
+    recorder.node_down("b");
+    b.kill().unwrap();
+    reached(60).await;
+    b.restart().unwrap();
+    recorder.node_up("b");
+    fault.ends();
+
+    reached(75).await;
+    let fault = recorder.fault("leaders move");
+    let elect = ["--election-type", "PREFERRED", "--all-topic-partitions"];
+    kafka.tool("org.apache.kafka.tools.LeaderElectionCommand", &elect).unwrap();
+    fault.ends();
+
+    for publisher in publishers {
+        publisher.await.unwrap();
+    }
+    for (topic, reader) in &mut readers {
+        let wanted = events.iter().filter(|event| event.topic == *topic).count();
+        reader.until(wanted).await.unwrap();
+    }
+    single.until(events.iter().filter(|event| event.key() == "made:key-31").count()).await.unwrap();
+    for node in [&a, &b] {
+        for topic in ["events", "chat"] {
+            read_all(&recorder, node, topic).await;
+        }
+    }
+    let report = recorder.expect_clean(&Rules::default(), Path::new("kafka-job.jsonl"));
+    assert_eq!(report.totals.acknowledged, events.len());
+
+    let consume = ["--topic", "events", "--from-beginning", "--max-messages", "50"];
+    let printed = kafka.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &consume).unwrap();
+    let plain: Vec<Value> = printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(plain.len(), 50, "{printed}");
+    assert!(
+        plain.iter().all(|event| event["specversion"] == "1.0" && event["source"].is_string()),
+        "{printed}"
+    );
+}
+
+/// The history of a whole topic on a node, page by page.
+async fn read_all(recorder: &Recorder, node: &Node, topic: &str) {
+    let mut connection = Connection::open(node.address).await.unwrap();
+    let pattern = format!("{topic}:*");
+    let (mut since, mut read, mut ends) = ("earliest".to_owned(), None, vec![0; 12]);
+    loop {
+        let path = format!("/v1/channels/{pattern}/events?since={since}&limit=1000");
+        let (status, body) = connection.get(&path).await.unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let page: Value = serde_json::from_slice(&body).unwrap();
+        for event in page["events"].as_array().unwrap() {
+            let position: Position = event["position"].as_str().unwrap().parse().unwrap();
+            let Position { epoch, partition, offset } = position;
+            let read = read.get_or_insert_with(|| {
+                let name = format!("{}-{topic}-history", node.name);
+                recorder.full_read(&name, &node.name, topic, epoch.0, &[0; 12])
+            });
+            let text = |name: &str| event[name].as_str().unwrap();
+            let key = format!("{}:{}", text("source_type"), text("source_id"));
+            let place = Place { epoch: epoch.0, partition, offset };
+            read.met(text("id"), &key, value_crc(event["data"].to_string().as_bytes()), place);
+            ends[partition as usize] = offset + 1;
+        }
+        match page["next"].as_str() {
+            Some(next) => since = next.to_owned(),
+            None => break,
+        }
+    }
+    read.expect("the topic has events").ends(&ends);
+}

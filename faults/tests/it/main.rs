@@ -1,0 +1,5 @@
+//! Nodes over real brokers, while those are killed, hang and lose their leaders.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod kafka_job;

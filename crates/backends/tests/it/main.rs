@@ -4,6 +4,7 @@
 
 mod cluster;
 mod codecs;
+mod ffi;
 mod following;
 mod foreign;
 mod publish;

@@ -8,7 +8,9 @@ pub mod http;
 pub mod node;
 pub mod publisher;
 pub mod reader;
+pub mod sdk;
 
 pub use node::Node;
 pub use publisher::{Event, Publisher};
 pub use reader::Reader;
+pub use sdk::Sdk;

@@ -25,14 +25,29 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A stream without a heartbeat for so long is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 
+/// An event as clients get it.
 #[derive(serde::Deserialize)]
-struct Seen<'a> {
+pub(crate) struct Sighting<'a> {
     id: String,
     source_type: String,
     source_id: String,
     position: String,
     #[serde(borrow)]
     data: &'a RawValue,
+}
+
+impl<'a> Sighting<'a> {
+    pub(crate) fn parse(text: &'a str) -> Result<Sighting<'a>> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    pub(crate) fn record(&self, chain: &Chain) {
+        let key = format!("{}:{}", self.source_type, self.source_id);
+        let place = self.position.parse().ok();
+        let place =
+            place.map(|Position { epoch, partition, offset }| Place { epoch: epoch.0, partition, offset });
+        chain.delivered(&self.id, &key, Some(value_crc(self.data.get().as_bytes())), place);
+    }
 }
 
 impl Reader {
@@ -159,11 +174,8 @@ impl Following {
             bail!("it was told that something is lost");
         }
         let (Some(data), Some(chain)) = (field("data"), &self.chain) else { return Ok(()) };
-        let event: Seen<'_> = serde_json::from_str(data)?;
-        let Position { epoch, partition, offset } = event.position.parse().map_err(anyhow::Error::new)?;
-        let place = Place { epoch: epoch.0, partition, offset };
-        let key = format!("{}:{}", event.source_type, event.source_id);
-        chain.delivered(&event.id, &key, Some(value_crc(event.data.get().as_bytes())), Some(place));
+        let event = Sighting::parse(data)?;
+        event.record(chain);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(event.id);
         self.counted.send_replace(seen.len());

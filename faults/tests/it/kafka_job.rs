@@ -4,12 +4,12 @@
 //! back, and leaders move. Readers on both nodes, of patterns and single channels, end with every acknowledged event
 //! exactly once and in order; both histories say the same; and a plain Kafka consumer sees CloudEvents.
 //!
-//! `DUALSTREAM_FAULTS_EVENTS` sets how many events there are: a million takes some minutes.
+//! `FAULTS_EVENTS` sets how many events there are: a million takes some minutes.
 
 use dualstream_checker::{Place, Recorder, Rules, value_crc};
 use dualstream_core::position::Position;
 use dualstream_faults::http::Connection;
-use dualstream_faults::{Event, Node, Publisher, Reader};
+use dualstream_faults::{Event, Node, Publisher, Reader, Sdk};
 use dualstream_services::Kafka;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -73,8 +73,7 @@ fn node_args(kafka: &Kafka) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_arrives_once_while_brokers_and_nodes_die() {
-    let count =
-        std::env::var("DUALSTREAM_FAULTS_EVENTS").map_or(EVENTS_DEFAULT, |text| text.parse().unwrap());
+    let count = std::env::var("FAULTS_EVENTS").map_or(EVENTS_DEFAULT, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let mut kafka = Kafka::start(&dir.path().join("kafka"), 3, false).unwrap();
     let args = node_args(&kafka);
@@ -99,6 +98,10 @@ async fn everything_arrives_once_while_brokers_and_nodes_die() {
     let single =
         Reader::start(&recorder, "single", "events", "events:made:key-31", "made:key-31", vec![single]);
     let mut single = single.await.unwrap();
+
+    let on_a = Sdk::start(&recorder, "sdk-a", "events:*", "*", ("a", a.address));
+    let on_b = Sdk::start(&recorder, "sdk-b", "events:made:key-62", "made:key-62", ("b", b.address));
+    let (mut on_a, mut on_b) = (on_a.await.unwrap(), on_b.await.unwrap());
 
     let events = Arc::new(events(count));
     let (published, progress) = watch::channel(0);
@@ -164,6 +167,8 @@ async fn everything_arrives_once_while_brokers_and_nodes_die() {
         reader.until(wanted).await.unwrap();
     }
     single.until(events.iter().filter(|event| event.key() == "made:key-31").count()).await.unwrap();
+    on_a.until(events.iter().filter(|event| event.topic == "events").count()).await.unwrap();
+    on_b.until(events.iter().filter(|event| event.key() == "made:key-62").count()).await.unwrap();
     for node in [&a, &b] {
         for topic in ["events", "chat"] {
             read_all(&recorder, node, topic).await;

@@ -111,11 +111,7 @@ async fn make_known(
             }
             Ok(())
         }
-        Err(error) if error.code() == "unknown_topic" && !settings.log.create_topics => {
-            anyhow::bail!(
-                "topic '{name}' is missing in Kafka, and log.create_topics = false: create it, or let it be created"
-            )
-        }
+        Err(error) if error.code() == "unknown_topic" && !settings.log.create_topics => Err(missing(&name)),
         Err(error) if error.code() == "unknown_topic" => match topics.create(wanted).await {
             Ok(topic) => {
                 tracing::info!(topic = %name, partitions = topic.spec.partitions, "created topic");
@@ -127,6 +123,12 @@ async fn make_known(
         },
         Err(error) => Err(error.into()),
     }
+}
+
+fn missing(topic: &TopicName) -> anyhow::Error {
+    anyhow::anyhow!(
+        "topic '{topic}' is missing in Kafka, and log.create_topics = false: create it, or let it be created"
+    )
 }
 
 fn mirror_settings(settings: &Settings) -> mirror::Settings {

@@ -4,7 +4,7 @@ use crate::{Global, output, signals};
 use anyhow::Context;
 use clap::ValueEnum;
 use dualstream::serve::Server;
-use dualstream::settings::{Environment, Loaded, Problems, Sources};
+use dualstream::settings::{Brokers, Environment, Loaded, Problems, Sources};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -80,30 +80,34 @@ pub fn run(args: Arguments, global: &Global) -> anyhow::Result<()> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let data_dir = settings.data_dir.clone();
+    let (data_dir, kafka) = (settings.data_dir.clone(), settings.log.kafka.clone());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         let shutdown = signals::first()?;
         let server = Server::open(settings).await?;
         tracing::info!("development mode: nobody has to authenticate, and only this machine is served");
-        output::line(&greeting(server.address()?, &data_dir, global.output))?;
+        output::line(&greeting(server.address()?, &data_dir, &kafka, global.output))?;
         server.run(shutdown).await
     })
 }
 
 /// What is told on standard output once connections are taken.
-fn greeting(address: SocketAddr, data_dir: &Path, format: output::Format) -> String {
+fn greeting(address: SocketAddr, data_dir: &Path, kafka: &Brokers, format: output::Format) -> String {
     if format == output::Format::Json {
-        return serde_json::json!({ "url": format!("http://{address}"), "data_dir": data_dir }).to_string();
+        let kafka = kafka.are_set().then_some(&kafka.0);
+        let url = format!("http://{address}");
+        return serde_json::json!({ "url": url, "data_dir": data_dir, "kafka": kafka }).to_string();
     }
     let event = r#"{"type":"greeting","source_type":"user","source_id":"octocat","data":{"text":"hello"}}"#;
     format!(
-        "dualstream {version} serves http://{address}\n  data directory  {data_dir}\n  publish         \
+        "dualstream {version} serves http://{address}\n  log             {log}\n  data directory  {data_dir}\n  publish         \
          curl -s http://{address}/v1/events -H 'content-type: application/json' -d '{event}'\n  follow          \
          curl -N 'http://{address}/v1/stream?channel=events:*'",
         version = env!("CARGO_PKG_VERSION"),
         data_dir = data_dir.display(),
+        log =
+            if kafka.are_set() { format!("Kafka at {}, mirrored here", kafka.0) } else { "embedded".into() },
     )
 }
 

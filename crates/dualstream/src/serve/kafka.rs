@@ -78,6 +78,12 @@ async fn connect(
     );
     store.feed(tokio::spawn(runner.run(pending())));
     let topics: Arc<dyn Topics> = Arc::new(MirroredTopics::new(administration, log.clone()));
+    let own = TopicName::new(DECISIONS_TOPIC)?;
+    if !settings.log.create_topics
+        && let Err(error) = log.open(&own).await
+    {
+        return Err(if error.code() == "unknown_topic" { missing(&own) } else { error.into() });
+    }
     let (decisions, runner) = Decisions::open(
         decisions::Settings::default(),
         Arc::new(log.clone()),

@@ -114,7 +114,17 @@ impl MirrorRig {
     }
 
     pub async fn read(&self, name: &TopicName, filter: Filter, page: usize, reverse: bool) -> Vec<Record> {
-        let bounds = self.mirror.bounds(name).unwrap();
+        self.try_read(name, filter, page, reverse).await.unwrap()
+    }
+
+    pub async fn try_read(
+        &self,
+        name: &TopicName,
+        filter: Filter,
+        page: usize,
+        reverse: bool,
+    ) -> Result<Vec<Record>> {
+        let bounds = self.mirror.bounds(name)?;
         let mut read = Read {
             topic: name.clone(),
             epoch: bounds.epoch,
@@ -126,12 +136,12 @@ impl MirrorRig {
         };
         let mut records = Vec::new();
         while !read.is_over() {
-            let page = self.mirror.read(read.clone()).await.unwrap();
+            let page = self.mirror.read(read.clone()).await?;
             assert_eq!(page.gaps, Vec::new(), "a hole of the log is no damage");
             read.go_on(&page);
             records.extend(page.records);
         }
-        records
+        Ok(records)
     }
 
     pub fn end(&self, name: &TopicName, partition: u32) -> u64 {

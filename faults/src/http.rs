@@ -34,7 +34,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Bytes>> {
         let request = Request::post(path)
             .header("host", self.address.to_string())
             .header("content-type", "application/json")
@@ -46,16 +46,15 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub async fn get(&mut self, path: &str) -> Result<(StatusCode, Bytes)> {
+    pub async fn get(&mut self, path: &str) -> Result<Response<Bytes>> {
         let request = Request::get(path).header("host", self.address.to_string()).body(Full::default())?;
         self.answer(request).await
     }
 
-    async fn answer(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+    async fn answer(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
         self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        let status = response.status();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 
     /// Opens an event stream, again after `last_id`.

@@ -4,13 +4,20 @@
 //! It is a test tool: nothing of dualstream is in it but the program, its HTTP API and how a position is written.
 #![forbid(unsafe_code)]
 
+pub mod cluster;
+pub mod history;
 pub mod http;
+pub mod load;
 pub mod node;
 pub mod publisher;
 pub mod reader;
 pub mod sdk;
+pub mod stage;
 
+pub use cluster::Cluster;
+pub use load::Load;
 pub use node::Node;
-pub use publisher::{Event, Publisher};
+pub use publisher::{Event, Outcomes, Publisher};
 pub use reader::Reader;
 pub use sdk::Sdk;
+pub use stage::Stage;

@@ -1,5 +1,6 @@
 //! A server as a process.
 
+use crate::http::Connection;
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -41,7 +42,7 @@ impl Node {
         let log = File::options().append(true).create(true).open(self.log())?;
         let mut child = Command::new(program()?)
             .args(["--output", "json", "serve", "--listen", &self.address.to_string(), "--data-dir"])
-            .arg(self.dir.join("data"))
+            .arg(self.data())
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -68,6 +69,48 @@ impl Node {
         Ok(())
     }
 
+    /// SIGSTOP: it hangs, its connections stay open.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> Result<()> {
+        dualstream_services::process::pause(self.process().context("it does not run")?)
+    }
+
+    /// SIGCONT, after a pause.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> Result<()> {
+        dualstream_services::process::resume(self.process().context("it does not run")?)
+    }
+
+    /// A number of its metrics page, by its whole name; all series of it together.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no such metric.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let response = Connection::open(self.address).await?.get("/metrics").await?;
+        let page = std::str::from_utf8(response.body())?;
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        };
+        let values: Vec<f64> = page.lines().filter_map(value).collect();
+        ensure!(!values.is_empty(), "{} has no metric {name}", self.name);
+        Ok(values.iter().sum())
+    }
+
+    /// Its name and address, as readers want them.
+    pub fn place(&self) -> (String, SocketAddr) {
+        (self.name.clone(), self.address)
+    }
+
+    /// Where its log, or its mirror, is.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     /// Its process.
     pub fn process(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -90,7 +133,10 @@ impl Drop for Node {
 }
 
 /// The program, built once: a test of another package cannot know that it is there.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// When it does not build.
+pub fn program() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     built.clone().map_err(|error| anyhow::anyhow!("{error}"))

@@ -1,13 +1,14 @@
 //! A publisher that does not give up: batches, sent again with the same ids until each event is acknowledged.
 
 use crate::http::Connection;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use dualstream_checker::{Blame, Call, Place, Process, value_crc};
 use dualstream_core::position::Position;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// An event to publish.
 #[derive(Clone, Debug)]
@@ -39,6 +40,17 @@ impl Event {
     }
 }
 
+/// What became of the attempts of publishers so far, each event counted by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Acknowledged.
+    pub acknowledged: usize,
+    /// Certainly not stored; tried again.
+    pub failed: usize,
+    /// Nobody knows whether it is stored; tried again.
+    pub unknown: usize,
+}
+
 /// Somebody who publishes in batches, one after the other.
 pub struct Publisher {
     process: Process,
@@ -47,6 +59,7 @@ pub struct Publisher {
     connection: Option<Connection>,
     node: usize,
     batches: u32,
+    outcomes: watch::Sender<Outcomes>,
 }
 
 /// Pause before something is tried again.
@@ -59,51 +72,64 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 impl Publisher {
     /// A publisher over nodes, the one it prefers first.
     pub fn new(process: Process, nodes: Vec<SocketAddr>) -> Publisher {
-        Publisher { process, nodes, connection: None, node: 0, batches: 0 }
+        Publisher::counted(process, nodes, watch::Sender::default())
     }
 
-    /// Publishes a batch, again and again what is not acknowledged. An event whose first outcome was definite or unknown
-    /// is one call of the history: it ends when it is acknowledged.
+    /// One that counts its outcomes with those of others.
+    pub fn counted(process: Process, nodes: Vec<SocketAddr>, outcomes: watch::Sender<Outcomes>) -> Publisher {
+        Publisher { process, nodes, connection: None, node: 0, batches: 0, outcomes }
+    }
+
+    /// Publishes a batch, again and again what is not acknowledged. Each attempt is recorded with its own outcome.
     ///
     /// # Errors
     /// When the server refuses an event for good, or nothing was acknowledged for so long that nothing will be.
     pub async fn publish(&mut self, events: &[Event]) -> Result<()> {
-        let batch = self.batches;
-        self.batches += 1;
-        let invoke = |event: &Event| {
-            let (key, crc) = (event.key(), event.crc());
-            let recorded = dualstream_checker::Event { topic: &event.topic, key: &key, id: &event.id, crc };
-            Some(self.process.invoke_in_batch(recorded, batch))
-        };
-        let mut calls: Vec<Option<Call>> = events.iter().map(invoke).collect();
+        let mut left: Vec<&Event> = events.iter().collect();
         let mut progress = Instant::now();
-        while calls.iter().any(Option::is_some) {
-            let left: Vec<usize> = (0..events.len()).filter(|&i| calls[i].is_some()).collect();
-            let body = Value::Array(left.iter().map(|&i| events[i].body()).collect());
-            match self.send(body.to_string().into()).await {
-                Ok(answers) => {
-                    for (&i, answer) in left.iter().zip(&answers) {
-                        settle(&mut calls[i], answer)?;
-                    }
-                    if calls.iter().filter(|call| call.is_some()).count() < left.len() {
-                        progress = Instant::now();
-                    }
-                }
-                Err(error) if progress.elapsed() > PATIENCE => {
-                    return Err(error.context("nothing is acknowledged any more"));
-                }
-                Err(_) => {
-                    self.connection = None;
-                    self.node = (self.node + 1) % self.nodes.len();
-                    tokio::time::sleep(RETRY).await;
-                }
+        while !left.is_empty() {
+            let tried = left.len();
+            left = self.attempt(&left).await?;
+            if left.len() < tried {
+                progress = Instant::now();
+            } else {
+                ensure!(progress.elapsed() < PATIENCE, "nothing is acknowledged any more");
+                tokio::time::sleep(RETRY).await;
             }
         }
         Ok(())
     }
 
+    /// What was not acknowledged.
+    async fn attempt<'a>(&mut self, events: &[&'a Event]) -> Result<Vec<&'a Event>> {
+        let batch = self.batches;
+        self.batches += 1;
+        let invoke = |event: &&Event| {
+            let (key, crc) = (event.key(), event.crc());
+            let recorded = dualstream_checker::Event { topic: &event.topic, key: &key, id: &event.id, crc };
+            self.process.invoke_in_batch(recorded, batch)
+        };
+        let calls: Vec<Call> = events.iter().map(invoke).collect();
+        let body = Value::Array(events.iter().map(|event| event.body()).collect());
+        let answers = match self.send(body.to_string().into(), events.len()).await {
+            Ok(answers) => answers,
+            Err(_) => {
+                self.connection = None;
+                self.node = (self.node + 1) % self.nodes.len();
+                vec![json!({"code": "no_answer", "status": 504, "retryable": true}); events.len()]
+            }
+        };
+        let mut left = Vec::new();
+        for ((&event, call), answer) in events.iter().zip(calls).zip(&answers) {
+            if !self.settle(call, answer)? {
+                left.push(event);
+            }
+        }
+        Ok(left)
+    }
+
     /// One answer for each event; an error when there was none.
-    async fn send(&mut self, body: Bytes) -> Result<Vec<Value>> {
+    async fn send(&mut self, body: Bytes, count: usize) -> Result<Vec<Value>> {
         let answered = tokio::time::timeout(ANSWER_MAX, async {
             if self.connection.is_none() {
                 self.connection = Some(Connection::open(self.nodes[self.node]).await?);
@@ -111,28 +137,37 @@ impl Publisher {
             let connection = self.connection.as_mut().context("it was just opened")?;
             connection.post("/v1/events", body).await
         });
-        let (status, body) = answered.await??;
-        let answer: Value = serde_json::from_slice(&body)?;
-        let answers = answer.as_array().or_else(|| answer["results"].as_array());
-        answers.cloned().with_context(|| format!("{status}: {answer}"))
-    }
-}
-
-/// Ends the call when the event is acknowledged; what may be tried again stays.
-fn settle(call: &mut Option<Call>, answer: &Value) -> Result<()> {
-    if let Some(position) = answer["position"].as_str() {
-        let Position { epoch, partition, offset } = position.parse().map_err(anyhow::Error::new)?;
-        if let Some(call) = call.take() {
-            call.ok(Place { epoch: epoch.0, partition, offset });
+        let response = answered.await??;
+        let answer: Value = serde_json::from_slice(response.body())?;
+        match answer {
+            Value::Array(answers) => {
+                ensure!(answers.len() == count, "{} answers for {count} events", answers.len());
+                Ok(answers)
+            }
+            // One problem where all failed alike.
+            problem if problem["code"].is_string() => Ok(vec![problem; count]),
+            other => bail!("{}: {other}", response.status()),
         }
-        return Ok(());
     }
-    let problem = answer.get("error").unwrap_or(answer);
-    if problem["retryable"] == true || problem["status"].as_u64().is_some_and(|status| status >= 500) {
-        return Ok(());
+
+    /// Records what became of an event: whether it is acknowledged.
+    fn settle(&self, call: Call, answer: &Value) -> Result<bool> {
+        if let Some(position) = answer["position"].as_str() {
+            let Position { epoch, partition, offset } = position.parse().map_err(anyhow::Error::new)?;
+            call.ok(Place { epoch: epoch.0, partition, offset });
+            self.outcomes.send_modify(|outcomes| outcomes.acknowledged += 1);
+            return Ok(true);
+        }
+        let code = answer["code"].as_str().unwrap_or_default();
+        if answer["status"] == 504 {
+            call.info(code);
+            self.outcomes.send_modify(|outcomes| outcomes.unknown += 1);
+            return Ok(false);
+        }
+        let may_be_tried_again = answer["retryable"] == true;
+        call.fail(code, if may_be_tried_again { Blame::Server } else { Blame::Caller });
+        self.outcomes.send_modify(|outcomes| outcomes.failed += 1);
+        ensure!(may_be_tried_again, "an event was refused for good: {answer}");
+        Ok(false)
     }
-    if let Some(call) = call.take() {
-        call.fail(problem["code"].as_str().unwrap_or_default(), Blame::Caller);
-    }
-    anyhow::bail!("an event was refused for good: {answer}")
 }

@@ -63,6 +63,23 @@ impl Reader {
         key: &str,
         nodes: Vec<(String, SocketAddr)>,
     ) -> Result<Reader> {
+        Reader::start_at(Start::Latest, recorder, name, topic, channel, key, nodes).await
+    }
+
+    /// The same, with the oldest event there is or from now on.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn start_at(
+        from: Start,
+        recorder: &Recorder,
+        name: &str,
+        topic: &str,
+        channel: &str,
+        key: &str,
+        nodes: Vec<(String, SocketAddr)>,
+    ) -> Result<Reader> {
+        let since = if from == Start::Earliest { "earliest" } else { "latest" };
         let (counted, count) = watch::channel(0);
         let (begun, begins) = tokio::sync::oneshot::channel();
         let seen = Arc::<Mutex<BTreeSet<String>>>::default();
@@ -70,7 +87,8 @@ impl Reader {
             recorder: recorder.clone(),
             name: name.to_owned(),
             topic: topic.to_owned(),
-            path: format!("/v1/stream?channel={channel}"),
+            path: format!("/v1/stream?channel={channel}&since={since}"),
+            from,
             key: key.to_owned(),
             nodes,
             last_id: None,
@@ -115,6 +133,7 @@ struct Following {
     name: String,
     topic: String,
     path: String,
+    from: Start,
     key: String,
     nodes: Vec<(String, SocketAddr)>,
     last_id: Option<String>,
@@ -165,7 +184,8 @@ impl Following {
             self.last_id = Some(id.to_owned());
             if let Some(begun) = self.begun.take() {
                 let topic = Some(self.topic.as_str());
-                self.chain = Some(self.recorder.subscribe(&self.name, node, topic, &self.key, Start::Latest));
+                self.chain =
+                    Some(self.recorder.subscribe(&self.name, node, topic, &self.key, self.from.clone()));
                 // Whoever started it may have gone.
                 let _ = begun.send(());
             }

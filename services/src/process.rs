@@ -156,6 +156,16 @@ impl Drop for Process {
     }
 }
 
+/// SIGSTOP for a process that somebody else started: it hangs, its connections stay open.
+pub fn pause(id: u32) -> Result<()> {
+    send(id, Signal::STOP)
+}
+
+/// SIGCONT for such a process.
+pub fn resume(id: u32) -> Result<()> {
+    send(id, Signal::CONT)
+}
+
 /// Sends a signal to a process.
 pub(crate) fn send(id: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw).context("a process id is a positive number")?;

@@ -6,11 +6,9 @@
 //!
 //! `FAULTS_EVENTS` sets how many events there are: a million takes some minutes.
 
-use dualstream_checker::{Place, Recorder, Rules, value_crc};
-use dualstream_core::position::Position;
-use dualstream_faults::http::Connection;
-use dualstream_faults::{Event, Node, Publisher, Reader, Sdk};
-use dualstream_services::Kafka;
+use dualstream_checker::{Recorder, Rules, value_crc};
+use dualstream_faults::history::read_all;
+use dualstream_faults::{Cluster, Event, Node, Publisher, Reader, Sdk};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -66,7 +64,7 @@ fn batches(events: &[Event]) -> impl Iterator<Item = &[Event]> {
     })
 }
 
-fn node_args(kafka: &Kafka) -> Vec<String> {
+fn node_args(kafka: &Cluster) -> Vec<String> {
     let set = ["--kafka", &kafka.bootstrap(), "--set", "namespaces.chat.stream=dual"];
     set.map(String::from).to_vec()
 }
@@ -75,7 +73,7 @@ fn node_args(kafka: &Kafka) -> Vec<String> {
 async fn everything_arrives_once_while_brokers_and_nodes_die() {
     let count = std::env::var("FAULTS_EVENTS").map_or(EVENTS_DEFAULT, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let mut kafka = Kafka::start(&dir.path().join("kafka"), 3, false).unwrap();
+    let mut kafka = Cluster::get().await.unwrap();
     let args = node_args(&kafka);
     let a = Node::start(dir.path(), "a", &args).unwrap();
     let mut b = Node::start(dir.path(), "b", &args).unwrap();
@@ -171,7 +169,7 @@ async fn everything_arrives_once_while_brokers_and_nodes_die() {
     on_b.until(events.iter().filter(|event| event.key() == "made:key-62").count()).await.unwrap();
     for node in [&a, &b] {
         for topic in ["events", "chat"] {
-            read_all(&recorder, node, topic).await;
+            read_all(&recorder, node, topic, topic).await.unwrap();
         }
     }
     let report = recorder.expect_clean(&Rules::default(), Path::new("kafka-job.jsonl"));
@@ -185,35 +183,4 @@ async fn everything_arrives_once_while_brokers_and_nodes_die() {
         plain.iter().all(|event| event["specversion"] == "1.0" && event["source"].is_string()),
         "{printed}"
     );
-}
-
-/// The history of a whole topic on a node, page by page.
-async fn read_all(recorder: &Recorder, node: &Node, topic: &str) {
-    let mut connection = Connection::open(node.address).await.unwrap();
-    let pattern = format!("{topic}:*");
-    let (mut since, mut read, mut ends) = ("earliest".to_owned(), None, vec![0; 12]);
-    loop {
-        let path = format!("/v1/channels/{pattern}/events?since={since}&limit=1000");
-        let (status, body) = connection.get(&path).await.unwrap();
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-        let page: Value = serde_json::from_slice(&body).unwrap();
-        for event in page["events"].as_array().unwrap() {
-            let position: Position = event["position"].as_str().unwrap().parse().unwrap();
-            let Position { epoch, partition, offset } = position;
-            let read = read.get_or_insert_with(|| {
-                let name = format!("{}-{topic}-history", node.name);
-                recorder.full_read(&name, &node.name, topic, epoch.0, &[0; 12])
-            });
-            let text = |name: &str| event[name].as_str().unwrap();
-            let key = format!("{}:{}", text("source_type"), text("source_id"));
-            let place = Place { epoch: epoch.0, partition, offset };
-            read.met(text("id"), &key, value_crc(event["data"].to_string().as_bytes()), place);
-            ends[partition as usize] = offset + 1;
-        }
-        match page["next"].as_str() {
-            Some(next) => since = next.to_owned(),
-            None => break,
-        }
-    }
-    read.expect("the topic has events").ends(&ends);
 }

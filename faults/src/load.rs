@@ -1,0 +1,117 @@
+//! Publishers that go on until they are told to stop, at a modest pace.
+
+use crate::publisher::{Event, Outcomes, Publisher};
+use anyhow::{Context, Result};
+use dualstream_checker::Recorder;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Publishers at work.
+pub struct Load {
+    tasks: Vec<JoinHandle<Result<Vec<Event>>>>,
+    stop: watch::Sender<bool>,
+    outcomes: watch::Receiver<Outcomes>,
+}
+
+/// Topics of a load: the namespace of most events, and the source type that is a namespace itself.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    /// The topic of the namespace `events`.
+    pub events: String,
+    /// Another namespace, and its topic.
+    pub other: String,
+}
+
+const PUBLISHERS: usize = 4;
+const BATCH: usize = 10;
+/// Keys of each publisher: together they are in all partitions.
+const KEYS: usize = 50;
+/// Between two batches of a publisher.
+const PACE: Duration = Duration::from_millis(100);
+
+impl Load {
+    /// Starts publishers, each preferring another node.
+    pub fn start(recorder: &Recorder, topics: &Topics, nodes: &[SocketAddr]) -> Load {
+        let (stop, stopped) = watch::channel(false);
+        let (counted, outcomes) = watch::channel(Outcomes::default());
+        let start = |number: usize| {
+            let mut nodes = nodes.to_vec();
+            let first = number % nodes.len().max(1);
+            nodes.rotate_left(first);
+            let process = recorder.process(&format!("publisher-{number}"));
+            let publisher = Publisher::counted(process, nodes, counted.clone());
+            tokio::spawn(publish(publisher, number, topics.clone(), stopped.clone()))
+        };
+        Load { tasks: (0..PUBLISHERS).map(start).collect(), stop, outcomes }
+    }
+
+    /// What became of all attempts so far.
+    pub fn outcomes(&self) -> Outcomes {
+        *self.outcomes.borrow()
+    }
+
+    /// Waits until the outcomes are as wanted.
+    ///
+    /// # Errors
+    /// When the publishers ended by themselves; [`stop`](Load::stop) says why.
+    pub async fn until(&self, is_wanted: impl FnMut(&Outcomes) -> bool) -> Result<Outcomes> {
+        let reached = self.outcomes.clone().wait_for(is_wanted).await.map(|outcomes| *outcomes);
+        reached.context("the publishers have ended")
+    }
+
+    /// Waits until so many more events are acknowledged.
+    ///
+    /// # Errors
+    /// As [`until`](Load::until).
+    pub async fn more(&self, count: usize) -> Result<Outcomes> {
+        let wanted = self.outcomes().acknowledged + count;
+        self.until(|outcomes| outcomes.acknowledged >= wanted).await
+    }
+
+    /// Lets the publishers finish their batches: all events that were published.
+    ///
+    /// # Errors
+    /// When one of them gave up.
+    pub async fn stop(self) -> Result<Vec<Event>> {
+        self.stop.send_replace(true);
+        let mut events = Vec::new();
+        for task in self.tasks {
+            events.extend(task.await??);
+        }
+        Ok(events)
+    }
+}
+
+async fn publish(
+    mut publisher: Publisher,
+    number: usize,
+    topics: Topics,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<Vec<Event>> {
+    let mut all = Vec::new();
+    while !*stopped.borrow() {
+        let batch: Vec<Event> = (all.len()..all.len() + BATCH).map(|i| event(number, i, &topics)).collect();
+        publisher.publish(&batch).await?;
+        all.extend(batch);
+        // Whoever stops it need not wait for its pace.
+        let _ = tokio::time::timeout(PACE, stopped.changed()).await;
+    }
+    Ok(all)
+}
+
+/// Each publisher has keys of its own: what one is told before the next is sent is in order.
+fn event(publisher: usize, number: usize, topics: &Topics) -> Event {
+    let (topic, source_type) = match number % 5 {
+        0 => (&topics.other, topics.other.as_str()),
+        _ => (&topics.events, "made"),
+    };
+    Event {
+        topic: topic.clone(),
+        id: format!("p{publisher}-{number}"),
+        source: (source_type.to_owned(), format!("{publisher}-{}", number % KEYS)),
+        data: json!({"n": number, "pad": "x".repeat(number % 200)}),
+    }
+}

@@ -1,0 +1,133 @@
+//! Faults of nodes, by their number in the matrix, as they are over Kafka: 30, 36 and 37, nodes that hang and disks that
+//! are full.
+
+use dualstream_checker::Start;
+use dualstream_faults::Stage;
+use dualstream_faults::http::Connection;
+use dualstream_faults::stage::until_metric;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// 30, 35 and 36: a node is killed with all its readers. They all come back at once, on the other node, each after the
+/// last event it saw; and a node without its mirror begins it anew, as a new machine would.
+#[tokio::test(flavor = "multi_thread")]
+async fn f30_a_node_is_killed_with_its_readers() {
+    const READERS: usize = 100;
+    let mut stage = Stage::set("f30", &[]).await.unwrap();
+    let events = stage.topics.events.clone();
+    for number in 0..READERS {
+        let (name, key) = (format!("reader-{number}"), format!("made:{}-{}", number % 4, number % 50));
+        let nodes = vec![stage.a.place(), stage.b.place()];
+        stage.read(&name, &events, &format!("events:{key}"), &key, Start::Latest, nodes).await.unwrap();
+    }
+    let load = stage.load();
+    load.more(400).await.unwrap();
+    let fault = stage.recorder.fault("node a is killed");
+    stage.recorder.node_down("a");
+    stage.a.kill().unwrap();
+    load.more(400).await.unwrap();
+    until_metric(&stage.b, "dualstream_event_streams", |open| open as usize >= READERS).await.unwrap();
+    std::fs::remove_dir_all(stage.a.data()).unwrap();
+    stage.a.restart().unwrap();
+    stage.recorder.node_up("a");
+    fault.ends();
+    load.more(200).await.unwrap();
+    stage.judge(load).await.unwrap();
+}
+
+/// A node hangs for longer than its clients and brokers wait, and wakes with all its requests: what it has sent meanwhile
+/// is known again by its ids, and its readers get what they missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn f30_a_node_hangs_and_wakes() {
+    const HANGS: Duration = Duration::from_secs(12);
+    let stage = Stage::set("f30h", &["kafka.delivery.timeout.ms=3000"]).await.unwrap();
+    let load = stage.load();
+    load.more(200).await.unwrap();
+    let fault = stage.recorder.fault("node a hangs");
+    stage.a.pause().unwrap();
+    let began = Instant::now();
+    while began.elapsed() < HANGS {
+        load.more(20).await.unwrap();
+    }
+    stage.a.resume().unwrap();
+    fault.ends();
+    load.more(300).await.unwrap();
+    stage.judge(load).await.unwrap();
+}
+
+/// The disk of the mirror fills up, and has room again. It is only a copy: publishes and readers go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_the_mirror_is_full() {
+    const MARGIN: u64 = 1 << 30;
+    let free = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
+    let least = (free.f_bavail * free.f_frsize).saturating_sub(MARGIN);
+    let stage = Stage::set("full", &[&format!("log.free_bytes_min={least}B")]).await.unwrap();
+    let load = stage.load();
+    load.more(200).await.unwrap();
+    let begun = "dualstream_mirror_begun_total";
+    let before = stage.a.metric(begun).await.unwrap();
+    let fault = stage.recorder.fault("the disk is full");
+    let filler = tempfile::tempfile().unwrap();
+    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, 2 * MARGIN).unwrap();
+    until_metric(&stage.a, begun, |now| now > before).await.unwrap();
+    load.more(400).await.unwrap();
+    drop(filler);
+    fault.ends();
+    load.more(200).await.unwrap();
+    stage.judge(load).await.unwrap();
+}
+
+/// 37: what a reader that was away still needs is deleted. It is told so, with what there is, and never led past it in
+/// silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn f37_retention_deletes_what_a_reader_needs() {
+    let mut stage = Stage::set("f37", &[]).await.unwrap();
+    let load = stage.load();
+    let stream = Connection::open(stage.a.address).await.unwrap();
+    let mut body = stream.stream("/v1/stream?channel=events:*&since=latest", None).await.unwrap().into_body();
+    let id = first_id(&mut body, "id:").await;
+    drop(body);
+    load.more(400).await.unwrap();
+
+    // Its readers have all of it, and go on behind it.
+    let fault = stage.recorder.fault("records are deleted");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let all =
+        (0..12).map(|partition| json!({"topic": stage.topics.events, "partition": partition, "offset": -1}));
+    let deleted = json!({"version": 1, "partitions": all.collect::<Vec<_>>()});
+    std::fs::write(file.path(), deleted.to_string()).unwrap();
+    let order = ["--offset-json-file", file.path().to_str().unwrap()];
+    stage.cluster.tool("org.apache.kafka.tools.DeleteRecordsCommand", &order).unwrap();
+    stage.recorder.recreated(&stage.topics.events);
+    // Neither node has a copy of what is gone.
+    for node in [&mut stage.a, &mut stage.b] {
+        stage.recorder.node_down(&node.name);
+        node.kill().unwrap();
+        std::fs::remove_dir_all(node.data()).unwrap();
+        node.restart().unwrap();
+        stage.recorder.node_up(&node.name);
+    }
+    fault.ends();
+    let stream = Connection::open(stage.a.address).await.unwrap();
+    let stream = stream.stream("/v1/stream?channel=events:*&on_unrecoverable=earliest", Some(&id)).await;
+    let told = first_id(&mut stream.unwrap().into_body(), "data:").await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["reason"], "retention", "{told}");
+    load.more(100).await.unwrap();
+    load.stop().await.unwrap();
+}
+
+/// The first such field of a stream.
+async fn first_id(body: &mut hyper::body::Incoming, field: &str) -> String {
+    let mut text = String::new();
+    loop {
+        let frame = body.frame().await.expect("the stream goes on").unwrap();
+        let Ok(data) = frame.into_data() else { continue };
+        text.push_str(std::str::from_utf8(&data).unwrap());
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        if let Some(value) = whole.lines().find_map(|line| line.strip_prefix(field)) {
+            return value.trim().to_owned();
+        }
+    }
+}

@@ -105,7 +105,13 @@ impl Engine {
     /// Errors of the storage.
     pub fn forget(&mut self, name: &TopicName) -> Result<()> {
         match self.delete(name) {
-            Err(error) if error.code() == "unknown_topic" => Ok(()),
+            Err(error) if error.code() == "unknown_topic" => {
+                match Catalog::load(&*self.storage, Kind::Mirror) {
+                    Ok(stored) if stored.as_ref().is_none_or(|stored| *stored == self.catalog) => Ok(()),
+                    // It was emptied on a disk that could not be written then.
+                    Ok(_) | Err(_) => self.catalog.store(&*self.storage),
+                }
+            }
             done => done,
         }
     }

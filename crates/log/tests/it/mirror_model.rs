@@ -336,6 +336,24 @@ impl Model {
     }
 }
 
+/// The disk dies in a checkpoint, which empties the mirror: what is forgotten after that is only so once it is written.
+#[tokio::test(start_paused = true)]
+async fn forgotten_is_forgotten() {
+    for steps in 1..60 {
+        let follow = |index, runs: &[(u32, u64)]| Step::Follow(index, runs.to_vec());
+        let run = [
+            Step::FailIn(steps),
+            follow(0, &[(0, 10)]),
+            follow(1, &[(0, 16), (3, 29)]),
+            follow(0, &[(0, 14)]),
+            follow(0, &[(0, 10)]),
+            follow(0, &[(0, 17), (2, 8)]),
+            Step::Forget(0),
+        ];
+        run_all(0, &run).await;
+    }
+}
+
 async fn run_all(seed: u64, steps: &[Step]) {
     let rig = MirrorRig::empty(settings(), seed);
     let mut model = Model { rig: Some(rig), topics: [None, None], epochs: 0 };

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod config;
+pub mod copy_log;
 pub mod log;
 pub mod publish;
 pub mod replay;

@@ -3,6 +3,7 @@
 //! The program is a thin shell over this. It does not hide the crates: use them through here or directly.
 #![forbid(unsafe_code)]
 
+pub mod copy_log;
 pub mod serve;
 pub mod settings;
 pub mod system;

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Topic { command } => commands::topic::run(command, &global),
         Command::Bench { command } => commands::bench::run(command, &global),
         Command::Log { command } => commands::log::run(command, &global),
+        Command::CopyLog(args) => commands::copy_log::run(args, &global),
         Command::Config { command } => commands::config::run(command, &global),
         Command::Completions { shell } => commands::completions::run(shell),
     })
@@ -115,6 +116,18 @@ enum Command {
         #[command(subcommand)]
         command: commands::log::Command,
     },
+    /// Copies topics between an embedded log and Kafka
+    #[command(
+        after_help = "A copy has the same partitions, order, keys, values and headers, at offsets of its own: positions of the source do not
+count there. Run it again after an interruption: it goes on without gap or repeat. At the end both sides are compared;
+exits with 1 when they are not the same.
+
+Examples:
+  dualstream copy-log --from dualstream-data --to kafka://localhost:9092
+  dualstream copy-log --from kafka://localhost:9092 --to restored --topic events chat
+  dualstream copy-log --from dualstream-data --to kafka://localhost:9092 --verify"
+    )]
+    CopyLog(commands::copy_log::Arguments),
     /// Shows and checks settings
     #[command(after_help = "Example:
   dualstream config check dualstream.toml")]

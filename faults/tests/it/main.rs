@@ -4,5 +4,6 @@
 
 mod away;
 mod brokers;
+mod copy_log;
 mod kafka_job;
 mod nodes;

@@ -7,8 +7,13 @@ use super::Finding;
 use super::tree::{Tree, is_test_file};
 
 const PAGE: &str = "docs/reference/errors.md";
-const CRATES: [&str; 4] =
-    ["crates/backends/src/", "crates/core/src/", "crates/gateway/src/", "crates/log/src/"];
+const CRATES: [&str; 5] = [
+    "crates/backends/src/",
+    "crates/core/src/",
+    "crates/dualstream/src/",
+    "crates/gateway/src/",
+    "crates/log/src/",
+];
 const CALLS: [&str; 3] = ["Error::new(", "Error::invalid(", "Problem::http("];
 /// A code stands so near behind the call, or it is none.
 const DISTANCE_MAX: usize = 120;

@@ -51,6 +51,8 @@ pub(crate) fn consumer(settings: &Settings) -> ClientConfig {
 pub(crate) fn admin(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     common(&mut config, settings);
+    // Of the producer alone: a client that is not idempotent is not made with it.
+    config.remove("enable.gapless.guarantee");
     // Nobody takes its log, which the producer's says once more: what is not written needs no room.
     config.set_log_level(RDKafkaLogLevel::Emerg);
     config

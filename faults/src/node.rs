@@ -34,6 +34,20 @@ impl Node {
         Ok(node)
     }
 
+    /// Starts a server that is to refuse: its exit code, and what it says.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn refused(dir: &Path, args: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = Command::new(program()?)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(dir.join("refused"))
+            .args(args)
+            .stdin(Stdio::null())
+            .output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
     /// Starts it again, at the same address and with the same files.
     ///
     /// # Errors

@@ -60,6 +60,8 @@ pub struct Publisher {
     node: usize,
     batches: u32,
     outcomes: watch::Sender<Outcomes>,
+    /// What it was told last of an event that it must send again.
+    told: Value,
 }
 
 /// Pause before something is tried again.
@@ -77,7 +79,7 @@ impl Publisher {
 
     /// One that counts its outcomes with those of others.
     pub fn counted(process: Process, nodes: Vec<SocketAddr>, outcomes: watch::Sender<Outcomes>) -> Publisher {
-        Publisher { process, nodes, connection: None, node: 0, batches: 0, outcomes }
+        Publisher { process, nodes, connection: None, node: 0, batches: 0, outcomes, told: Value::Null }
     }
 
     /// Publishes a batch, again and again what is not acknowledged. Each attempt is recorded with its own outcome.
@@ -93,7 +95,7 @@ impl Publisher {
             if left.len() < tried {
                 progress = Instant::now();
             } else {
-                ensure!(progress.elapsed() < PATIENCE, "nothing is acknowledged any more");
+                ensure!(progress.elapsed() < PATIENCE, "nothing is acknowledged any more: {}", self.told);
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -122,6 +124,7 @@ impl Publisher {
         let mut left = Vec::new();
         for ((&event, call), answer) in events.iter().zip(calls).zip(&answers) {
             if !self.settle(call, answer)? {
+                self.told.clone_from(answer);
                 left.push(event);
             }
         }

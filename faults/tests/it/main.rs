@@ -1,4 +1,13 @@
 //! Nodes over real brokers, while those are killed, hang and lose their leaders.
+//!
+//! | fault of the matrix | test |
+//! |---|---|
+//! | 8, 10, 14, 15 | [`away`] |
+//! | 9, 11, 12, 13, 36 | [`brokers`] |
+//! | 30, 35, 36, 37, full disks | [`nodes`] |
+//!
+//! 16 is of transactions, which nodes do not make. 34 on the side of the brokers is 8 and a broker that hangs; on the side
+//! of clients it is the gateway's, whatever the log.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,3 +16,4 @@ mod brokers;
 mod copy_log;
 mod kafka_job;
 mod nodes;
+mod refusals;

@@ -24,6 +24,7 @@ mod log;
 mod losses;
 mod merge;
 mod ranges;
+mod reading;
 mod seam;
 mod settings;
 mod sources;

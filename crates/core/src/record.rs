@@ -114,6 +114,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Bytes it takes in memory, as if it shared its headers with no other.
+    pub(crate) fn weight(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        size_of::<Record>() + length(&self.key) + length(&self.value) + self.headers.weight()
+    }
+
     /// The same record in memory of its own, with `headers` instead of its equal ones: it no longer keeps the block
     /// that it was read in.
     #[must_use]

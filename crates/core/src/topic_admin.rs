@@ -84,7 +84,7 @@ impl TopicAdmin {
     /// What the log fails with.
     pub async fn list(&self) -> Result<Vec<TopicStatus>> {
         let all = self.topics.list().await?;
-        // One that was deleted since then is not listed.
+        // One that was deleted since then is not listed, nor one that the log does not know: see `describe`.
         Ok(all.into_iter().filter_map(|info| self.status(info).ok()).collect())
     }
 

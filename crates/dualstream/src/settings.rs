@@ -266,7 +266,7 @@ impl Default for Log {
             kafka: Brokers::default(),
             create_topics: true,
             mirror_bytes_max: Size::gibibytes(10),
-            mirror_backfill: 10_000,
+            mirror_backfill: 65_536,
             mirror_idle: Period::seconds(600),
             topic: TopicName::new(EVENTS).expect("`events` is a legal name"),
             partitions: u64::from(PARTITIONS_DEFAULT),

@@ -83,6 +83,8 @@ async fn read_on(shared: &Shared, ring: &Ring, head: Head) {
         }
         Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::Invalid | ErrorKind::NotFound) => {
             ring.restart(None);
+            // What is read next may fail the same way.
+            tokio::time::sleep(RETRY).await;
         }
         Err(error) => {
             tracing::warn!(topic = %ring.topic, code = error.code(), "the tail of a topic cannot be read: {error}");

@@ -69,7 +69,8 @@ pub(super) async fn arrive(
 ) -> Result<(Bounds, Next, Option<&'static str>)> {
     let bounds = shared.log.bounds(&interest.topic)?;
     let (next, lost) = check(interest, cursor, &bounds)?;
-    if lost != Some("future") {
+    // The node it comes from may have read further, or know of a later epoch.
+    if !matches!(lost, Some("future" | "epoch")) {
         return Ok((bounds, next, lost));
     }
     let nothing_at = |(partition, _): (u32, &u64)| {
@@ -77,7 +78,7 @@ pub(super) async fn arrive(
         (from != u64::MAX).then_some(Span { partition, from, until: from })
     };
     let spans = (0..).zip(&bounds.latest).filter_map(nothing_at).collect();
-    let (topic, epoch, filter) = (interest.topic.clone(), bounds.epoch, Filter::All);
+    let (topic, epoch, filter) = (interest.topic.clone(), cursor.epoch, Filter::All);
     let read = Read { topic, epoch, spans, filter, records_max: 1, bytes_max: 1, reverse: false };
     if let Err(error) = shared.log.read(read).await
         && error.kind() == ErrorKind::Unavailable

@@ -52,7 +52,7 @@ impl Inner {
             true => unsent.iter().map(|_| Vec::new()).collect(),
             false => self.upstream.append(unsent).await?,
         };
-        self.acknowledge(&places, &sent);
+        self.acknowledge(&places, &epochs, &sent);
         let records = answers(fates, sent, &places);
         let parts = records.into_iter().zip(epochs).map(|(records, epoch)| PartCommitted { epoch, records });
         Ok(Committed { parts: parts.collect() })
@@ -124,8 +124,14 @@ impl Inner {
                 };
                 events.iter().all(near)
             };
-            if held.as_ref().is_some_and(is_near) {
-                return self.store.check(&topic.name, events).await;
+            if let Some(held) = held.as_ref().filter(|held| is_near(held)) {
+                match self.store.check(&topic.name, events.clone()).await {
+                    // Begun anew a moment ago.
+                    Err(error) if error.kind() == ErrorKind::NotFound && Instant::now() < deadline => {}
+                    checked => {
+                        return Ok(looked(checked?, &events, &topic.bounds().earliest, &held.earliest));
+                    }
+                }
             }
             let bounds = held.unwrap_or_else(|| topic.bounds());
             if tokio::time::timeout_at(deadline, self.grown(&topic, &bounds, changed)).await.is_err() {
@@ -136,17 +142,35 @@ impl Inner {
         }
     }
 
-    fn acknowledge(&self, places: &[(TopicName, u32)], sent: &[Vec<Appended>]) {
-        for ((topic, partition), records) in places.iter().zip(sent) {
+    fn acknowledge(&self, places: &[(TopicName, u32)], epochs: &[Epoch], sent: &[Vec<Appended>]) {
+        for (((topic, partition), &epoch), records) in places.iter().zip(epochs).zip(sent) {
             let stored = records.iter().filter_map(|appended| match appended {
                 Appended::Stored(offset) => Some(offset + 1),
                 _ => None,
             });
             if let (Some(end), Ok(topic)) = (stored.max(), self.topic(topic)) {
-                topic.acknowledged(*partition, end);
+                topic.acknowledged(epoch, *partition, end);
             }
         }
     }
+}
+
+/// What the mirror knows, with how far it looked: one that begins after the partition does, and holds less than the window
+/// that readers look through, has not looked at what lies before it.
+fn looked(
+    mut checked: Vec<Checked>,
+    events: &[(u32, NewRecord)],
+    earliest: &[u64],
+    begins: &[u64],
+) -> Vec<Checked> {
+    for (checked, (partition, _)) in checked.iter_mut().zip(events) {
+        let of = |offsets: &[u64]| offsets.get(*partition as usize).copied().unwrap_or(u64::MAX);
+        let is_all = of(begins) <= of(earliest) || of(begins).saturating_add(hidden::WINDOW) <= checked.seen;
+        if !is_all {
+            checked.seen = 0;
+        }
+    }
+    checked
 }
 
 /// Whether `record` repeats the earlier one at `first`.

@@ -1,23 +1,31 @@
 //! Keeps the mirror up to date: one task, one tail for all topics that are wanted.
 //!
 //! ```text
-//! loop   wanted and not followed ─▶ describe, go on where the store stands or begin anew ─▶ assign
-//!        runs of the tail ─▶ leave out what is hidden by records before the mirror ─▶ store
-//!        tick ─▶ describe all; unwanted for a while ─▶ let go; a new epoch ─▶ begin anew
-//!        losses ─▶ told to everybody ─▶ begin anew
+//! turn   jobs that are done ─▶ taken over
+//!        wanted and not followed ─▶ job: describe, compare what is held, go on there or begin anew ─▶ assign
+//!        tick ─▶ jobs: describe all; unwanted for a while ─▶ let go; a new epoch ─▶ begin anew
+//!        now and then ─▶ job: compare what is held; a loss ─▶ job: told to everybody ─▶ begin anew
+//!        runs of the tail ─▶ store; what may repeat a record before the mirror ─▶ job: ask upstream, leave out, store
 //! ```
-//! Whatever goes wrong (upstream away, a place passed by retention, a store that lost its files) it describes the topics
-//! again and goes on from where the store stands, or anew: the mirror is a copy, so beginning anew loses nothing.
+//! Whatever asks upstream about one topic is a job beside the tail, one at a time for each topic: what goes wrong with a
+//! topic is its own matter, and it is tried again while the others flow. When the tail fails all topics begin again from
+//! where the store stands, or anew: the mirror is a copy. But what is held in an epoch is the proof of a loss upstream,
+//! so it is compared before anything is begun anew in the same epoch.
 
 use super::log::Inner;
-use super::losses::Losses;
+use super::losses;
 use super::ranges::hidden_in;
 use super::seam::{Place, Run, Tail};
 use super::topic::{Topic, distance};
+use super::verify::{self, Look, Loss, Verdict};
 use crate::log::{Bounds, Span};
-use crate::topic::{Epoch, TopicName, TopicSpec};
+use crate::record::Record;
+use crate::topic::{Cleanup, Epoch, TopicName, TopicSpec};
 use crate::{Error, ErrorKind, Result, hidden};
-use std::collections::BTreeMap;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -25,31 +33,41 @@ use tokio::time::Instant;
 
 /// Pause after an error.
 const RETRY: Duration = Duration::from_millis(200);
+/// Most topics that are described for a tick at the same time.
+const REFRESHES_MAX: usize = 32;
 
 /// Follows for ever.
 pub(super) async fn run(inner: &Inner) {
-    let mut losses = Losses::new(inner);
+    let mut follower = Follower::new(inner);
     loop {
-        let error = match Follower::begin(inner, &mut losses) {
-            Ok(mut follower) => follower.follow().await,
-            Err(error) => error,
-        };
-        if error.kind() == ErrorKind::Gone {
-            // A place that is not there may be past the end of a log that was cut short.
-            losses.look_now();
+        if let Err(error) = follower.turn().await {
+            follower.lose_tail(&error);
         }
-        inner.counters.errors.fetch_add(1, Relaxed);
-        inner.note(Some(&error).filter(|error| error.kind() == ErrorKind::Unavailable));
-        tracing::debug!(code = error.code(), "the mirror begins again: {error}");
-        tokio::time::sleep(RETRY).await;
     }
 }
 
-struct Follower<'a, 'l> {
+struct Follower<'a> {
     inner: &'a Inner,
-    losses: &'l mut Losses<'a>,
-    tail: Box<dyn Tail>,
+    tail: Option<Box<dyn Tail>>,
+    /// When a tail is opened again.
+    tail_at: Instant,
     followed: BTreeMap<TopicName, Followed>,
+    /// Begun, and not assigned yet.
+    ready: BTreeMap<TopicName, Followed>,
+    /// Other topics are assigned than followed.
+    is_stale: bool,
+    jobs: FuturesUnordered<BoxFuture<'a, (Arc<Topic>, Done)>>,
+    /// Topics with a job.
+    busy: BTreeSet<TopicName>,
+    /// Not begun again before.
+    pauses: BTreeMap<TopicName, Instant>,
+    /// Runs for which upstream has to be asked, of topics that are not followed meanwhile.
+    early: BTreeMap<TopicName, (Followed, Vec<Run>)>,
+    /// Still to be described for the last tick.
+    due: VecDeque<Arc<Topic>>,
+    refreshing: usize,
+    /// Topics for which upstream did not answer when it was last asked.
+    unanswered: BTreeSet<TopicName>,
     next_tick: Instant,
 }
 
@@ -57,68 +75,96 @@ struct Follower<'a, 'l> {
 struct Followed {
     topic: Arc<Topic>,
     epoch: Epoch,
+    next_look: Instant,
 }
 
-impl<'a, 'l> Follower<'a, 'l> {
-    fn begin(inner: &'a Inner, losses: &'l mut Losses<'a>) -> Result<Follower<'a, 'l>> {
-        let tail = inner.upstream.tail()?;
-        Ok(Follower { inner, losses, tail, followed: BTreeMap::new(), next_tick: Instant::now() })
-    }
+/// What a job did.
+enum Done {
+    Refreshed(Result<()>),
+    Begun(Result<Begun>),
+    Looked(Result<Verdict>),
+    Stored(Followed, Result<()>),
+    Told,
+}
 
-    /// The error that ends it.
-    async fn follow(&mut self) -> Error {
-        loop {
-            if let Err(error) = self.turn().await {
-                return error;
-            }
+enum Begun {
+    In(Epoch),
+    Lost(Loss),
+}
+
+impl<'a> Follower<'a> {
+    fn new(inner: &'a Inner) -> Follower<'a> {
+        let now = Instant::now();
+        Follower {
+            inner,
+            tail: None,
+            tail_at: now,
+            followed: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            is_stale: false,
+            jobs: FuturesUnordered::new(),
+            busy: BTreeSet::new(),
+            pauses: BTreeMap::new(),
+            early: BTreeMap::new(),
+            due: VecDeque::new(),
+            refreshing: 0,
+            unanswered: BTreeSet::new(),
+            next_tick: now,
         }
     }
 
+    /// Fails when the tail did.
     async fn turn(&mut self) -> Result<()> {
-        if Instant::now() >= self.next_tick {
-            self.next_tick = Instant::now() + self.inner.settings.refresh;
-            self.refresh().await?;
+        // Before the tail, which may have more at any time.
+        while let Some(Some((topic, done))) = self.jobs.next().now_or_never() {
+            self.finish(topic, done);
         }
-        self.losses.look().await?;
-        self.choose().await?;
-        let inner = self.inner;
+        if Instant::now() >= self.next_tick {
+            self.tick();
+        }
+        if self.tail.is_none() && Instant::now() >= self.tail_at {
+            self.tail = Some(self.inner.upstream.tail()?);
+        }
+        self.choose();
+        self.begin_jobs();
+        self.assign().await?;
+        let (inner, wake) = (self.inner, self.wake());
         tokio::select! {
             biased;
+            runs = next_of(&mut self.tail), if !self.followed.is_empty() => self.take(runs?).await,
+            Some((topic, done)) = self.jobs.next(), if !self.jobs.is_empty() => {
+                self.finish(topic, done);
+                Ok(())
+            }
             () = inner.wanted.notified() => Ok(()),
-            lossy = self.losses.next() => self.begin_anew(&lossy).await,
-            runs = self.tail.next(), if !self.followed.is_empty() => self.take(runs?).await,
-            () = tokio::time::sleep_until(self.next_tick) => Ok(()),
+            () = tokio::time::sleep_until(wake) => Ok(()),
         }
     }
 
-    /// Nothing that was known or held of a topic counts any more.
-    async fn begin_anew(&mut self, topic: &Topic) -> Result<()> {
-        self.followed.remove(&topic.name);
-        let described = self.inner.upstream.describe(&topic.name).await?;
-        let epoch = self.inner.epochs.epoch(&topic.name, described.id, described.spec.partitions)?;
-        self.inner.store.forget(&topic.name).await?;
-        topic.begin_anew(epoch, described);
-        Ok(())
+    fn lose_tail(&mut self, error: &Error) {
+        self.tail = None;
+        self.tail_at = Instant::now() + RETRY;
+        self.followed.clear();
+        self.ready.clear();
+        self.inner.counters.errors.fetch_add(1, Relaxed);
+        self.inner.note(Some(error).filter(|error| error.kind() == ErrorKind::Unavailable));
+        tracing::debug!(code = error.code(), "the mirror begins again: {error}");
     }
 
-    /// Asks what the topics are now.
-    async fn refresh(&mut self) -> Result<()> {
+    /// When there is something to do that nobody tells of.
+    fn wake(&self) -> Instant {
+        let idle = self.followed.values().filter(|followed| !self.busy.contains(&followed.topic.name));
+        let looks = idle.map(|followed| followed.next_look);
+        let tail = self.tail.is_none().then_some(self.tail_at);
+        looks.chain(self.pauses.values().copied()).chain(tail).fold(self.next_tick, Instant::min)
+    }
+
+    /// Begins to ask what the topics are now.
+    fn tick(&mut self) {
+        self.next_tick = Instant::now() + self.inner.settings.refresh;
+        let topics = self.inner.topics();
         let (mut lag, mut held_back) = (0, 0);
-        for topic in self.inner.topics() {
-            match self.inner.refresh(&topic.name).await {
-                Ok(_) => self.inner.note(None),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    tracing::warn!(topic = %topic.name, "the topic is gone");
-                    self.followed.remove(&topic.name);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-            // A reader may have learnt of it first.
-            if self.followed.get(&topic.name).is_some_and(|followed| followed.epoch != topic.epoch()) {
-                tracing::warn!(topic = %topic.name, "the topic was recreated, repartitioned or truncated: positions from before are void");
-                self.followed.remove(&topic.name);
-            }
+        for topic in &topics {
             let state = topic.state().clone();
             held_back += state.held_back;
             if let Some(held) = self.inner.held(&topic.name, state.epoch).filter(|_| topic.is_hot()) {
@@ -127,37 +173,188 @@ impl<'a, 'l> Follower<'a, 'l> {
         }
         self.inner.counters.lag.store(lag, Relaxed);
         self.inner.counters.held_back.store(held_back, Relaxed);
-        Ok(())
+        self.unanswered.retain(|name| topics.iter().any(|topic| topic.name == *name));
+        // Those that wait since the last tick come first.
+        if self.due.is_empty() {
+            self.due = topics.into();
+        }
     }
 
-    /// Follows exactly what is wanted.
-    async fn choose(&mut self) -> Result<()> {
-        let idle = self.inner.settings.idle;
-        let topics = self.inner.topics();
-        // The tail would fail at the place of what is lost, for all topics.
-        let is_wanted =
-            |topic: &&Arc<Topic>| topic.is_wanted(idle) && !self.losses.is_being_told(&topic.name);
-        let wanted: BTreeMap<TopicName, Arc<Topic>> =
-            topics.iter().filter(is_wanted).map(|t| (t.name.clone(), t.clone())).collect();
-        for topic in topics.iter().filter(|topic| topic.is_hot() && !wanted.contains_key(&topic.name)) {
-            topic.set_hot(false);
+    /// Lets go what nobody wants, and begins what is wanted.
+    fn choose(&mut self) {
+        let now = Instant::now();
+        self.pauses.retain(|_, until| *until > now);
+        let begun = self.followed.values().chain(self.ready.values());
+        let gone: Vec<TopicName> =
+            begun.filter(|begun| begun.topic.is_gone()).map(|begun| begun.topic.name.clone()).collect();
+        gone.iter().for_each(|name| self.let_go(name));
+        for topic in self.inner.topics() {
+            let name = &topic.name;
+            if topic.is_gone() || !topic.is_wanted(self.inner.settings.idle) {
+                if topic.is_hot() {
+                    topic.set_hot(false);
+                }
+                self.let_go(name);
+            } else if self.tail.is_some()
+                && !self.is_begun(name)
+                && !self.busy.contains(name)
+                && !self.pauses.contains_key(name)
+            {
+                let (inner, own) = (self.inner, topic.clone());
+                self.begin_job(topic, async move { Done::Begun(begin(inner, &own).await) });
+            }
         }
-        if wanted.keys().eq(self.followed.keys()) {
+    }
+
+    /// The other jobs there are.
+    fn begin_jobs(&mut self) {
+        let (inner, now) = (self.inner, Instant::now());
+        let idle: Vec<TopicName> =
+            self.early.keys().filter(|name| !self.busy.contains(*name)).cloned().collect();
+        for name in idle {
+            let Some((followed, runs)) = self.early.remove(&name) else { continue };
+            self.begin_job(followed.topic.clone(), async move {
+                let stored = store_early(inner, &followed.topic, runs).await;
+                Done::Stored(followed, stored)
+            });
+        }
+        let is_due = |f: &&Followed| f.next_look <= now && !self.busy.contains(&f.topic.name);
+        let looks: Vec<Arc<Topic>> = self.followed.values().filter(is_due).map(|f| f.topic.clone()).collect();
+        for topic in looks {
+            let own = topic.clone();
+            self.begin_job(topic, async move { Done::Looked(look(inner, &own).await) });
+        }
+        while self.refreshing < REFRESHES_MAX
+            && let Some(topic) = self.due.pop_front()
+        {
+            // A job that is on its way asks, too.
+            if !self.busy.contains(&topic.name) {
+                self.refreshing += 1;
+                let own = topic.clone();
+                self.begin_job(topic, async move { Done::Refreshed(inner.renew(&own).await.map(drop)) });
+            }
+        }
+    }
+
+    fn begin_job(&mut self, topic: Arc<Topic>, job: impl Future<Output = Done> + Send + 'a) {
+        self.busy.insert(topic.name.clone());
+        self.jobs.push(job.map(move |done| (topic, done)).boxed());
+    }
+
+    fn finish(&mut self, topic: Arc<Topic>, done: Done) {
+        let (name, now) = (topic.name.clone(), Instant::now());
+        self.busy.remove(&name);
+        match done {
+            Done::Refreshed(refreshed) => {
+                self.refreshing -= 1;
+                self.heard(&name, refreshed.err());
+            }
+            Done::Begun(Ok(Begun::In(epoch))) => {
+                self.heard(&name, None);
+                let next_look = now + self.inner.settings.verify;
+                self.ready.insert(name.clone(), Followed { topic: topic.clone(), epoch, next_look });
+            }
+            Done::Begun(Ok(Begun::Lost(loss))) | Done::Looked(Ok(Verdict::Lost(loss))) => {
+                // The tail would fail at the place of what is lost, for all topics.
+                self.let_go(&name);
+                topic.set_hot(false);
+                let (inner, own) = (self.inner, topic.clone());
+                self.begin_job(topic.clone(), async move {
+                    losses::tell(inner, &own, &loss).await;
+                    Done::Told
+                });
+            }
+            Done::Looked(Ok(verdict)) => {
+                self.heard(&name, None);
+                match self.followed.get_mut(&name) {
+                    Some(followed) if matches!(verdict, Verdict::Same) => {
+                        followed.next_look = now + self.inner.settings.verify;
+                    }
+                    _ => self.let_go(&name),
+                }
+            }
+            Done::Looked(Err(error)) => {
+                if let Some(followed) = self.followed.get_mut(&name) {
+                    followed.next_look = now + RETRY;
+                }
+                self.heard(&name, Some(error));
+            }
+            Done::Stored(followed, Ok(())) => drop(self.ready.insert(name.clone(), followed)),
+            Done::Begun(Err(error)) | Done::Stored(_, Err(error)) => {
+                self.pauses.insert(name.clone(), now + RETRY);
+                self.heard(&name, Some(error));
+            }
+            Done::Told => {}
+        }
+        self.let_go_of_before(&topic);
+    }
+
+    /// What stands in another epoch than the topic is in now has ended, as a reader may have learnt first; and a store that
+    /// does not have it any more has to be begun anew.
+    fn let_go_of_before(&mut self, topic: &Topic) {
+        let begun = self.followed.get(&topic.name).or_else(|| self.ready.get(&topic.name));
+        let Some(epoch) = begun.map(|begun| begun.epoch) else { return };
+        let is_over = topic.is_gone() || epoch != topic.epoch();
+        if is_over {
+            tracing::warn!(topic = %topic.name, "the topic was deleted, recreated, repartitioned or truncated: positions from before are void");
+        }
+        if is_over || self.inner.held(&topic.name, epoch).is_none() {
+            self.let_go(&topic.name);
+        }
+    }
+
+    /// Notes what upstream answered. It is away when it answers for no topic.
+    fn heard(&mut self, name: &TopicName, error: Option<Error>) {
+        match error {
+            Some(error) if error.kind() == ErrorKind::Unavailable => {
+                self.inner.counters.errors.fetch_add(1, Relaxed);
+                tracing::debug!(topic = %name, code = error.code(), "the topic is asked for again: {error}");
+                self.unanswered.insert(name.clone());
+                if self.inner.topics().iter().all(|topic| self.unanswered.contains(&topic.name)) {
+                    self.inner.note(Some(&error));
+                }
+            }
+            Some(error) if error.kind() != ErrorKind::NotFound => {
+                self.inner.counters.errors.fetch_add(1, Relaxed);
+                tracing::warn!(topic = %name, code = error.code(), "a topic cannot be followed: {error}");
+            }
+            _ => {
+                self.unanswered.remove(name);
+                self.inner.note(None);
+            }
+        }
+    }
+
+    fn is_begun(&self, name: &TopicName) -> bool {
+        self.followed.contains_key(name) || self.ready.contains_key(name) || self.early.contains_key(name)
+    }
+
+    fn let_go(&mut self, name: &TopicName) {
+        self.is_stale |= self.followed.remove(name).is_some();
+        self.ready.remove(name);
+        self.early.remove(name);
+    }
+
+    /// Follows what is begun, from where the store stands.
+    async fn assign(&mut self) -> Result<()> {
+        let Some(tail) = self.tail.as_mut().filter(|_| self.is_stale || !self.ready.is_empty()) else {
             return Ok(());
-        }
-        self.followed.clear();
-        let (mut followed, mut places) = (BTreeMap::new(), Vec::new());
-        for (name, topic) in wanted {
-            let (epoch, more) = places_of(self.inner, &topic).await?;
-            places.extend(more);
-            followed.insert(name, Followed { topic, epoch });
-        }
-        self.tail.assign(places).await?;
-        for Followed { topic, .. } in followed.values() {
+        };
+        self.is_stale = false;
+        self.followed.append(&mut self.ready);
+        let mut places = Vec::new();
+        let inner = self.inner;
+        self.followed.retain(|name, followed| {
+            let Some(held) = inner.held(name, followed.epoch) else { return false };
+            let place = |(partition, from)| Place { topic: name.clone(), partition, from };
+            places.extend((0..).zip(held.latest).map(place));
+            true
+        });
+        tail.assign(places).await?;
+        for Followed { topic, .. } in self.followed.values() {
             topic.set_hot(true);
         }
-        self.inner.counters.hot.store(followed.len() as u64, Relaxed);
-        self.followed = followed;
+        inner.counters.hot.store(self.followed.len() as u64, Relaxed);
         Ok(())
     }
 
@@ -167,76 +364,111 @@ impl<'a, 'l> Follower<'a, 'l> {
         for run in runs {
             by_topic.entry(run.topic.clone()).or_default().push(run);
         }
-        for (name, mut runs) in by_topic {
-            let Some(Followed { topic, .. }) = self.followed.get(&name) else { continue };
-            hide(self.inner, topic, &mut runs).await?;
-            let records: usize = runs.iter().map(|run| run.records.len()).sum();
-            let hidden = match self.inner.store.append(&name, runs).await {
-                Ok(hidden) => hidden,
-                Err(error) => {
-                    // Its files may be gone: it is only a copy.
-                    tracing::warn!(topic = %name, code = error.code(), "the mirror of a topic begins anew: {error}");
-                    self.inner.store.forget(&name).await?;
-                    self.followed.remove(&name);
-                    continue;
-                }
-            };
-            self.inner.counters.records.fetch_add(records as u64, Relaxed);
-            self.inner.counters.hidden.fetch_add(hidden, Relaxed);
+        for (name, runs) in by_topic {
+            let Some(Followed { topic, epoch, .. }) = self.followed.get(&name) else { continue };
+            if has_early(self.inner, topic, *epoch, &runs) {
+                self.is_stale = true;
+                self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
+            } else if store(self.inner, &name, runs).await.is_err() {
+                self.let_go(&name);
+            }
         }
         Ok(())
     }
 }
 
-/// The epoch of a topic, and where each partition is followed from: where the store stands, if that is near enough.
-async fn places_of(inner: &Inner, topic: &Topic) -> Result<(Epoch, Vec<Place>)> {
-    inner.refresh(&topic.name).await?;
-    let state = topic.state().clone();
+async fn next_of(tail: &mut Option<Box<dyn Tail>>) -> Result<Vec<Run>> {
+    match tail {
+        Some(tail) => tail.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Makes a topic ready to be followed: on from where the store stands, if that is near enough and nothing was lost.
+async fn begin(inner: &Inner, topic: &Topic) -> Result<Begun> {
+    let Look { described, epoch, held, verdict } = verify::look(inner, topic).await?;
     let backfill = inner.settings.backfill_records;
-    let begin: Vec<u64> = state
+    let begin: Vec<u64> = described
         .earliest
         .iter()
-        .zip(&state.high)
-        .map(|(&earliest, &end)| earliest.max(end.saturating_sub(backfill)))
+        .zip(described.high.iter().zip(&described.latest))
+        .map(|(&earliest, (high, &stable))| earliest.max(high.saturating_sub(backfill).min(stable)))
         .collect();
-    let goes_on = |held: &Bounds| {
-        let near = |((&held, &begin), &high): ((&u64, &u64), &u64)| held >= begin && held <= high;
-        held.latest.len() == begin.len() && held.latest.iter().zip(&begin).zip(&state.high).all(near)
+    let is_near = |held: &Bounds| {
+        held.latest.len() == begin.len() && held.latest.iter().zip(&begin).all(|(held, begin)| held >= begin)
     };
-    let from = match inner.held(&topic.name, state.epoch).filter(goes_on) {
-        Some(held) => held.latest,
-        None => {
-            let spec = TopicSpec {
-                retention_ms: None,
-                retention_bytes: inner.settings.topic_bytes_max,
-                cleanup: crate::topic::Cleanup::Delete,
-                ..state.spec.clone()
-            };
-            inner.counters.begun.fetch_add(1, Relaxed);
-            inner.store.begin(spec, state.epoch, begin.clone()).await?;
-            begin
+    match verdict {
+        Verdict::Lost(loss) => return Ok(Begun::Lost(loss)),
+        Verdict::Same if held.as_ref().is_some_and(is_near) => return Ok(Begun::In(epoch)),
+        Verdict::Same | Verdict::MappedOtherwise => {}
+    }
+    let spec = TopicSpec {
+        retention_ms: None,
+        retention_bytes: inner.settings.topic_bytes_max,
+        cleanup: Cleanup::Delete,
+        ..described.spec
+    };
+    inner.counters.begun.fetch_add(1, Relaxed);
+    inner.store.begin(spec, epoch, begin).await?;
+    Ok(Begun::In(epoch))
+}
+
+/// Compares what is held of a topic that is followed; gives up what is out of date.
+async fn look(inner: &Inner, topic: &Topic) -> Result<Verdict> {
+    let Look { verdict, .. } = verify::look(inner, topic).await?;
+    if let Verdict::MappedOtherwise = verdict {
+        inner.store.forget(&topic.name).await?;
+    }
+    Ok(verdict)
+}
+
+/// Appends to the mirror of a topic, or forgets it: its files may be gone, and it is only a copy.
+async fn store(inner: &Inner, name: &TopicName, runs: Vec<Run>) -> Result<()> {
+    let records: usize = runs.iter().map(|run| run.records.len()).sum();
+    match inner.store.append(name, runs).await {
+        Ok(hidden) => {
+            inner.counters.records.fetch_add(records as u64, Relaxed);
+            inner.counters.hidden.fetch_add(hidden, Relaxed);
+            Ok(())
         }
-    };
-    let place = |(partition, from)| Place { topic: topic.name.clone(), partition, from };
-    Ok((state.epoch, (0..).zip(from).map(place).collect()))
+        Err(error) => {
+            tracing::warn!(topic = %name, code = error.code(), "the mirror of a topic begins anew: {error}");
+            if let Err(error) = inner.store.forget(name).await {
+                tracing::warn!(topic = %name, code = error.code(), "and cannot be forgotten: {error}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Whether some records may repeat an event of before the mirror's beginning.
+fn has_early(inner: &Inner, topic: &Topic, epoch: Epoch, runs: &[Run]) -> bool {
+    let Some(held) = inner.held(&topic.name, epoch) else { return false };
+    runs.iter().any(|run| {
+        let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
+        run.records.iter().any(|record| is_early(record, start))
+    })
+}
+
+fn is_early(record: &Record, start: u64) -> bool {
+    hidden::looked_for_in(record).is_some_and(|range| range.start < start)
 }
 
 /// Leaves out what repeats an event of before the mirror's beginning; the store sees to the rest.
-async fn hide(inner: &Inner, topic: &Topic, runs: &mut [Run]) -> Result<()> {
-    let Some(held) = inner.held(&topic.name, topic.epoch()) else { return Ok(()) };
-    for run in runs {
-        let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
-        let is_before = |record: &&crate::record::Record| {
-            hidden::looked_for_in(record).is_some_and(|range| range.start < start)
-        };
-        let early: Vec<_> = run.records.iter().filter(is_before).cloned().collect();
-        if early.is_empty() {
-            continue;
+async fn store_early(inner: &Inner, topic: &Topic, mut runs: Vec<Run>) -> Result<()> {
+    if let Some(held) = inner.held(&topic.name, topic.epoch()) {
+        for run in &mut runs {
+            let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
+            let early: Vec<_> =
+                run.records.iter().filter(|record| is_early(record, start)).cloned().collect();
+            if early.is_empty() {
+                continue;
+            }
+            let span = Span { partition: run.partition, from: start, until: run.next };
+            let hidden = hidden_in(&*inner.upstream, &run.topic, &early, span).await?;
+            inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
+            run.records.retain(|record| !hidden.contains(&record.offset));
         }
-        let span = Span { partition: run.partition, from: start, until: run.next };
-        let hidden = hidden_in(&*inner.upstream, &run.topic, &early, span).await?;
-        inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
-        run.records.retain(|record| !hidden.contains(&record.offset));
     }
-    Ok(())
+    store(inner, &topic.name, runs).await
 }

@@ -3,21 +3,19 @@
 use super::counters::Counters;
 use super::follower;
 use super::foreign::Mapped;
-use super::merge::{self, Piece};
-use super::ranges::{CHUNK_OFFSETS, Ranges, first_of};
-use super::seam::{Epochs, MirrorStore, Run, Upstream};
+use super::ranges::Ranges;
+use super::reading::not_yet_visible;
+use super::seam::{Described, Epochs, MirrorStore, Upstream};
 use super::settings::Settings;
 use super::topic::Topic;
 use crate::bus::Health;
 use crate::clock::{Clock, Entropy};
-use crate::filter::Filter;
-use crate::log::{Bounds, Commit, Committed, Log, Page, Read, Span};
+use crate::log::{Bounds, Commit, Committed, Log, Page, Read};
 use crate::topic::{Epoch, TopicName};
 use crate::{Error, ErrorKind, Result};
 use futures::FutureExt;
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -144,26 +142,26 @@ impl Inner {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    fn known(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// A topic that is known and upstream.
     pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.get(name).cloned().ok_or_else(|| {
+        self.known(name).filter(|topic| !topic.is_gone()).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "unknown_topic", format!("there is no topic '{name}'"))
                 .with_field("topic")
         })
     }
 
-    /// Asks upstream what a topic is now.
+    /// Asks upstream what a topic is now; from then on it is known.
     pub async fn refresh(&self, name: &TopicName) -> Result<Arc<Topic>> {
-        let described = self.upstream.describe(name).await;
-        if matches!(&described, Err(error) if error.kind() == ErrorKind::NotFound) {
-            self.forget(name).await?;
-        }
-        let described = described?;
-        let epoch = self.epochs.epoch(name, described.id, described.spec.partitions)?;
-        if let Ok(known) = self.topic(name) {
-            known.update(epoch, described);
+        if let Some(known) = self.known(name) {
+            self.renew(&known).await?;
             return Ok(known);
         }
+        let described = self.upstream.describe(name).await?;
+        let epoch = self.epochs.epoch(name, described.id, described.spec.partitions)?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let topic = topics
             .entry(name.clone())
@@ -171,10 +169,23 @@ impl Inner {
         Ok(topic.clone())
     }
 
+    /// Asks upstream what a known topic is now. One that is not there any more stays known: it may come back.
+    pub async fn renew(&self, topic: &Topic) -> Result<(Described, Epoch)> {
+        let described = self.upstream.describe(&topic.name).await;
+        if matches!(&described, Err(error) if error.kind() == ErrorKind::NotFound) && topic.set_gone() {
+            tracing::warn!(topic = %topic.name, "the topic is gone");
+            self.store.forget(&topic.name).await?;
+        }
+        let described = described?;
+        let epoch = self.epochs.epoch(&topic.name, described.id, described.spec.partitions)?;
+        topic.update(epoch, described.clone());
+        Ok((described, epoch))
+    }
+
     async fn forget(&self, name: &TopicName) -> Result<()> {
         let gone = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         let Some(gone) = gone else { return Ok(()) };
-        gone.changed.notify_waiters();
+        gone.set_gone();
         self.store.forget(name).await
     }
 
@@ -206,215 +217,10 @@ impl Inner {
         self.store.bounds(topic).ok().filter(|held| held.epoch == epoch)
     }
 
-    fn bounds_of(&self, topic: &Topic) -> Bounds {
-        let mut bounds = topic.bounds();
-        if topic.is_hot()
-            && let Some(held) = self.held(&topic.name, bounds.epoch)
-        {
-            bounds.latest.iter_mut().zip(&held.latest).for_each(|(own, &held)| *own = held.max(*own));
-        }
-        bounds
+    pub fn bounds_of(&self, topic: &Topic) -> Bounds {
+        let held = topic.is_hot().then(|| self.held(&topic.name, topic.epoch())).flatten();
+        topic.bounds_with(held.as_ref())
     }
-
-    async fn read_page(&self, read: &Read) -> Result<Page> {
-        let topic = self.topic(&read.topic)?;
-        self.want(&topic);
-        let bounds = self.visible(&topic, read).await?;
-        check_spans(read, &bounds)?;
-        let held = self.held(&read.topic, bounds.epoch);
-        let places: Vec<Place> =
-            read.spans.iter().map(|span| Place::of(span, read.reverse, &bounds, held.as_ref())).collect();
-        let in_store = places.iter().any(|place| matches!(place, Place::Store(_)));
-        let in_ranges = places.iter().any(|place| matches!(place, Place::Range(_)));
-        // Newest first the store comes first, because it holds the newest.
-        let page = match in_store && (read.reverse || !in_ranges) {
-            true => self.read_store(read, &places).await?,
-            false => self.read_ranges(read, &bounds, &places).await?,
-        };
-        match (&page.records[..], &read.spans[..]) {
-            ([], [span])
-                if read.records_max == 1
-                    && span.until.checked_sub(span.from) == Some(1)
-                    && read.filter == Filter::All =>
-            {
-                self.alias(read, *span, page).await
-            }
-            _ => Ok(page),
-        }
-    }
-
-    /// The bounds, once no span begins past them; waits a while for what is on its way.
-    async fn visible(&self, topic: &Topic, read: &Read) -> Result<Bounds> {
-        let deadline = Instant::now() + self.settings.visible_max;
-        let is_there = |bounds: &Bounds| {
-            let from = |span: &Span| if read.reverse { 0 } else { span.from };
-            read.spans
-                .iter()
-                .all(|s| bounds.latest.get(s.partition as usize).is_none_or(|end| from(s) <= *end))
-        };
-        let mut has_asked = false;
-        loop {
-            let changed = topic.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let bounds = self.bounds_of(topic);
-            if bounds.epoch != read.epoch {
-                return Err(epoch_changed());
-            }
-            if is_there(&bounds) {
-                return Ok(bounds);
-            }
-            if !has_asked {
-                has_asked = true;
-                self.refresh(&topic.name).await?;
-                continue;
-            }
-            let high = topic.state().high.clone();
-            let exists = |s: &Span| high.get(s.partition as usize).is_some_and(|end| s.from <= *end);
-            if !read.spans.iter().all(exists) {
-                let message = "the position lies past the end of the log";
-                return Err(Error::invalid("position_from_future", "position", message));
-            }
-            if tokio::time::timeout_at(deadline, self.grown(topic, &bounds, changed)).await.is_err() {
-                self.counters.not_yet_visible.fetch_add(1, Relaxed);
-                return Err(not_yet_visible());
-            }
-        }
-    }
-
-    /// Resolves when the topic or what is held of it may have changed.
-    pub async fn grown(&self, topic: &Topic, bounds: &Bounds, changed: impl Future<Output = ()>) {
-        let held = self.held(&topic.name, bounds.epoch).filter(|_| topic.is_hot());
-        let Some(held) = held else { return changed.await };
-        tokio::select! {
-            biased;
-            () = changed => {}
-            () = self.store.wait(&topic.name, held.epoch, &held.latest) => {}
-        }
-    }
-
-    async fn read_store(&self, read: &Read, places: &[Place]) -> Result<Page> {
-        let asked: Vec<(usize, Span)> = places
-            .iter()
-            .enumerate()
-            .filter_map(|(i, place)| if let Place::Store(part) = place { Some((i, *part)) } else { None })
-            .collect();
-        let inner = Read { spans: asked.iter().map(|(_, span)| *span).collect(), ..read.clone() };
-        let page = self.store.read(inner).await?;
-        let mut next: Vec<u64> =
-            read.spans.iter().zip(places).map(|(span, place)| place.stays(span, read.reverse)).collect();
-        asked.iter().zip(&page.next).for_each(|((i, _), &at)| next[*i] = at);
-        Ok(Page { next, ..page })
-    }
-
-    async fn read_ranges(&self, read: &Read, bounds: &Bounds, places: &[Place]) -> Result<Page> {
-        let pieces = read.spans.iter().zip(places).map(|(span, place)| async move {
-            let Place::Range(part) = place else { return Ok(Piece::none(place.stays(span, read.reverse))) };
-            self.piece(read, bounds, *part).await
-        });
-        Ok(merge::page(read, &try_join_all(pieces).await?))
-    }
-
-    /// The chunk a span begins in; in reverse what is in the offsets of the chunk it ends in.
-    async fn piece(&self, read: &Read, bounds: &Bounds, part: Span) -> Result<Piece> {
-        let end = bounds.latest.get(part.partition as usize).copied().unwrap_or(0);
-        let chunk = |at: u64| self.ranges.chunk(&read.topic, bounds.epoch, part.partition, at, end);
-        if !read.reverse {
-            let run = chunk(part.from).await?;
-            if run.next <= part.from {
-                return Err(not_yet_visible());
-            }
-            let reached = run.next.clamp(part.from, part.until);
-            return Ok(Piece {
-                begin: part.from,
-                end: reached,
-                is_whole: reached == part.until,
-                run: Some(run),
-            });
-        }
-        let last = part.until - 1;
-        let begin = part.from.max(last - last % CHUNK_OFFSETS);
-        let mut run = Run::clone(&*chunk(begin).await?);
-        while run.next < part.until {
-            let more = chunk(run.next).await?;
-            if more.next <= run.next {
-                break;
-            }
-            run.records.extend(more.records.iter().filter(|record| record.offset >= run.next).cloned());
-            run.next = more.next;
-        }
-        Ok(Piece { begin: part.until, end: begin, is_whole: begin == part.from, run: Some(Arc::new(run)) })
-    }
-
-    /// A single record that is not there may be hidden: then its position stands for the first of its kind.
-    async fn alias(&self, read: &Read, span: Span, page: Page) -> Result<Page> {
-        let record = first_of(&*self.upstream, &read.topic, span.partition, span.from).await?;
-        Ok(Page { records: record.into_iter().collect(), ..page })
-    }
-}
-
-/// Where what comes next of a span is read.
-enum Place {
-    /// In the mirror: this part of it.
-    Store(Span),
-    /// Upstream: this part of it.
-    Range(Span),
-    /// Nothing of it is there (yet).
-    Nowhere,
-}
-
-impl Place {
-    /// Where a span goes on of which nothing is read now.
-    fn stays(&self, span: &Span, reverse: bool) -> u64 {
-        match (self, reverse) {
-            (Place::Nowhere, true) | (_, false) => span.from,
-            (_, true) => span.until,
-        }
-    }
-
-    fn of(span: &Span, reverse: bool, bounds: &Bounds, held: Option<&Bounds>) -> Place {
-        let p = span.partition as usize;
-        let at = |vector: &[u64]| vector.get(p).copied().unwrap_or(0);
-        let until = span.until.min(at(&bounds.latest));
-        if span.from >= until {
-            return Place::Nowhere;
-        }
-        let (start, end) = held.map_or((until, until), |held| (at(&held.earliest), at(&held.latest)));
-        let part = |from: u64, until: u64| Span { partition: span.partition, from, until };
-        match reverse {
-            false if span.from < start => Place::Range(part(span.from, until.min(start))),
-            false if span.from < end => Place::Store(part(span.from, until.min(end))),
-            true if until > end => Place::Range(part(span.from.max(end), until)),
-            true if until > start => Place::Store(part(span.from.max(start), until)),
-            _ => Place::Range(part(span.from, until)),
-        }
-    }
-}
-
-fn check_spans(read: &Read, bounds: &Bounds) -> Result<()> {
-    for span in &read.spans {
-        let Some(&earliest) = bounds.earliest.get(span.partition as usize) else {
-            return Err(Error::invalid("unknown_partition", "partition", "the topic has no such partition"));
-        };
-        if span.from < earliest {
-            let message = "retention has passed this position";
-            return Err(Error::new(ErrorKind::Gone, "position_unrecoverable", message).with_field("position"));
-        }
-    }
-    Ok(())
-}
-
-fn epoch_changed() -> Error {
-    let message = "the topic was recreated, repartitioned or truncated since: positions from before are void";
-    Error::new(ErrorKind::Gone, "epoch_changed", message)
-}
-
-fn not_yet_visible() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "not_yet_visible",
-        "the record is stored, but cannot be read yet: an open transaction may hold it back, or the mirror is behind",
-    )
 }
 
 impl Log for MirroredLog {
@@ -438,6 +244,10 @@ impl Log for MirroredLog {
                 let changed = topic.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
+                if !self.inner.topic(&topic.name).is_ok_and(|known| Arc::ptr_eq(&known, &topic)) {
+                    // Forgotten a moment ago: nobody tells of this one any more.
+                    continue;
+                }
                 let bounds = self.inner.bounds_of(&topic);
                 let is_past = bounds.latest.iter().zip(ends).any(|(latest, end)| latest > end);
                 if bounds.epoch != epoch || bounds.latest.len() != ends.len() || is_past {
@@ -458,14 +268,23 @@ impl Log for MirroredLog {
             // The mirror knows too: partitions lie side by side in it, so later ones may begin too early.
             let mut found = match inner.upstream.seek(topic, time_ms).await {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    inner.store.seek(topic, time_ms).await.map_err(|_| error)?
+                    let Some(held) = inner.held(topic, bounds.epoch) else { return Err(error) };
+                    let found = inner.store.seek(topic, time_ms).await?;
+                    // Where it begins with records of that time, there may be more of it before.
+                    let is_known =
+                        |((found, begin), earliest): ((&u64, &u64), &u64)| found > begin || begin <= earliest;
+                    let mut all = found.iter().zip(&held.earliest).zip(&bounds.earliest);
+                    if !all.all(is_known) {
+                        return Err(error);
+                    }
+                    found
                 }
                 found => found?,
             };
             for (offset, (earliest, latest)) in
                 found.iter_mut().zip(bounds.earliest.iter().zip(&bounds.latest))
             {
-                *offset = (*offset).clamp(*earliest, *latest);
+                *offset = (*offset).min(*latest).max(*earliest);
             }
             Ok(found)
         }

@@ -1,103 +1,26 @@
-//! Topics that lost records upstream which were read here: looked for by sampling, and told to everybody once.
+//! A topic lost records upstream which were read here: everybody has to know.
 //!
 //! The telling goes on beside the following: it is a record of a log that may be followed here too, so to wait for it
-//! would be to wait for oneself.
+//! would be to wait for oneself. It does not end before it is told: nothing else would find the loss again.
 
 use super::log::Inner;
 use super::topic::Topic;
-use super::verify;
-use crate::topic::TopicName;
-use crate::{Error, Result};
-use futures::StreamExt;
-use futures::future::{BoxFuture, FutureExt};
-use futures::stream::FuturesUnordered;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use super::verify::Loss;
 use std::sync::atomic::Ordering::Relaxed;
-use tokio::time::Instant;
+use std::time::Duration;
 
-/// Those of one mirror.
-pub(super) struct Losses<'a> {
-    inner: &'a Inner,
-    next_look: Instant,
-    /// Topics whose loss is being told.
-    telling: BTreeSet<TopicName>,
-    tellings: FuturesUnordered<Telling<'a>>,
-}
+/// Pause before the next try.
+const RETRY: Duration = Duration::from_secs(1);
 
-type Telling<'a> = BoxFuture<'a, (Arc<Topic>, Result<()>)>;
-
-impl<'a> Losses<'a> {
-    pub fn new(inner: &'a Inner) -> Losses<'a> {
-        let next_look = Instant::now() + inner.settings.verify;
-        Losses { inner, next_look, telling: BTreeSet::new(), tellings: FuturesUnordered::new() }
-    }
-
-    /// There is a reason not to wait for the next time.
-    pub fn look_now(&mut self) {
-        self.next_look = Instant::now();
-    }
-
-    /// If it is time, compares some records of every topic that is followed with upstream.
-    pub async fn look(&mut self) -> Result<()> {
-        if Instant::now() < self.next_look {
-            return Ok(());
-        }
-        self.next_look = Instant::now() + self.inner.settings.verify;
-        for topic in self.inner.topics() {
-            if topic.is_hot() && !self.is_being_told(&topic.name) {
-                self.look_at(topic).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn look_at(&mut self, topic: Arc<Topic>) -> Result<()> {
-        let before = topic.epoch();
-        if verify::is_same(self.inner, &topic).await? {
-            return Ok(());
-        }
-        self.inner.refresh(&topic.name).await?;
-        let (id, partitions, epoch) = {
-            let state = topic.state();
-            (state.id, state.spec.partitions, state.epoch)
-        };
-        if epoch != before {
-            // It is another topic by now, or somebody told already.
-            return Ok(());
-        }
-        self.telling.insert(topic.name.clone());
-        let inner = self.inner;
-        let telling = async move {
-            let told = inner.epochs.truncated(&topic.name, id, partitions, epoch).await;
-            (topic, told)
-        };
-        self.tellings.push(telling.boxed());
-        Ok(())
-    }
-
-    /// Whether a topic lost records, and not everybody knows yet.
-    pub fn is_being_told(&self, topic: &TopicName) -> bool {
-        self.telling.contains(topic)
-    }
-
-    /// A topic whose loss was told. Waits while there is none. Cancel-safe.
-    pub async fn next(&mut self) -> Arc<Topic> {
-        loop {
-            let Some((topic, told)) = self.tellings.next().await else {
-                std::future::pending::<()>().await;
-                continue;
-            };
-            self.telling.remove(&topic.name);
-            match told {
-                Ok(()) => return topic,
-                Err(error) => self.note(&topic, &error),
-            }
-        }
-    }
-
-    fn note(&self, topic: &Topic, error: &Error) {
-        self.inner.counters.errors.fetch_add(1, Relaxed);
+/// Tells a loss until it is told, and takes over what the topic is then.
+pub(super) async fn tell(inner: &Inner, topic: &Topic, loss: &Loss) {
+    while let Err(error) = inner.epochs.truncated(&topic.name, loss.id, loss.partitions, loss.epoch).await {
+        inner.counters.errors.fetch_add(1, Relaxed);
         tracing::warn!(topic = %topic.name, code = error.code(), "a loss is not told yet: {error}");
+        tokio::time::sleep(RETRY).await;
+    }
+    if let Err(error) = inner.renew(topic).await {
+        // The next tick asks again.
+        tracing::debug!(topic = %topic.name, code = error.code(), "not described yet: {error}");
     }
 }

@@ -14,13 +14,14 @@ pub(super) struct Piece {
     pub end: u64,
     /// Nothing of the part is behind it.
     pub is_whole: bool,
-    pub run: Option<Arc<Run>>,
+    /// One behind the other.
+    pub runs: Vec<Arc<Run>>,
 }
 
 impl Piece {
     /// Nothing, of a span that goes on at `at`.
     pub fn none(at: u64) -> Piece {
-        Piece { begin: at, end: at, is_whole: true, run: None }
+        Piece { begin: at, end: at, is_whole: true, runs: Vec::new() }
     }
 }
 
@@ -57,7 +58,7 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(piece: &'a Piece, filter: &Filter, reverse: bool) -> Side<'a> {
-        let all = piece.run.iter().flat_map(|run| &run.records);
+        let all = piece.runs.iter().flat_map(|run| &run.records);
         let (from, until) = if reverse { (piece.end, piece.begin) } else { (piece.begin, piece.end) };
         let inside = all.filter(|r| r.offset >= from && r.offset < until && filter.matches_record(r));
         let mut records: Vec<&Record> = inside.collect();

@@ -12,10 +12,10 @@ use super::seam::{Run, Upstream};
 use crate::log::Span;
 use crate::record::Record;
 use crate::topic::{Epoch, TopicName};
-use crate::{Result, hidden, identity};
+use crate::{ErrorKind, Result, hidden, identity};
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
-use std::collections::{BTreeMap, HashMap};
+use futures::future::{BoxFuture, Shared, WeakShared};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,12 +35,13 @@ pub(super) struct Ranges {
 
 /// Topic, epoch, partition, first offset.
 type Key = (TopicName, Epoch, u32, u64);
-type Reading = Shared<BoxFuture<'static, Result<Arc<Run>>>>;
+type Chunking = BoxFuture<'static, Result<Arc<Run>>>;
 
 #[derive(Default)]
 struct Kept {
     chunks: BTreeMap<Key, Chunk>,
-    reading: BTreeMap<Key, Reading>,
+    /// What somebody reads now; those whose readers all went away are dropped with them.
+    reading: BTreeMap<Key, WeakShared<Chunking>>,
     bytes: usize,
     uses: u64,
 }
@@ -57,7 +58,7 @@ impl Ranges {
         Ranges { upstream, counters, bytes_max, kept: Mutex::default() }
     }
 
-    /// The chunk that holds offset `at` of a partition that ends at `end`. Its `next` is past `at`, and at most `end`.
+    /// The chunk that holds offset `at` of a partition that goes from `start` to `end`. Its `next` is past `at`, and at most `end`.
     ///
     /// # Errors
     /// As [`Upstream::fetch`].
@@ -67,12 +68,12 @@ impl Ranges {
         epoch: Epoch,
         partition: u32,
         at: u64,
-        end: u64,
+        (mut start, end): (u64, u64),
     ) -> Result<Arc<Run>> {
         loop {
             let (key, reading) = {
                 let mut kept = self.kept();
-                let from = match kept.find(topic, epoch, partition, at) {
+                let from = match kept.find(topic, epoch, partition, at, start) {
                     Ok(run) => {
                         self.counters.range_hits.fetch_add(1, Relaxed);
                         return Ok(run);
@@ -81,18 +82,28 @@ impl Ranges {
                 };
                 let key = (topic.clone(), epoch, partition, from);
                 let until = (from / CHUNK_OFFSETS + 1).saturating_mul(CHUNK_OFFSETS).min(end);
-                let reading = kept.reading.entry(key.clone()).or_insert_with(|| {
+                let known = kept.reading.get(&key).and_then(WeakShared::upgrade);
+                let reading: Shared<Chunking> = known.unwrap_or_else(|| {
                     self.counters.range_reads.fetch_add(1, Relaxed);
                     let (upstream, topic) = (self.upstream.clone(), topic.clone());
                     let span = Span { partition, from, until };
                     async move { read(&*upstream, &topic, span).await.map(Arc::new) }.boxed().shared()
                 });
-                (key, reading.clone())
+                kept.reading.retain(|_, reading| reading.upgrade().is_some());
+                kept.reading.extend(reading.downgrade().map(|weak| (key.clone(), weak)));
+                (key, reading)
             };
             let read = reading.await;
             let mut kept = self.kept();
             let is_first = kept.reading.remove(&key).is_some();
-            let run = read?;
+            let run = match read {
+                // Retention passed where the chunk begins: the rest of it is there.
+                Err(error) if error.kind() == ErrorKind::Gone && key.3 < at => {
+                    start = at;
+                    continue;
+                }
+                run => run?,
+            };
             if is_first && run.next > key.3 {
                 kept.keep(key.clone(), run.clone(), self.bytes_max);
             }
@@ -112,8 +123,15 @@ impl Ranges {
 
 impl Kept {
     /// The chunk that holds `at`, or where the one that would is to begin.
-    fn find(&mut self, topic: &TopicName, epoch: Epoch, partition: u32, at: u64) -> Result<Arc<Run>, u64> {
-        let begin = at - at % CHUNK_OFFSETS;
+    fn find(
+        &mut self,
+        topic: &TopicName,
+        epoch: Epoch,
+        partition: u32,
+        at: u64,
+        start: u64,
+    ) -> Result<Arc<Run>, u64> {
+        let begin = start.max(at - at % CHUNK_OFFSETS).min(at);
         let key = |offset| (topic.clone(), epoch, partition, offset);
         self.uses += 1;
         let uses = self.uses;
@@ -121,14 +139,15 @@ impl Kept {
             return Err(begin);
         };
         if chunk.run.next <= at {
-            return Err(chunk.run.next);
+            // Straight there, not through all that lies between.
+            return Err(at);
         }
         chunk.used = uses;
         Ok(chunk.run.clone())
     }
 
     fn keep(&mut self, key: Key, run: Arc<Run>, bytes_max: usize) {
-        let bytes = size_of::<Chunk>() + run.records.iter().map(weight).sum::<usize>();
+        let bytes = size_of::<Chunk>() + run.weight();
         let used = self.uses;
         if let Some(before) = self.chunks.insert(key, Chunk { run, bytes, used }) {
             self.bytes -= before.bytes;
@@ -140,11 +159,6 @@ impl Kept {
             self.bytes -= chunk.bytes;
         }
     }
-}
-
-fn weight(record: &Record) -> usize {
-    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-    size_of::<Record>() + length(&record.key) + length(&record.value) + record.headers.weight()
 }
 
 /// Reads a chunk and leaves out what is hidden.
@@ -172,13 +186,17 @@ pub(super) async fn hidden_in(
         .filter_map(|(i, record)| Some((i, hidden::looked_for_in(record)?)))
         .collect();
     let Some(lowest) = ranges.iter().map(|(_, range)| range.start).min() else { return Ok(Vec::new()) };
+    let wanted: HashSet<u64> = ranges.iter().filter_map(|(i, _)| identity::of_record(&records[*i])).collect();
+    let is_wanted = |record: &Record| identity::of_record(record).is_some_and(|hash| wanted.contains(&hash));
     let before = match lowest < span.from {
-        true => fetch_all(upstream, topic, Span { from: lowest, until: span.from, ..span }).await?,
+        true => {
+            fetch_those(upstream, topic, Span { from: lowest, until: span.from, ..span }, is_wanted).await?
+        }
         false => Vec::new(),
     };
     let mut places: HashMap<u64, Vec<&Record>> = HashMap::new();
     for record in before.iter().chain(records) {
-        if let Some(hash) = identity::of_record(record) {
+        if let Some(hash) = identity::of_record(record).filter(|hash| wanted.contains(hash)) {
             places.entry(hash).or_default().push(record);
         }
     }
@@ -203,23 +221,28 @@ pub(super) async fn first_of(
     offset: u64,
 ) -> Result<Option<Record>> {
     let span = Span { partition, from: offset, until: offset + 1 };
-    let mut own = fetch_all(upstream, topic, span).await?;
+    let mut own = fetch_those(upstream, topic, span, |_| true).await?;
     let Some(record) = own.pop() else { return Ok(None) };
     let Some(range) = hidden::looked_for_in(&record) else { return Ok(Some(record)) };
     let span = Span { partition, from: range.start, until: range.end };
-    let before = fetch_all(upstream, topic, span).await?;
-    let first = before.into_iter().find(|earlier| identity::is_same_event(earlier, &record));
-    Ok(Some(first.unwrap_or(record)))
+    let is_same = |earlier: &Record| identity::is_same_event(earlier, &record);
+    let before = fetch_those(upstream, topic, span, is_same).await?;
+    Ok(Some(before.into_iter().next().unwrap_or(record)))
 }
 
-/// Everything of a span, as it stands upstream. What retention took from its front is left out.
-async fn fetch_all(upstream: &dyn Upstream, topic: &TopicName, mut span: Span) -> Result<Vec<Record>> {
+/// Records of a span that are wanted, as they stand upstream. What retention took from its front is left out.
+async fn fetch_those(
+    upstream: &dyn Upstream,
+    topic: &TopicName,
+    mut span: Span,
+    is_wanted: impl Fn(&Record) -> bool,
+) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     while span.from < span.until {
         match upstream.fetch(topic, span, CHUNK_BYTES).await {
             Ok(run) if run.next > span.from => {
                 span.from = run.next;
-                records.extend(run.records);
+                records.extend(run.records.into_iter().filter(&is_wanted));
             }
             Ok(_) => break,
             Err(error) if error.code() == "position_unrecoverable" => {

@@ -81,6 +81,13 @@ pub struct Run {
     pub next: u64,
 }
 
+impl Run {
+    /// Bytes it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        self.records.iter().map(Record::weight).sum()
+    }
+}
+
 /// What a store knows of an event to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Settings of a [`MirroredLog`](super::MirroredLog).
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many records before the end of each partition a mirror begins with; what is older comes through ranges.
+    /// How many records before the end of each partition a mirror begins with; what is older comes through ranges. Less
+    /// than [`crate::hidden::WINDOW`] makes readers look back upstream for what an event with a caller's id may repeat.
     pub backfill_records: u64,
     /// A topic nobody reads is followed this much longer.
     pub idle: Duration,
@@ -28,7 +29,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            backfill_records: 10_000,
+            backfill_records: crate::hidden::WINDOW,
             idle: Duration::from_secs(600),
             refresh: Duration::from_secs(1),
             verify: Duration::from_secs(60),

@@ -41,13 +41,19 @@ pub(super) struct State {
     pub held_back: u64,
     /// When somebody last read it.
     wanted_at: Option<Instant>,
+    /// When upstream was asked about it for a reader.
+    asked_at: Option<Instant>,
+    /// It is not upstream any more; when it is back that is a new life.
+    is_gone: bool,
 }
 
 impl Topic {
     pub fn new(name: TopicName, epoch: Epoch, described: Described) -> Topic {
         let held_back = distance(&described.latest, &described.high);
         let Described { id, spec, earliest, latest, high } = described;
-        let state = State { id, epoch, spec, earliest, latest, high, held_back, wanted_at: None };
+        let (wanted_at, asked_at, is_gone) = (None, None, false);
+        let state =
+            State { id, epoch, spec, earliest, latest, high, held_back, wanted_at, asked_at, is_gone };
         let (changed, is_hot, waiting) = Default::default();
         Topic { name, state: Mutex::new(state), changed, is_hot, waiting }
     }
@@ -56,9 +62,17 @@ impl Topic {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As it was described last.
+    /// As it is known.
     pub fn bounds(&self) -> Bounds {
-        let state = self.state();
+        self.bounds_with(None)
+    }
+
+    /// As it is known, once the mirror holds this of it. What was told once stays: ends never go back within one life.
+    pub fn bounds_with(&self, held: Option<&Bounds>) -> Bounds {
+        let mut state = self.state();
+        if let Some(held) = held.filter(|held| held.epoch == state.epoch) {
+            raise(&mut state.latest, &held.latest);
+        }
         Bounds { epoch: state.epoch, earliest: state.earliest.clone(), latest: state.latest.clone() }
     }
 
@@ -87,6 +101,16 @@ impl Topic {
             || self.state().wanted_at.is_some_and(|at| at.elapsed() < idle)
     }
 
+    /// Whether upstream may be asked about it for a reader: not again within `pause`, whatever clients send.
+    pub fn may_ask(&self, pause: Duration) -> bool {
+        let mut state = self.state();
+        let may = state.asked_at.is_none_or(|at| at.elapsed() >= pause);
+        if may {
+            state.asked_at = Some(Instant::now());
+        }
+        may
+    }
+
     /// Keeps it wanted as long as the guard lives.
     pub fn waiter(&self) -> Waiter<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
@@ -97,7 +121,7 @@ impl Topic {
     /// life, and those of a topic that is followed come from the mirror.
     pub fn update(&self, epoch: Epoch, described: Described) -> bool {
         let mut state = self.state();
-        let is_new = state.epoch != epoch;
+        let is_new = state.epoch != epoch || state.is_gone;
         if is_new {
             state.begin_anew(epoch, described);
         } else {
@@ -106,25 +130,32 @@ impl Topic {
             state.held_back = distance(&described.latest, &described.high);
             raise(&mut state.earliest, &described.earliest);
             raise(&mut state.high, &described.high);
-            if !self.is_hot() {
-                raise(&mut state.latest, &described.latest);
-            }
+            let readable = if self.is_hot() { &described.earliest } else { &described.latest };
+            raise(&mut state.latest, readable);
         }
         drop(state);
         self.changed.notify_waiters();
         is_new
     }
 
-    /// Takes over what upstream says now; nothing of before counts any more.
-    pub fn begin_anew(&self, epoch: Epoch, described: Described) {
-        self.state().begin_anew(epoch, described);
+    pub fn is_gone(&self) -> bool {
+        self.state().is_gone
+    }
+
+    /// It is not upstream any more; true when it was until now.
+    pub fn set_gone(&self) -> bool {
+        let was_gone = std::mem::replace(&mut self.state().is_gone, true);
         self.changed.notify_waiters();
+        !was_gone
     }
 
     /// An append to a partition was acknowledged up to `end`: it exists. It can be read, too, unless an open transaction
-    /// holds it back; of a topic that is followed the mirror will tell.
-    pub fn acknowledged(&self, partition: u32, end: u64) {
+    /// holds it back; of a topic that is followed the mirror will tell. An answer to another life says nothing.
+    pub fn acknowledged(&self, epoch: Epoch, partition: u32, end: u64) {
         let (is_hot, mut state) = (self.is_hot(), self.state());
+        if state.epoch != epoch {
+            return;
+        }
         let is_stable = state.held_back == 0 && !is_hot;
         if let Some(high) = state.high.get_mut(partition as usize) {
             *high = end.max(*high);
@@ -139,7 +170,8 @@ impl State {
     fn begin_anew(&mut self, epoch: Epoch, described: Described) {
         let held_back = distance(&described.latest, &described.high);
         let Described { id, spec, earliest, latest, high } = described;
-        *self = State { id, epoch, spec, earliest, latest, high, held_back, wanted_at: self.wanted_at };
+        let is_gone = false;
+        *self = State { id, epoch, spec, earliest, latest, high, held_back, is_gone, ..*self };
     }
 }
 

@@ -1,6 +1,7 @@
 //! Administration of topics upstream, so that the log here knows of every change at once.
 
 use super::log::MirroredLog;
+use crate::log::Log;
 use crate::topic::{TopicAlteration, TopicInfo, TopicName, TopicSpec};
 use crate::topics::Topics;
 use crate::{ErrorKind, Result};
@@ -51,17 +52,16 @@ impl Topics for MirroredTopics {
         .boxed()
     }
 
+    /// All of upstream, whether the log knows them or not: it learns of none by being asked for all.
     fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
         async move {
-            let mut known = Vec::new();
-            for info in self.upstream.list().await? {
-                match self.known(info).await {
-                    // Deleted a moment ago.
-                    Err(error) if error.code() == "unknown_topic" => {}
-                    info => known.push(info?),
+            let mut all = self.upstream.list().await?;
+            for info in &mut all {
+                if let Ok(bounds) = self.log.bounds(&info.spec.name) {
+                    info.epoch = bounds.epoch;
                 }
             }
-            Ok(known)
+            Ok(all)
         }
         .boxed()
     }

@@ -1,5 +1,7 @@
 //! A log upstream, read through mirrors on one node or two.
 
+mod following;
+
 use crate::model_log::ModelLog;
 use bytes::Bytes;
 use dualstream_core::bus::Health;
@@ -548,4 +550,119 @@ async fn records_of_other_programs_have_channels() {
     }
     assert_eq!(seen, PARTITIONS);
     assert!(node.log.counters().unmapped.load(Relaxed) > 0, "those without a key are counted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_mirror_lost_is_read_upstream() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    cluster.fill(&topic, 0, 2_000);
+    let node = cluster.node(settings(1_000_000)).await;
+    node.level(&topic).await;
+    for record in node.store.all(&topic).iter().step_by(100) {
+        node.store.damage(&topic, record.partition, record.offset);
+    }
+    let bounds = node.log.bounds(&topic).unwrap();
+    let mut read = Read {
+        topic: topic.clone(),
+        epoch: bounds.epoch,
+        spans: Span::all(&bounds.earliest, &bounds.latest),
+        filter: Filter::All,
+        records_max: 500,
+        bytes_max: 1 << 20,
+        reverse: false,
+    };
+    let mut all = Vec::new();
+    while !read.is_over() {
+        let page = node.log.read(read.clone()).await.unwrap();
+        assert_eq!(page.gaps, [], "nothing of the log is damaged");
+        read.go_on(&page);
+        all.extend(ids(&page.records));
+    }
+    assert_eq!(sorted(all), upstream_places(&cluster, &topic).await);
+    node.level(&topic).await;
+    assert_eq!(node.log.counters().begun.load(Relaxed), 2, "a damaged mirror begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_that_were_told_never_go_back() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    let node = cluster.node(settings(1_000)).await;
+    node.level(&topic).await;
+    cluster.fill(&topic, 0, 3_000);
+    node.level(&topic).await;
+    let told = node.log.bounds(&topic).unwrap().latest;
+    // Upstream is away, so nobody tells the ends again, and the topic is let go.
+    cluster.upstream.set_away(true);
+    node.store.forget(&topic).await.unwrap();
+    assert_eq!(node.log.bounds(&topic).unwrap().latest, told, "the store is gone");
+    cluster.upstream.set_away(false);
+    tokio::time::sleep(Settings::default().idle + Duration::from_secs(2)).await;
+    assert_eq!(node.log.bounds(&topic).unwrap().latest, told, "nobody follows it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_epoch_of_another_node_is_learnt() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    cluster.fill(&topic, 0, 500);
+    let (a, b) = (cluster.node(settings(1_000)).await, cluster.node(settings(1_000)).await);
+    a.level(&topic).await;
+    b.level(&topic).await;
+    let raised = TopicAlteration { partitions: Some(24), ..TopicAlteration::default() };
+    cluster.upstream.alter(topic.clone(), raised).await.unwrap();
+    // One node was just told, and its client comes to the other.
+    let later = a.log.open(&topic).await.unwrap();
+    assert_ne!(b.log.bounds(&topic).unwrap().epoch, later.epoch, "it does not know yet");
+    let spans = Span::all(&later.latest, &later.latest);
+    let (topic, epoch, filter) = (topic.clone(), later.epoch, Filter::All);
+    let read = Read { topic, epoch, spans, filter, records_max: 1, bytes_max: 1, reverse: false };
+    b.log.read(read).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_on_a_node_that_begins_late_is_hidden() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    let record = checked(event_record("repo", "key-1", "once", "x"));
+    let a = cluster.node(settings(100)).await;
+    commit_all(&a.log, vec![part(&topic, record.clone())]).await;
+    cluster.fill(&topic, 0, 20_000);
+    // Its mirror begins behind the first one.
+    let b = cluster.node(settings(100)).await;
+    commit_all(&b.log, vec![part(&topic, record)]).await;
+    for node in [&a, &b] {
+        node.level(&topic).await;
+        let all = read_all(&node.log, &topic).await;
+        let once = all.iter().filter(|record| id_of(record).as_deref() == Some("once"));
+        assert_eq!(once.count(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_retention_left_is_read_from_its_start() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    cluster.fill(&topic, 0, 6_000);
+    let node = cluster.node(settings(10)).await;
+    node.level(&topic).await;
+    // In the middle of a chunk, and not told yet.
+    let below: Vec<u64> = node.log.bounds(&topic).unwrap().latest.iter().map(|end| end / 2).collect();
+    cluster.upstream.trim(topic.clone(), below.clone()).await.unwrap();
+    let bounds = node.log.bounds(&topic).unwrap();
+    assert_eq!(bounds.earliest, vec![0; 12], "the node does not know yet");
+    let spans = Span::all(&below, &bounds.latest);
+    let (records_max, bytes_max, filter) = (10_000, 64 << 20, Filter::All);
+    let (name, epoch) = (topic.clone(), bounds.epoch);
+    let mut read = Read { topic: name, epoch, spans, filter, records_max, bytes_max, reverse: false };
+    let mut all = Vec::new();
+    while !read.is_over() {
+        let page = node.log.read(read.clone()).await.unwrap();
+        read.go_on(&page);
+        all.extend(ids(&page.records));
+    }
+    assert_eq!(sorted(all), upstream_places(&cluster, &topic).await);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(sorted(ids(&read_all(&node.log, &topic).await)), upstream_places(&cluster, &topic).await);
 }

@@ -111,7 +111,7 @@ impl Server {
     /// # Errors
     /// [`SyncFailed`], and whatever went wrong while stopping.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Server { settings, listener, gateway, store, mut hub, stop_hub } = self;
+        let Server { settings, listener, gateway, mut store, mut hub, stop_hub } = self;
         let (mut failed, mut seen) = (store.failed.clone(), store.failed.clone());
         let read_only = async move {
             // The writer ends by itself only when it failed, or without a word when it panicked.
@@ -123,6 +123,7 @@ impl Server {
                 biased;
                 () = shutdown => tracing::info!("stopping: no new connections, open ones are drained"),
                 () = read_only => tracing::error!("stopping: the log takes nothing any more"),
+                () = store.starved() => tracing::error!("stopping: the mirror ended, nothing new can be read"),
                 _ = &mut hub => tracing::error!("stopping: the hub ended, no subscription can be served"),
             }
         };

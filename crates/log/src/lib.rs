@@ -20,8 +20,8 @@
 mod admin;
 mod backup;
 mod batch;
-mod block_cache;
 mod batches;
+mod block_cache;
 mod catalog;
 mod checkpoint;
 mod compaction;

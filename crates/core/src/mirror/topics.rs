@@ -4,7 +4,7 @@ use super::log::MirroredLog;
 use crate::log::Log;
 use crate::topic::{TopicAlteration, TopicInfo, TopicName, TopicSpec};
 use crate::topics::Topics;
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -37,15 +37,26 @@ impl MirroredTopics {
 impl Topics for MirroredTopics {
     fn create(&self, spec: TopicSpec) -> BoxFuture<'_, Result<TopicInfo>> {
         async move {
-            let info = self.upstream.create(spec).await?;
+            let name = spec.name.clone();
+            let created = self.upstream.create(spec).await;
+            let was_there = matches!(&created, Err(error) if error.code() == "topic_exists");
+            if !was_there {
+                created.as_ref().map_err(Error::clone)?;
+            }
             let deadline = Instant::now() + LEADERS_MAX;
             loop {
-                match self.known(info.clone()).await {
-                    // Its partitions have no leaders yet.
-                    Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < deadline => {
+                match self.log.open(&name).await {
+                    // Not every broker knows of it yet, whoever created it, or its partitions have no leaders.
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NotFound)
+                            && Instant::now() < deadline =>
+                    {
                         tokio::time::sleep(RETRY).await;
                     }
-                    known => return known,
+                    opened => {
+                        let epoch = opened?.epoch;
+                        return created.map(|info| TopicInfo { epoch, ..info });
+                    }
                 }
             }
         }

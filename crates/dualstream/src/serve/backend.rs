@@ -83,6 +83,15 @@ impl Store {
         self.feeding.push(task);
     }
 
+    /// Resolves when something that feeds the files ended: before it is told to, only by a panic.
+    pub async fn starved(&mut self) {
+        if self.feeding.is_empty() {
+            return std::future::pending().await;
+        }
+        let (_, ended, _) = futures::future::select_all(&mut self.feeding).await;
+        drop(self.feeding.remove(ended));
+    }
+
     /// Ends what feeds the files, then closes them in order; false when the writer panicked.
     pub async fn close(self) -> bool {
         for task in self.feeding {

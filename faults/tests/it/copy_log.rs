@@ -32,10 +32,24 @@ fn lines(args: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-/// Copies, killed after a while that grows until a run comes to its end. Gives the lines of that, and how many died.
-fn copy_under_fire(from: &str, to: &str) -> (Vec<Value>, usize) {
-    let mut patience = Duration::from_millis(300);
-    for deaths in 0..30 {
+/// Records of a copy so far.
+fn copied(from: &str, to: &str) -> u64 {
+    // It fails, as both sides are not the same, and tells of the topics that are there.
+    let output = program(&["copy-log", "--from", from, "--to", to, "--verify"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let topics = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let records = |topic: Value| -> u64 {
+        let partitions = topic["partitions"].as_array().unwrap();
+        partitions.iter().map(|partition| partition["target"]["records"].as_u64().unwrap()).sum()
+    };
+    topics.map(records).sum()
+}
+
+/// Copies, killed after a while that grows until a run comes to its end. Gives the lines of that, and how many records
+/// were there after each death.
+fn copy_under_fire(from: &str, to: &str) -> (Vec<Value>, Vec<u64>) {
+    let (mut patience, mut deaths) = (Duration::from_millis(900), Vec::new());
+    while deaths.len() < 40 {
         let mut child = program(&["copy-log", "--from", from, "--to", to]).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let (sender, ended) = mpsc::channel();
@@ -48,7 +62,8 @@ fn copy_under_fire(from: &str, to: &str) -> (Vec<Value>, usize) {
         let Ok(text) = ended.recv_timeout(patience) else {
             child.kill().unwrap();
             child.wait().unwrap();
-            patience = patience * 5 / 4;
+            deaths.push(copied(from, to));
+            patience = patience * 6 / 5;
             continue;
         };
         assert!(child.wait().unwrap().success(), "{text}");
@@ -77,7 +92,7 @@ fn publish(node: &Node, dir: &Path) {
         let source_type = if n % 4 == 0 { "chat" } else { "made" };
         let event = json!({
             "id": format!("id-{n}"), "type": "t", "source_type": source_type, "source_id": format!("key-{}", n * 31 % KEYS),
-            "data": {"n": n, "pad": "x".repeat(n % 300)},
+            "data": {"n": n, "pad": "x".repeat(n % 2_000)},
         });
         writeln!(text, "{event}").unwrap();
     }
@@ -103,7 +118,11 @@ fn topics_go_to_kafka_and_back() {
     let kafka = format!("kafka://{}", kafka.bootstrap());
     for (from, to) in [(&embedded, &kafka), (&kafka, &restored)] {
         let (told, deaths) = copy_under_fire(from, to);
-        assert!(deaths > 0, "it was never killed");
+        let is_between = |&records: &u64| 0 < records && records < EVENTS as u64;
+        assert!(
+            deaths.is_sorted() && deaths.iter().any(is_between),
+            "it was never killed midway: {deaths:?}"
+        );
         let names: Vec<_> = told.iter().map(|topic| topic["topic"].as_str().unwrap()).collect();
         assert_eq!(names, ["chat", "events"]);
         for (topic, records) in told.iter().zip([EVENTS / 4, EVENTS * 3 / 4]) {

@@ -30,6 +30,8 @@ use tokio::time::Instant;
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long a broker is asked again that says of a topic what contradicts what was seen of it.
 const DOUBT_MAX: Duration = Duration::from_secs(1);
+/// How long partitions may be without a leader before that is told: who asks tries again by itself.
+const LEADERLESS_MAX: Duration = Duration::from_secs(2);
 /// How often.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Calls that wait for brokers, each on a thread of its own.
@@ -109,14 +111,38 @@ impl Admin {
     }
 
     /// Identity and partitions of a topic. What contradicts what was seen before is believed when it was said for a
-    /// while: brokers learn of changes one after the other, and one that starts again may know less than it did.
+    /// while: brokers learn of changes one after the other, and one that starts again may know less than it did. What was
+    /// true only before what was seen is never believed.
     pub(crate) async fn topic(&self, name: &TopicName) -> Result<TopicDescription> {
         let deadline = Instant::now() + DOUBT_MAX;
         loop {
             let now = self.ask(name).await?;
-            if self.memory.agrees(name, now.as_ref()) || Instant::now() >= deadline {
+            let is_over = Instant::now() >= deadline;
+            if is_over && self.memory.is_of_before(name, now.as_ref()) {
+                let message = format!("the broker that answers does not know what became of '{name}'");
+                return Err(Error::new(ErrorKind::Unavailable, "log_unavailable", message));
+            }
+            if is_over || self.memory.agrees(name, now.as_ref()) {
                 self.memory.note(name, now.as_ref());
                 return now.ok_or_else(|| unknown(name));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Number of partitions of a topic, and its identity, when each of them has a leader.
+    async fn led(&self, name: &TopicName) -> Result<(u128, u32)> {
+        let deadline = Instant::now() + LEADERLESS_MAX;
+        loop {
+            let topic = self.topic(name).await?;
+            let leaderless = topic.partitions.iter().filter(|one| one.leader.is_none()).count();
+            let count = topic.partitions.len();
+            if leaderless == 0 {
+                return Ok((topic.id, u32::try_from(count).unwrap_or(u32::MAX)));
+            }
+            if Instant::now() >= deadline {
+                let message = format!("{leaderless} of {count} partitions of '{name}' have no leader");
+                return Err(Error::new(ErrorKind::Unavailable, "log_unavailable", message));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -191,8 +217,7 @@ impl Admin {
 
     /// See `Upstream::describe`.
     pub(crate) async fn describe(&self, name: &TopicName) -> Result<Described> {
-        let topic = self.topic(name).await?;
-        let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        let (id, count) = self.led(name).await?;
         let (config, earliest, latest, high) = futures::try_join!(
             self.config(name),
             self.offsets(name, count, At::Earliest, Isolation::Uncommitted),
@@ -206,12 +231,12 @@ impl Admin {
         let earliest = at_least(earliest, &vec![0; count as usize]);
         let latest = at_least(latest, &earliest);
         let high = at_least(high, &latest);
-        Ok(Described { id: topic.id, spec: spec(name.clone(), count, &config), earliest, latest, high })
+        Ok(Described { id, spec: spec(name.clone(), count, &config), earliest, latest, high })
     }
 
     /// See `Upstream::seek`.
     pub(crate) async fn seek(&self, name: &TopicName, time_ms: i64) -> Result<Vec<u64>> {
-        let count = u32::try_from(self.topic(name).await?.partitions.len()).unwrap_or(u32::MAX);
+        let (_, count) = self.led(name).await?;
         // The ends first: what is appended in between is not later than them.
         let ends = self.offsets(name, count, At::Latest, Isolation::Committed).await?;
         let found = self.offsets(name, count, At::Time(time_ms), Isolation::Committed).await?;
@@ -239,8 +264,8 @@ impl Admin {
                 list_offsets(client, (asked.as_str(), &partitions), at, isolation, ANSWER_MAX)
             });
             let answers = answers.await?;
-            let Some((partition, code)) = answers.iter().find_map(|(at, offset)| Some((*at, offset.err()?)))
-            else {
+            let failure = answers.iter().find_map(|(partition, one)| Some((*partition, failure(one, at)?)));
+            let Some((partition, code)) = failure else {
                 let offsets: Vec<_> = answers.into_iter().filter_map(|(_, offset)| offset.ok()).collect();
                 // A partition that was not answered for would move all behind it.
                 let is_whole = offsets.len() == count as usize;
@@ -254,8 +279,8 @@ impl Admin {
             if code == Code::TopicAuthorizationFailed {
                 return Err(self.failed(code));
             }
-            // It may have been deleted since it was described.
-            self.topic(name).await?;
+            // It may have been deleted since it was described, or have lost leaders.
+            self.led(name).await?;
             tokio::time::sleep(LOOK_AGAIN).await;
             is_again = true;
         }
@@ -277,6 +302,16 @@ impl Admin {
             )),
             (leaderless, _) => Some(format!("{leaderless} of {count} partitions of '{name}' have no leader")),
         })
+    }
+}
+
+/// What is wrong with the answer for a partition. Of one whose leader did not answer the client says that it has no
+/// offset, which is true only of a time behind its last record.
+fn failure(answer: &Result<Option<u64>, Code>, at: At) -> Option<Code> {
+    match (answer, at) {
+        (Err(code), _) => Some(*code),
+        (Ok(None), At::Earliest | At::Latest) => Some(Code::LeaderNotAvailable),
+        (Ok(_), _) => None,
     }
 }
 

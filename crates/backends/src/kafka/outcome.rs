@@ -33,7 +33,7 @@ pub(crate) fn explain(outcome: &mut Appended, why: &str) {
 }
 
 /// It may be stored.
-fn unknown(error: Option<Code>) -> Error {
+pub(crate) fn unknown(error: Option<Code>) -> Error {
     let message = "Kafka did not say whether the record is stored";
     let unknown = Error::new(ErrorKind::Unknown, "outcome_unknown", message);
     match error {

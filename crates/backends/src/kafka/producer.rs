@@ -23,7 +23,7 @@ use super::settings::refused;
 use super::{Settings, outcome};
 use backlog::Backlog;
 pub(crate) use call::Answers;
-use call::Ticket;
+use call::{Calls, Ticket};
 use dualstream_core::log::{Appended, Part};
 use dualstream_core::record::NewRecord;
 use dualstream_core::{Error, ErrorKind, Result};
@@ -59,8 +59,10 @@ pub(crate) struct Producer {
 
 struct Shared {
     settings: Settings,
-    /// Read by calls and by the thread, written only when another client takes its place.
-    native: RwLock<Native>,
+    /// Read by calls and by the thread, written only when another client takes its place: until then there is none.
+    native: RwLock<Option<Native>>,
+    /// Those of the client that is there.
+    calls: Calls,
     backlog: Arc<Backlog>,
     health: Arc<Health>,
     is_closing: AtomicBool,
@@ -70,10 +72,10 @@ impl Producer {
     /// A client that is not connected yet.
     pub(crate) fn new(settings: Settings) -> Result<Producer> {
         let health = Arc::new(Health::default());
-        let native = RwLock::new(create(&settings, &health)?);
+        let native = RwLock::new(Some(create(&settings, &health)?));
         let backlog = Backlog::new(settings.queue_records_max(), settings.queue_bytes_max());
-        let shared =
-            Arc::new(Shared { settings, native, backlog, health, is_closing: AtomicBool::new(false) });
+        let (calls, is_closing) = (Calls::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { settings, native, calls, backlog, health, is_closing });
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("kafka-producer".into())
@@ -96,12 +98,17 @@ impl Producer {
         let Some(reserved) = shared.backlog.reserve(records_of.iter().sum(), bytes) else {
             return Err(shared.overloaded());
         };
+        let guard = shared.native();
+        let Some(native) = &*guard else {
+            let message = "the client of Kafka is made again after an error";
+            return Err(Error::new(ErrorKind::Overloaded, "overloaded", message));
+        };
         let answers = Answers::new(records_of, reserved);
-        let native = shared.native();
+        shared.calls.add(&answers);
         let mut index = 0;
         for part in &parts {
             for record in &part.records {
-                send(&native, part, record, answers.ticket(index), &shared.health);
+                send(native, part, record, answers.ticket(index), &shared.health);
                 index += 1;
             }
         }
@@ -167,8 +174,13 @@ fn headers(record: &NewRecord) -> Result<Option<OwnedHeaders>> {
 }
 
 impl Shared {
-    fn native(&self) -> RwLockReadGuard<'_, Native> {
+    fn native(&self) -> RwLockReadGuard<'_, Option<Native>> {
         self.native.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a client there, or none, and gives what was there.
+    fn put(&self, native: Option<Native>) -> Option<Native> {
+        std::mem::replace(&mut *self.native.write().unwrap_or_else(PoisonError::into_inner), native)
     }
 
     fn overloaded(&self) -> Error {
@@ -182,9 +194,11 @@ impl Shared {
         let mut progress = Progress { stored: 0, at: Instant::now() };
         let mut asked = Instant::now();
         while !self.is_closing.load(Ordering::Relaxed) {
-            self.native().poll(LOOK_UP);
+            let fatal = self.native().as_ref().and_then(|native| {
+                native.poll(LOOK_UP);
+                native.client().fatal_error()
+            });
             progress.note(self.health.stored());
-            let fatal = self.native().client().fatal_error();
             if let Some((code, reason)) = fatal {
                 tracing::error!(%code, "kafka: the producer is made again: {reason}");
                 self.replace();
@@ -196,34 +210,48 @@ impl Shared {
                 }
                 Some((topic, Doubt::Refused)) if asked.elapsed() >= PROBE => {
                     // Its outcome is in what the next record of the topic meets.
-                    let _ = self.native().client().fetch_metadata(Some(&topic), PROBE);
+                    if let Some(native) = &*self.native() {
+                        let _ = native.client().fetch_metadata(Some(&topic), PROBE);
+                    }
                     asked = Instant::now();
                 }
                 _ => {}
             }
         }
-        end(&self.native());
+        self.end(self.put(None).as_ref());
     }
 
-    /// Another client takes the place of one that met a fatal error. Calls wait until it has answered all it has: a
+    /// Another client takes the place of one that met a fatal error. Calls fail until that one has answered all it has: a
     /// record of a later call is never stored before one of an earlier call was given up.
     fn replace(&self) {
-        let fresh = match create(&self.settings, &self.health) {
-            Ok(fresh) => fresh,
-            Err(error) => return tracing::error!(%error, "kafka: it cannot, which is tried until it can"),
-        };
-        let mut native = self.native.write().unwrap_or_else(PoisonError::into_inner);
-        end(&native);
-        let old = std::mem::replace(&mut *native, fresh);
-        drop(native);
-        // Its threads end now, which nobody has to wait for but this one.
-        drop(old);
+        match create(&self.settings, &self.health) {
+            Ok(fresh) => {
+                let old = self.put(None);
+                self.end(old.as_ref());
+                self.put(Some(fresh));
+                // Its threads end now, which nobody has to wait for but this one.
+                drop(old);
+            }
+            Err(error) => tracing::error!(%error, "kafka: it cannot, which is tried until it can"),
+        }
+    }
+
+    /// Answers all that a client has: what is not under way is not stored, what is may be. No call has it any more.
+    fn end(&self, native: Option<&Native>) {
+        if let Some(native) = native {
+            native.purge(PurgeConfig::default().queue().inflight());
+            if let Err(error) = native.flush(LAST_ANSWERS) {
+                tracing::error!(%error, "kafka: a client ends without all its answers");
+            }
+        }
+        self.calls.give_up();
     }
 
     /// Nothing was stored for as long as a record may wait. Calls fail until a broker answers; what waits in the client
     /// still ends by itself.
     fn probe_until_reachable(&self, topic: &str) {
-        let native = self.native();
+        let guard = self.native();
+        let Some(native) = &*guard else { return };
         while !self.is_closing.load(Ordering::Relaxed) {
             let asked = Instant::now();
             if native.client().fetch_metadata(Some(topic), PROBE).is_ok() {
@@ -239,14 +267,6 @@ impl Shared {
             self.health.forget_reason();
             tracing::info!("kafka: brokers answer again");
         }
-    }
-}
-
-/// Answers all that a client has: what is not under way is not stored, what is may be.
-fn end(native: &Native) {
-    native.purge(PurgeConfig::default().queue().inflight());
-    if let Err(error) = native.flush(LAST_ANSWERS) {
-        tracing::error!(%error, "kafka: a client ends without all its answers");
     }
 }
 

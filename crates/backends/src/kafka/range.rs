@@ -13,6 +13,7 @@ use dualstream_core::mirror::{Place, Run};
 use dualstream_core::record::Record;
 use dualstream_core::topic::TopicName;
 use dualstream_core::{Error, ErrorKind, Result};
+use dualstream_kafka_ffi::{At, Isolation, list_offsets};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
@@ -31,7 +32,8 @@ const SPAN_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// What is fetched beyond what was asked for is thrown away.
 const FETCHED_KIB_MAX: usize = 1 << 10;
-/// When it is asked whether there is such a partition: librdkafka waits for one that is not there.
+/// How often it is asked whether there is anything to wait for: librdkafka waits for a partition that is not there, and
+/// for what lies behind an open transaction.
 const DOUBT: Duration = Duration::from_millis(500);
 const METADATA_MAX: Duration = Duration::from_secs(2);
 /// The end of a partition is told by a fetch that found nothing for so long.
@@ -142,17 +144,21 @@ impl Request {
         positions.follow(vec![self.place.clone()]);
         let places = list(std::slice::from_ref(&self.place)).map_err(refused)?;
         consumer.assign(&places).map_err(refused)?;
-        let (mut bytes, mut doubt) = (0, Some(Instant::now() + DOUBT));
+        let (mut bytes, mut doubt) = (0, Instant::now() + DOUBT);
         while read.next < self.until && (bytes < self.bytes_max || read.records.is_empty()) {
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.abandoned.load(Relaxed) {
                 // What was read is as good as more of it.
                 return if read.next > from { Ok(read) } else { Err(too_slow(&read.topic, partition)) };
             }
-            if doubt.take_if(|at| *at < Instant::now()).is_some() && read.next == from {
+            if read.next == from && doubt < Instant::now() {
+                if self.is_past_end(consumer) {
+                    return Ok(read);
+                }
                 self.check_exists(consumer)?;
+                doubt = Instant::now() + DOUBT;
             }
-            for item in next_batch(consumer, &mut positions, left.min(LOOK)) {
+            for item in next_batch(consumer, &mut positions, left.min(LOOK))? {
                 match item.outcome {
                     Ok(run) => self.take(run, &mut read, &mut bytes),
                     Err(_) if read.next > from => return Ok(read),
@@ -164,6 +170,17 @@ impl Request {
             }
         }
         Ok(read)
+    }
+
+    /// Whether nothing that is committed is behind the place. A fetch there is not told the end of the partition, which lies
+    /// before it while a transaction is open.
+    fn is_past_end(&self, consumer: &Consumer) -> bool {
+        let Place { topic, partition, from } = &self.place;
+        let Ok(partition) = i32::try_from(*partition) else { return false };
+        let place = (topic.as_str(), &[partition][..]);
+        let end = list_offsets(consumer.client(), place, At::Latest, Isolation::Committed, METADATA_MAX);
+        // What is not known is asked again.
+        matches!(end.as_deref(), Ok([(_, Ok(Some(end)))]) if end <= from)
     }
 
     /// An error if there is no such partition; whether there is one may be unknown.

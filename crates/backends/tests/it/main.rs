@@ -8,6 +8,7 @@ mod ffi;
 mod following;
 mod foreign;
 mod publish;
+mod ranges;
 mod secured;
 mod suites;
 mod topics;

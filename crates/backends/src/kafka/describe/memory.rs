@@ -12,58 +12,82 @@ const TOPICS_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<BTreeMap<TopicName, Seen>>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    Is {
-        id: u128,
-        partitions: usize,
-    },
-    /// This server deleted it.
-    Gone {
-        id: u128,
-    },
+/// Topics that had the name before whose ids are remembered.
+const FORMER_MAX: usize = 8;
+
+/// The topic of a name.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Identity and partitions, of one that was deleted too.
+    last: Option<(u128, usize)>,
+    is_there: bool,
+    /// Others that had the name before, the latest last: an id that is gone never comes back.
+    former: Vec<u128>,
+}
+
+impl Seen {
+    fn is_of_before(&self, now: &TopicDescription) -> bool {
+        // A topic never loses partitions.
+        let has_fewer = |(id, partitions)| id == now.id && now.partitions.len() < partitions;
+        self.former.contains(&now.id) || self.last.is_some_and(has_fewer)
+    }
+
+    fn replace(&mut self, id: u128) {
+        if self.former.len() >= FORMER_MAX {
+            self.former.remove(0);
+        }
+        self.former.push(id);
+    }
 }
 
 impl Memory {
     /// Whether an answer goes with what was seen.
     pub(super) fn agrees(&self, name: &TopicName, now: Option<&TopicDescription>) -> bool {
         match (self.seen().get(name), now) {
-            (None | Some(Seen::Gone { .. }), None) => true,
-            (None, Some(_)) => true,
-            (Some(Seen::Is { .. }), None) => false,
-            (Some(Seen::Is { id, partitions }), Some(now)) => {
-                *id == now.id && now.partitions.len() >= *partitions
+            (None, _) => true,
+            (Some(seen), None) => !seen.is_there,
+            (Some(seen), Some(now)) => {
+                let is_another = seen.is_there && seen.last.is_some_and(|(id, _)| id != now.id);
+                !is_another && !seen.is_of_before(now)
             }
-            (Some(Seen::Gone { id }), Some(now)) => *id != now.id,
         }
     }
 
-    /// Whether an answer is of a topic that this server has deleted.
+    /// Whether an answer was true only before what was seen: of a topic that was deleted or replaced, or with fewer
+    /// partitions than it has.
     pub(super) fn is_of_before(&self, name: &TopicName, now: Option<&TopicDescription>) -> bool {
-        matches!((self.seen().get(name), now), (Some(Seen::Gone { id }), Some(now)) if *id == now.id)
+        matches!((self.seen().get(name), now), (Some(seen), Some(now)) if seen.is_of_before(now))
     }
 
     /// An answer that is believed.
     pub(super) fn note(&self, name: &TopicName, now: Option<&TopicDescription>) {
         let mut seen = self.seen();
-        match now {
-            Some(now) => {
-                if seen.len() >= TOPICS_MAX {
-                    seen.clear();
-                }
-                seen.insert(name.clone(), Seen::Is { id: now.id, partitions: now.partitions.len() });
+        let Some(now) = now else {
+            if let Some(seen) = seen.get_mut(name) {
+                seen.is_there = false;
             }
-            None if matches!(seen.get(name), Some(Seen::Is { .. })) => drop(seen.remove(name)),
-            None => {}
+            return;
+        };
+        if seen.len() >= TOPICS_MAX {
+            seen.clear();
         }
+        let seen = seen.entry(name.clone()).or_default();
+        if let Some((id, _)) = seen.last
+            && id != now.id
+            && !seen.former.contains(&id)
+        {
+            seen.replace(id);
+        }
+        (seen.last, seen.is_there) = (Some((now.id, now.partitions.len())), true);
     }
 
-    /// This server is about to delete a topic.
+    /// This server has deleted a topic.
     pub(crate) fn forget(&self, name: &TopicName) {
         if let Some(seen) = self.seen().get_mut(name)
-            && let Seen::Is { id, .. } = *seen
+            && let Some((id, _)) = seen.last
+            && std::mem::take(&mut seen.is_there)
         {
-            *seen = Seen::Gone { id };
+            seen.replace(id);
         }
     }
 
@@ -98,10 +122,33 @@ mod tests {
         assert!(
             !memory.agrees(&name, Some(&topic(1, 12))) && memory.is_of_before(&name, Some(&topic(1, 12)))
         );
-        // It stays in doubt until another one is there.
+        // It is never believed again, nor when another one is there.
         memory.note(&name, None);
         assert!(memory.is_of_before(&name, Some(&topic(1, 12))));
         memory.note(&name, Some(&topic(2, 12)));
-        assert!(!memory.is_of_before(&name, Some(&topic(1, 12))));
+        assert!(memory.is_of_before(&name, Some(&topic(1, 12))));
+    }
+
+    #[test]
+    fn what_was_replaced_is_never_believed_again() {
+        let (memory, name) = (Memory::default(), TopicName::new("t").unwrap());
+        memory.note(&name, Some(&topic(1, 12)));
+        assert!(memory.is_of_before(&name, Some(&topic(1, 11))), "fewer partitions");
+        assert!(!memory.is_of_before(&name, None) && !memory.is_of_before(&name, Some(&topic(2, 1))));
+        // Deleted and made again by others.
+        memory.note(&name, None);
+        assert!(memory.agrees(&name, Some(&topic(1, 12))), "a broker that knew less than the others");
+        assert!(memory.is_of_before(&name, Some(&topic(1, 11))));
+        memory.note(&name, Some(&topic(2, 6)));
+        memory.note(&name, None);
+        assert!(
+            memory.is_of_before(&name, Some(&topic(1, 12))) && !memory.agrees(&name, Some(&topic(1, 12)))
+        );
+        assert!(memory.agrees(&name, Some(&topic(2, 6))));
+        for id in 3..100 {
+            memory.note(&name, Some(&topic(id, 6)));
+            assert!(memory.is_of_before(&name, Some(&topic(id - 1, 6))));
+        }
+        assert_eq!(memory.seen()[&name].former.len(), FORMER_MAX);
     }
 }

@@ -1,9 +1,10 @@
 //! One call of `append`, from the record that is tried first to the one that is answered last.
 
 use super::backlog::Reserved;
+use crate::kafka::outcome;
 use dualstream_core::log::Appended;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 /// What is known of the records of a call.
@@ -19,12 +20,27 @@ struct State {
     reserved: Option<Reserved>,
 }
 
-/// Goes with one record through librdkafka, and says what became of it.
+/// Goes with one record through librdkafka, and says what became of it. Dropped, it says that this is not known.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    call: Arc<Call>,
+    /// `None` once it has answered.
+    call: Option<Arc<Call>>,
     index: usize,
 }
+
+/// The calls that a client has: one that ends may keep tickets for ever.
+#[derive(Debug, Default)]
+pub(super) struct Calls(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    calls: Vec<Weak<Call>>,
+    /// Those that are over are thrown out when there are so many.
+    sweep_at: usize,
+}
+
+/// So few are not looked through.
+const CALLS_MIN: usize = 1_000;
 
 /// The outcomes of a call when all are there: one list per part.
 #[derive(Debug)]
@@ -47,15 +63,57 @@ impl Answers {
 
     /// For the record of that number, all parts counted together. Each is asked for once.
     pub(super) fn ticket(&self, index: usize) -> Box<Ticket> {
-        Box::new(Ticket { call: self.call.clone(), index })
+        Box::new(Ticket { call: Some(self.call.clone()), index })
     }
 }
 
 impl Ticket {
     /// The record is answered.
-    pub(super) fn answer(self, outcome: Appended) {
-        let mut state = self.call.state();
-        state.outcomes[self.index] = Some(outcome);
+    pub(super) fn answer(mut self, outcome: Appended) {
+        if let Some(call) = self.call.take() {
+            call.answer(self.index, outcome);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            call.answer(self.index, Appended::Failed(outcome::unknown(None)));
+        }
+    }
+}
+
+impl Calls {
+    /// A call whose tickets are about to be given away.
+    pub(super) fn add(&self, answers: &Answers) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.calls.len() >= known.sweep_at.max(CALLS_MIN) {
+            known.calls.retain(|call| call.upgrade().is_some_and(|call| call.state().left > 0));
+            known.sweep_at = known.calls.len() * 2;
+        }
+        known.calls.push(Arc::downgrade(&answers.call));
+    }
+
+    /// Of what is not answered now it will never be known.
+    pub(super) fn give_up(&self) {
+        let known = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for call in known.calls.iter().filter_map(Weak::upgrade) {
+            let count = call.state().outcomes.len();
+            for index in 0..count {
+                call.answer(index, Appended::Failed(outcome::unknown(None)));
+            }
+        }
+    }
+}
+
+impl Call {
+    /// The first answer counts.
+    fn answer(&self, index: usize, outcome: Appended) {
+        let mut state = self.state();
+        // All were answered, and taken, when there is no place for it.
+        let Some(place @ None) = state.outcomes.get_mut(index) else { return };
+        *place = Some(outcome);
         state.left -= 1;
         if state.left == 0 {
             let (waker, reserved) = (state.waker.take(), state.reserved.take());
@@ -66,9 +124,7 @@ impl Ticket {
             }
         }
     }
-}
 
-impl Call {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,5 +141,53 @@ impl Future for Answers {
         }
         let mut outcomes = std::mem::take(&mut state.outcomes).into_iter().flatten();
         Poll::Ready(self.records_of.iter().map(|&count| outcomes.by_ref().take(count).collect()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backlog::Backlog;
+    use super::*;
+    use futures::FutureExt;
+
+    fn is_unknown(appended: &Appended) -> bool {
+        matches!(appended, Appended::Failed(error) if error.code() == "outcome_unknown")
+    }
+
+    #[test]
+    fn a_ticket_that_is_dropped_says_that_nothing_is_known() {
+        let backlog = Backlog::new(12, 1000);
+        let answers = Answers::new(vec![2, 1], backlog.reserve(3, 1000).unwrap());
+        let (first, second, third) = (answers.ticket(0), answers.ticket(1), answers.ticket(2));
+        first.answer(Appended::Stored(7));
+        drop(second);
+        assert!(backlog.reserve(1, 1).is_none());
+        drop(third);
+        let outcomes = answers.now_or_never().expect("all are answered");
+        assert_eq!(outcomes[0][0], Appended::Stored(7));
+        assert!(is_unknown(&outcomes[0][1]) && is_unknown(&outcomes[1][0]), "{outcomes:?}");
+        assert!(backlog.reserve(12, 1000).is_some(), "the place is given back");
+    }
+
+    #[test]
+    fn calls_are_given_up_with_their_client() {
+        let (backlog, calls) = (Backlog::new(100_000, 1000), Calls::default());
+        for _ in 0..5 * CALLS_MIN {
+            let over = Answers::new(vec![1], backlog.reserve(1, 0).unwrap());
+            calls.add(&over);
+            over.ticket(0).answer(Appended::Stored(0));
+        }
+        assert!(calls.0.lock().unwrap().calls.len() <= CALLS_MIN, "those that are over are not kept");
+        let answers = Answers::new(vec![2], backlog.reserve(2, 1000).unwrap());
+        calls.add(&answers);
+        answers.ticket(0).answer(Appended::Stored(7));
+        let kept = answers.ticket(1);
+        calls.give_up();
+        assert!(backlog.reserve(1, 1000).is_some(), "the place is given back");
+        let outcomes = answers.now_or_never().expect("all are answered");
+        assert_eq!(outcomes[0][0], Appended::Stored(7));
+        assert!(is_unknown(&outcomes[0][1]));
+        // Too late.
+        kept.answer(Appended::Stored(8));
     }
 }

@@ -17,8 +17,13 @@ fn producer(properties: &[(&str, &str)]) -> Producer {
 }
 
 fn with_cluster<R>(producer: &Producer, run: impl FnOnce(MockCluster<'_, Deliveries>) -> R) -> R {
-    let native = producer.shared.native();
-    run(native.client().mock_cluster().expect("the client is one of a mock"))
+    loop {
+        // There is none while another one takes its place.
+        if let Some(native) = &*producer.shared.native() {
+            return run(native.client().mock_cluster().expect("the client is one of a mock"));
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn part(partition: u32, values: std::ops::Range<usize>) -> Part {
@@ -114,7 +119,16 @@ async fn a_fatal_error_ends_the_client_and_not_the_producer() {
     }
     // Another mock cluster comes with the other client.
     loop {
-        let outcomes = producer.append(vec![part(1, 3..4)]).unwrap().await;
+        let answers = match producer.append(vec![part(1, 3..4)]) {
+            Ok(answers) => answers,
+            Err(error) => {
+                // The other client is not there yet.
+                assert_eq!((error.kind(), error.code()), (ErrorKind::Overloaded, "overloaded"));
+                std::thread::yield_now();
+                continue;
+            }
+        };
+        let outcomes = answers.await;
         match &outcomes[0][0] {
             Appended::Stored(_) => break,
             Appended::Failed(error) if error.code() == "unknown_topic" => {

@@ -8,6 +8,9 @@ use dualstream_core::topic::TopicName;
 use dualstream_kafka_ffi::Message;
 use rdkafka::error::RDKafkaErrorCode;
 
+/// Most ends of runs of a partition whose append time is remembered.
+const TIMES_MAX: usize = 64;
+
 /// The partitions that are followed.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
@@ -24,6 +27,8 @@ struct Position {
     next: u64,
     /// The latest append time so far.
     time_ms: i64,
+    /// The latest append time below an offset, where runs ended: who goes back to such an end goes on with it.
+    times: Vec<(u64, i64)>,
     /// What comes after an error is not handed out: something may be missing before it.
     has_failed: bool,
     /// Nothing was behind it when its end was last told.
@@ -48,9 +53,12 @@ impl Positions {
             }
         }
         for new in &mut wanted {
-            match find(&self.all, new.key()).map(|at| &self.all[at]) {
-                Some(old) if old.is_at(new.next) => new.time_ms = old.time_ms,
-                _ => taken.push(new.place()),
+            let old = find(&self.all, new.key()).map(|at| &self.all[at]);
+            if !old.is_some_and(|old| old.is_at(new.next)) {
+                taken.push(new.place());
+            }
+            if let Some(old) = old {
+                new.keep_times_of(old);
             }
         }
         self.all = wanted;
@@ -119,7 +127,29 @@ struct Pile<'a> {
 impl Position {
     fn at(place: Place) -> Position {
         let Place { topic, partition, from } = place;
-        Position { topic, partition, next: from, time_ms: 0, has_failed: false, is_at_end: false }
+        let (next, times) = (from, Vec::new());
+        Position { topic, partition, next, time_ms: 0, times, has_failed: false, is_at_end: false }
+    }
+
+    /// What is known of the append times below this place: no more than what is read again from here on.
+    fn keep_times_of(&mut self, old: &Position) {
+        self.times = old.times.iter().copied().filter(|(end, _)| *end <= self.next).collect();
+        self.time_ms = self.times.last().map_or(0, |(_, time_ms)| *time_ms);
+    }
+
+    /// The latest append time was moved by what is below `next`.
+    fn note_time(&mut self) {
+        if self.times.last().is_none_or(|(_, time_ms)| *time_ms < self.time_ms) {
+            if self.times.len() >= TIMES_MAX {
+                // The further back, the fewer.
+                let mut is_kept = false;
+                self.times.retain(|_| {
+                    is_kept = !is_kept;
+                    is_kept
+                });
+            }
+            self.times.push((self.next, self.time_ms));
+        }
     }
 
     fn key(&self) -> (&str, u32) {
@@ -167,7 +197,60 @@ impl Position {
 
     fn run(&mut self, pile: &Pile<'_>) -> Option<Item> {
         let (records, bytes) = records(self.partition, &pile.messages, &mut self.time_ms);
+        self.note_time();
         let run = Run { topic: self.topic.clone(), partition: self.partition, records, next: self.next };
         pile.has_moved.then_some(Item { outcome: Ok(run), bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(partition: u32, from: u64) -> Place {
+        Place { topic: TopicName::new("t").unwrap(), partition, from }
+    }
+
+    /// A run up to `next` was handed out, with records up to that time.
+    fn hand_out(positions: &mut Positions, partition: i32, next: u64, time_ms: i64) {
+        let at = positions.find(("t", partition)).unwrap();
+        let position = &mut positions.all[at];
+        (position.next, position.time_ms) = (next, time_ms.max(position.time_ms));
+        position.note_time();
+    }
+
+    fn times(positions: &Positions) -> Vec<i64> {
+        positions.all.iter().map(|position| position.time_ms).collect()
+    }
+
+    #[test]
+    fn append_times_are_kept_over_another_assignment() {
+        let mut positions = Positions::default();
+        positions.follow((0..12).map(|partition| place(partition, 0)).collect());
+        for (next, time_ms) in [(10, 100), (20, 90), (30, 300)] {
+            (0..12).for_each(|partition| hand_out(&mut positions, partition, next, time_ms));
+        }
+        positions.all[4].has_failed = true;
+        let from = |partition| [30, 20, 19, 9, 30, 35].get(partition as usize).copied().unwrap_or(30);
+        let (left, taken) = positions.follow((0..12).map(|at| place(at, from(at))).collect());
+        let moved: Vec<u32> = taken.iter().map(|place| place.partition).collect();
+        assert_eq!((moved, left.len()), (vec![1, 2, 3, 4, 5], 5));
+        // What is read again from before the end of a run is not later than it was.
+        assert_eq!(times(&positions)[..6], [300, 100, 100, 0, 300, 300]);
+        assert_eq!(times(&positions)[6..], [300; 6]);
+    }
+
+    #[test]
+    fn many_runs_leave_few_times() {
+        let mut positions = Positions::default();
+        positions.follow(vec![place(3, 0)]);
+        for run in 1..10_000 {
+            hand_out(&mut positions, 3, run, i64::try_from(run).unwrap());
+        }
+        assert!(positions.all[0].times.len() <= TIMES_MAX);
+        positions.follow(vec![place(3, 9_998)]);
+        assert_eq!(times(&positions), [9_998]);
+        positions.follow(vec![place(3, 5_000)]);
+        assert!((1..=5_000).contains(&times(&positions)[0]), "never later than it was");
     }
 }

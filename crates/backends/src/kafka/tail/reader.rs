@@ -39,8 +39,11 @@ impl Reader {
         loop {
             match self.shelf.step() {
                 Step::Read => {
-                    let items = next_batch(&self.consumer, &mut self.positions, WAIT);
-                    self.shelf.put(items);
+                    match next_batch(&self.consumer, &mut self.positions, WAIT) {
+                        Ok(items) => self.shelf.put(items),
+                        // A client that cannot read does not come to again: who reads is told, and opens another.
+                        Err(error) => return self.shelf.put(vec![Item { outcome: Err(error), bytes: 0 }]),
+                    }
                 }
                 Step::Order(Order { places, done }) => {
                     // Nobody waits for it if the task was dropped.
@@ -73,17 +76,19 @@ impl Reader {
     }
 }
 
-/// What comes next: one message is waited for, others are taken along.
-pub(crate) fn next_batch(consumer: &Consumer, positions: &mut Positions, wait: Duration) -> Vec<Item> {
+/// What comes next: one message is waited for, others are taken along. An error is the client's, and of no partition.
+pub(crate) fn next_batch(
+    consumer: &Consumer,
+    positions: &mut Positions,
+    wait: Duration,
+) -> Result<Vec<Item>> {
     let others = |first: Batch<'_>| -> Result<Vec<Item>, RDKafkaErrorCode> {
         let others =
             if first.is_empty() { None } else { Some(consume(consumer, Duration::ZERO, BATCH_MAX)?) };
         Ok(positions.sort(first.iter().chain(others.iter().flat_map(Batch::iter))))
     };
-    consume(consumer, wait, 1).and_then(others).unwrap_or_else(|code| {
-        let error = unavailable("Kafka's client cannot read").with_source(code);
-        vec![Item { outcome: Err(error), bytes: 0 }]
-    })
+    let batch = consume(consumer, wait, 1).and_then(others);
+    batch.map_err(|code| unavailable("Kafka's client cannot read").with_source(code))
 }
 
 /// Whatever ends the thread, nobody waits for it.

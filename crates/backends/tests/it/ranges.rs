@@ -1,0 +1,36 @@
+//! Spans of a real cluster that lie where nothing can be read yet.
+
+use crate::cluster::{name, shared, topics};
+use crate::foreign::Transactions;
+use crate::publish::{part, stored};
+use dualstream_core::log::Span;
+use dualstream_core::mirror::Upstream;
+use dualstream_core::testing::Foreign;
+use dualstream_core::topic::TopicSpec;
+use dualstream_core::topics::Topics;
+use futures::future::join_all;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_behind_an_open_transaction_holds_no_reader() {
+    let cluster = shared();
+    let upstream = cluster.upstream(&[]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("held"))).await.unwrap().spec.name;
+    assert_eq!(stored(&upstream, part(&topic, 5, 0..3)).await, [0, 1, 2]);
+    assert_eq!(stored(&upstream, part(&topic, 6, 0..3)).await, [0, 1, 2]);
+    let foreign = Transactions::new(&cluster.bootstrap(), topic.as_str());
+    foreign.hold(&topic, 6).await;
+    assert_eq!(stored(&upstream, part(&topic, 6, 3..5)).await, [4, 5]);
+    // More of them than there are readers, and others that wait behind them.
+    let behind = [4, 5, 6, 4, 5, 6].map(|from| (6, from, 0, from));
+    let others = [(5, 0, 3, 3), (6, 0, 3, 3), (6, 3, 0, 3)];
+    let spans = behind.iter().chain(&others).map(async |&(partition, from, count, next)| {
+        let span = Span { partition, from, until: u64::MAX };
+        let run = upstream.fetch(&topic, span, 1 << 20).await.unwrap();
+        assert_eq!((run.records.len(), run.next), (count, next), "{partition} from {from}");
+    });
+    join_all(spans).await;
+    foreign.release(&topic, 6).await;
+    let span = Span { partition: 6, from: 4, until: u64::MAX };
+    let run = upstream.fetch(&topic, span, 1 << 20).await.unwrap();
+    assert_eq!(run.records.iter().map(|record| record.offset).collect::<Vec<_>>(), [4, 5]);
+}

@@ -1,6 +1,6 @@
 //! Spans of a real cluster that lie where nothing can be read yet.
 
-use crate::cluster::{name, shared, topics};
+use crate::cluster::{Cluster, name, shared, topics};
 use crate::foreign::Transactions;
 use crate::publish::{part, stored};
 use dualstream_core::log::Span;
@@ -8,6 +8,7 @@ use dualstream_core::mirror::Upstream;
 use dualstream_core::testing::Foreign;
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
+use dualstream_core::{Error, ErrorKind};
 use futures::future::join_all;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,4 +34,28 @@ async fn a_span_behind_an_open_transaction_holds_no_reader() {
     let span = Span { partition: 6, from: 4, until: u64::MAX };
     let run = upstream.fetch(&topic, span, 1 << 20).await.unwrap();
     assert_eq!(run.records.iter().map(|record| record.offset).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_without_leaders_is_told_as_such() {
+    let cluster = Cluster::start(3);
+    let upstream = cluster.upstream(&[]);
+    let topic = name("led");
+    // Each partition at one broker, a third of them at the last.
+    let create = ["--create", "--topic", topic.as_str(), "--replica-assignment", "1,2,3,1,2,3,1,2,3,1,2,3"];
+    cluster.kafka.lock().unwrap().tool("org.apache.kafka.tools.TopicCommand", &create).unwrap();
+    upstream.describe(&topic).await.unwrap();
+    cluster.kafka.lock().unwrap().brokers[2].process.kill().unwrap();
+    // Until the cluster has noticed, they have leaders that do not answer: never are these told as empty.
+    let is_told =
+        |error: &Error| error.message().ends_with(&format!("of 12 partitions of '{topic}' have no leader"));
+    loop {
+        let error = upstream.describe(&topic).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+        if is_told(&error) {
+            break;
+        }
+    }
+    cluster.kafka.lock().unwrap().restart(2).unwrap();
+    while upstream.describe(&topic).await.is_err() {}
 }

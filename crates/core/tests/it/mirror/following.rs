@@ -311,3 +311,19 @@ async fn other_channels_are_no_loss() {
         node.task.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_all_topics_makes_none_known() {
+    let cluster = Cluster::with_topics().await;
+    let node = cluster.node(settings(100)).await;
+    let late = name("orders");
+    cluster.upstream.create(TopicSpec::events(late.clone())).await.unwrap();
+    let topics = MirroredTopics::new(Arc::new(cluster.upstream.clone()), node.log.clone());
+    let listed = topics.list().await.unwrap();
+    let names: Vec<&str> = listed.iter().map(|info| info.spec.name.as_str()).collect();
+    assert_eq!(names, ["chat", "events", "orders"]);
+    assert_eq!(listed[1].epoch, node.log.bounds(&name("events")).unwrap().epoch);
+    assert_eq!(node.log.bounds(&late).unwrap_err().code(), "unknown_topic", "it was only listed");
+    let described = topics.describe(late.clone()).await.unwrap();
+    assert_eq!(node.log.bounds(&late).unwrap().epoch, described.epoch);
+}

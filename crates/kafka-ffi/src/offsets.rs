@@ -80,14 +80,11 @@ pub fn list_offsets<C: ClientContext>(
     Ok(offsets)
 }
 
-/// The answer of a partition that has no record of the time asked for, or a later one.
-const NONE_SO_LATE: i64 = -1;
-
 fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, RDKafkaErrorCode> {
     match one.err {
-        // What a leader did not answer is another negative number, without an error.
+        // -1: none so late. What a leader did not answer is another negative number, without an error.
         c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => match one.offset {
-            NONE_SO_LATE => Ok(None),
+            -1 => Ok(None),
             offset => u64::try_from(offset).map(Some).map_err(|_| RDKafkaErrorCode::LeaderNotAvailable),
         },
         error => Err(error.into()),

@@ -80,14 +80,13 @@ pub fn list_offsets<C: ClientContext>(
     Ok(offsets)
 }
 
+/// -1: none so late. What a leader did not answer is another negative number, without an error.
 fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, RDKafkaErrorCode> {
-    match one.err {
-        // -1: none so late. What a leader did not answer is another negative number, without an error.
-        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => match one.offset {
-            -1 => Ok(None),
-            offset => u64::try_from(offset).map(Some).map_err(|_| RDKafkaErrorCode::LeaderNotAvailable),
-        },
-        error => Err(error.into()),
+    match (one.err, one.offset) {
+        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, -1) => Ok(None),
+        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, 0..) => Ok(Some(one.offset as u64)),
+        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, _) => Err(RDKafkaErrorCode::LeaderNotAvailable),
+        (error, _) => Err(error.into()),
     }
 }
 

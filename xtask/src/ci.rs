@@ -30,12 +30,12 @@ pub struct Args {
 /// In the order they run: what fails fastest comes first.
 const SUITES: [Suite; 8] = [
     Suite { name: "format", budget_minutes: 1, run: format },
-    Suite { name: "clippy", budget_minutes: 14, run: clippy },
+    Suite { name: "clippy", budget_minutes: 10, run: clippy },
     Suite { name: "tidy", budget_minutes: 1, run: tidiness },
-    Suite { name: "test", budget_minutes: 18, run: test },
-    Suite { name: "docs", budget_minutes: 5, run: docs },
-    Suite { name: "examples", budget_minutes: 5, run: examples },
-    Suite { name: "races", budget_minutes: 7, run: races },
+    Suite { name: "test", budget_minutes: 26, run: test },
+    Suite { name: "docs", budget_minutes: 4, run: docs },
+    Suite { name: "examples", budget_minutes: 3, run: examples },
+    Suite { name: "races", budget_minutes: 6, run: races },
     Suite { name: "sim", budget_minutes: 9, run: sim },
 ];
 

@@ -80,13 +80,10 @@ pub fn list_offsets<C: ClientContext>(
     Ok(offsets)
 }
 
-/// -1: none so late. What a leader did not answer is another negative number, without an error.
 fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, RDKafkaErrorCode> {
-    match (one.err, one.offset) {
-        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, -1) => Ok(None),
-        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, 0..) => Ok(Some(one.offset as u64)),
-        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, _) => Err(RDKafkaErrorCode::LeaderNotAvailable),
-        (error, _) => Err(error.into()),
+    match one.err {
+        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(u64::try_from(one.offset).ok()),
+        error => Err(error.into()),
     }
 }
 

@@ -40,6 +40,13 @@ impl Cluster {
         self.kafka.lock().unwrap().bootstrap()
     }
 
+    /// Sets something of a topic, `name=value`, as whoever runs the cluster does.
+    pub(crate) fn set(&self, topic: &TopicName, setting: &str) {
+        let of_topic = ["--alter", "--entity-type", "topics", "--entity-name", topic.as_str()];
+        let set = [&of_topic[..], &["--add-config", setting]].concat();
+        self.kafka.lock().unwrap().tool("kafka.admin.ConfigCommand", &set).unwrap();
+    }
+
     pub(crate) fn upstream(&self, properties: &[(&str, &str)]) -> KafkaUpstream {
         upstream(&self.bootstrap(), properties)
     }

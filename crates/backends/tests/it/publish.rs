@@ -122,16 +122,7 @@ async fn too_few_replicas_are_told_and_heal() {
         assert_eq!(stored(&upstream, part(&topic, partition, 0..1)).await, [0]);
     }
     // As it would be with two brokers gone, without the quorum of controllers going too.
-    let more = [
-        "--alter",
-        "--entity-type",
-        "topics",
-        "--entity-name",
-        topic.as_str(),
-        "--add-config",
-        "min.insync.replicas=3",
-    ];
-    cluster.kafka.lock().unwrap().tool("kafka.admin.ConfigCommand", &more).unwrap();
+    cluster.set(&topic, "min.insync.replicas=3");
     cluster.kafka.lock().unwrap().brokers[2].process.kill().unwrap();
     let explained = loop {
         let outcomes =

@@ -78,16 +78,7 @@ async fn alter_touches_only_what_is_named() {
     let before = topics.create(TopicSpec::events(name("altered"))).await.unwrap();
     let topic = before.spec.name.clone();
     // A setting that dualstream knows nothing of, set by whoever runs the cluster.
-    let set = [
-        "--alter",
-        "--entity-type",
-        "topics",
-        "--entity-name",
-        topic.as_str(),
-        "--add-config",
-        "segment.ms=777777",
-    ];
-    cluster.kafka.lock().unwrap().tool("kafka.admin.ConfigCommand", &set).unwrap();
+    cluster.set(&topic, "segment.ms=777777");
 
     let change = TopicAlteration { retention_ms: Some(None), ..TopicAlteration::default() };
     let after = topics.alter(topic.clone(), change).await.unwrap();

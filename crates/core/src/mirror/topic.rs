@@ -29,7 +29,6 @@ pub(super) struct Topic {
 /// What is known of it.
 #[derive(Clone)]
 pub(super) struct State {
-    pub id: u128,
     pub epoch: Epoch,
     pub spec: TopicSpec,
     pub earliest: Vec<u64>,
@@ -49,13 +48,9 @@ pub(super) struct State {
 
 impl Topic {
     pub fn new(name: TopicName, epoch: Epoch, described: Described) -> Topic {
-        let held_back = distance(&described.latest, &described.high);
-        let Described { id, spec, earliest, latest, high } = described;
-        let (wanted_at, asked_at, is_gone) = (None, None, false);
-        let state =
-            State { id, epoch, spec, earliest, latest, high, held_back, wanted_at, asked_at, is_gone };
+        let state = Mutex::new(State::of(epoch, described));
         let (changed, is_hot, waiting) = Default::default();
-        Topic { name, state: Mutex::new(state), changed, is_hot, waiting }
+        Topic { name, state, changed, is_hot, waiting }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -117,25 +112,23 @@ impl Topic {
         Waiter(self)
     }
 
-    /// Takes over what upstream says now; true when it is another life of its offsets. Ends never go back within one
-    /// life, and those of a topic that is followed come from the mirror.
-    pub fn update(&self, epoch: Epoch, described: Described) -> bool {
-        let mut state = self.state();
-        let is_new = state.epoch != epoch || state.is_gone;
-        if is_new {
-            state.begin_anew(epoch, described);
-        } else {
-            state.spec = described.spec;
-            state.id = described.id;
-            state.held_back = distance(&described.latest, &described.high);
-            raise(&mut state.earliest, &described.earliest);
-            raise(&mut state.high, &described.high);
-            let readable = if self.is_hot() { &described.earliest } else { &described.latest };
-            raise(&mut state.latest, readable);
+    /// Takes over what upstream says now. Ends never go back within one life, and those of a topic that is followed come
+    /// from the mirror.
+    pub fn update(&self, epoch: Epoch, described: Described) {
+        let (is_hot, mut state) = (self.is_hot(), self.state());
+        let mut now = State::of(epoch, described);
+        (now.wanted_at, now.asked_at) = (state.wanted_at, state.asked_at);
+        if state.epoch == epoch && !state.is_gone {
+            if is_hot {
+                now.latest.clone_from(&now.earliest);
+            }
+            raise(&mut now.earliest, &state.earliest);
+            raise(&mut now.high, &state.high);
+            raise(&mut now.latest, &state.latest);
         }
+        *state = now;
         drop(state);
         self.changed.notify_waiters();
-        is_new
     }
 
     pub fn is_gone(&self) -> bool {
@@ -167,11 +160,11 @@ impl Topic {
 }
 
 impl State {
-    fn begin_anew(&mut self, epoch: Epoch, described: Described) {
+    fn of(epoch: Epoch, described: Described) -> State {
         let held_back = distance(&described.latest, &described.high);
-        let Described { id, spec, earliest, latest, high } = described;
-        let is_gone = false;
-        *self = State { id, epoch, spec, earliest, latest, high, held_back, is_gone, ..*self };
+        let Described { spec, earliest, latest, high, .. } = described;
+        let (wanted_at, asked_at, is_gone) = (None, None, false);
+        State { epoch, spec, earliest, latest, high, held_back, wanted_at, asked_at, is_gone }
     }
 }
 

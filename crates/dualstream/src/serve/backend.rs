@@ -1,5 +1,6 @@
 //! The log that is served: embedded, or Kafka with its mirror here. What differs between them ends in this directory.
 
+use super::disk;
 use crate::settings::Settings;
 use anyhow::Context;
 use dualstream_core::Error;
@@ -9,7 +10,7 @@ use dualstream_core::mirror::MirroredLog;
 use dualstream_core::sources::Sources;
 use dualstream_core::topics::Topics;
 use dualstream_gateway::LogStats;
-use dualstream_log::{FileStorage, Writer};
+use dualstream_log::{FileStorage, Storage, Writer};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -56,6 +57,7 @@ impl Backend {
     /// # Errors
     /// What cannot be opened or reached, with the setting that names it.
     pub async fn open(settings: &Settings, world: &World, storage: FileStorage) -> anyhow::Result<Backend> {
+        disk::tell(&settings.data_dir, storage.free_bytes());
         #[cfg(feature = "kafka")]
         if settings.log.kafka.are_set() {
             return super::kafka::open(settings, world, storage).await;

@@ -2,10 +2,10 @@
 
 use super::backend::{Backend, Store, World};
 use super::parts::LogCounters;
-use super::{disk, log_settings, topics};
+use super::{log_settings, topics};
 use crate::settings::Settings;
 use anyhow::Context;
-use dualstream_log::{EmbeddedLog, FileStorage, Storage};
+use dualstream_log::{EmbeddedLog, FileStorage};
 use std::sync::Arc;
 
 /// Opens the data directory and creates what topics are missing.
@@ -14,7 +14,6 @@ pub(super) async fn open(
     world: &World,
     storage: FileStorage,
 ) -> anyhow::Result<Backend> {
-    disk::tell(&settings.data_dir, storage.free_bytes());
     let in_dir = || format!("cannot open the log in {} (--data-dir)", settings.data_dir.display());
     let (log, writer) = dualstream_log::open(
         log_settings(settings),

@@ -10,7 +10,7 @@
 
 use super::backend::{Backend, Store, World};
 use super::parts::LogCounters;
-use super::{disk, log_settings, topics};
+use super::{log_settings, topics};
 use crate::settings::Settings;
 use anyhow::Context;
 use dualstream_backends::kafka::{self, KafkaUpstream};
@@ -18,7 +18,7 @@ use dualstream_core::decisions::{self, DECISIONS_TOPIC, Decisions, Generations};
 use dualstream_core::mirror::{self, Foreign, MirroredLog, MirroredSources, MirroredTopics};
 use dualstream_core::topic::{TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
-use dualstream_log::{FileStorage, Fsync, Mirror, Storage};
+use dualstream_log::{FileStorage, Fsync, Mirror};
 use std::future::pending;
 use std::sync::Arc;
 
@@ -28,7 +28,6 @@ pub(super) async fn open(
     world: &World,
     storage: FileStorage,
 ) -> anyhow::Result<Backend> {
-    disk::tell(&settings.data_dir, storage.free_bytes());
     let in_dir = || format!("cannot open the mirror in {} (--data-dir)", settings.data_dir.display());
     // Nothing of a mirror has to survive: it is synced by checkpoints alone.
     let files = dualstream_log::Settings {

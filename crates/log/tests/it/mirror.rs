@@ -17,7 +17,7 @@ fn runs(rig: &MirrorRig, name: &str, round: u32) -> Vec<Run> {
     let mut runs = Vec::new();
     for i in 0..30_u32 {
         let partition = below(u64::from(PARTITIONS)) as u32;
-        let end = ends.entry(partition).or_insert_with(|| rig.end(&topic(name), partition));
+        let end = ends.entry(partition).or_insert_with(|| rig.end_of(&topic(name), partition));
         let mut at = *end + below(3) * below(2);
         let mut records = Vec::new();
         for j in 0..below(12) * below(5) {
@@ -47,8 +47,8 @@ async fn everything_comes_back_at_its_offset() {
             let runs = runs(&rig, name, round);
             let ends: BTreeMap<u32, u64> = runs.iter().map(|run| (run.partition, run.next)).collect();
             model.extend(by_place(runs.iter().flat_map(|run| run.records.clone())));
-            assert_eq!(rig.mirror.append(&topic(name), runs).await.unwrap(), 0);
-            assert!(ends.iter().all(|(&partition, &end)| rig.end(&topic(name), partition) == end));
+            assert_eq!(rig.log.append(&topic(name), runs).await.unwrap(), 0);
+            assert!(ends.iter().all(|(&partition, &end)| rig.end_of(&topic(name), partition) == end));
         }
         if round % 10 == 9 {
             rig = rig.restart().await;
@@ -66,8 +66,8 @@ async fn everything_comes_back_at_its_offset() {
             assert_eq!(reverse, wanted);
         }
     }
-    assert_eq!(rig.mirror.damage(), Vec::<String>::new());
-    assert_eq!(rig.mirror.bounds(&topic("events")).unwrap().epoch, Epoch(7), "it is given, and kept");
+    assert_eq!(rig.log.damage(), Vec::<String>::new());
+    assert_eq!(rig.log.bounds(&topic("events")).unwrap().epoch, Epoch(7), "it is given, and kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,19 +84,19 @@ async fn what_is_out_of_step_is_refused_whole() {
         run("chat", 3, vec![record(3, 112, 1, "b")], 120),
     ];
     for odd in odd {
-        let error = rig.mirror.append(&events, vec![good(), odd.clone()]).await.unwrap_err();
+        let error = rig.log.append(&events, vec![good(), odd.clone()]).await.unwrap_err();
         assert_eq!(error.code(), "mirror_out_of_step", "{odd:?}");
-        assert_eq!(rig.end(&events, 3), 100);
+        assert_eq!(rig.end_of(&events, 3), 100);
     }
-    assert_eq!(rig.mirror.append(&events, vec![good()]).await.unwrap(), 0);
-    let error = rig.mirror.append(&events, vec![good()]).await.unwrap_err();
+    assert_eq!(rig.log.append(&events, vec![good()]).await.unwrap(), 0);
+    let error = rig.log.append(&events, vec![good()]).await.unwrap_err();
     assert_eq!((error.code(), error.limit()), ("mirror_out_of_step", Some(110)));
     let nowhere = run("events", 12, Vec::new(), 1);
-    let error = rig.mirror.append(&events, vec![nowhere]).await.unwrap_err();
+    let error = rig.log.append(&events, vec![nowhere]).await.unwrap_err();
     assert_eq!(error.code(), "unknown_partition");
-    let error = rig.mirror.append(&topic("none"), Vec::new()).await.unwrap_err();
+    let error = rig.log.append(&topic("none"), Vec::new()).await.unwrap_err();
     assert_eq!(error.code(), "unknown_topic");
-    let error = rig.mirror.commit(Commit::default()).await.unwrap_err();
+    let error = rig.log.commit(Commit::default()).await.unwrap_err();
     assert_eq!(error.code(), "mirror_read_only");
 }
 
@@ -106,7 +106,7 @@ async fn times_come_back() {
     let rig = MirrorRig::empty(small(), 1);
     let own = TopicSpec { timestamp: TimestampKind::Create, ..spec("own") };
     for spec in [spec("stamped"), own] {
-        rig.mirror.begin(spec, Epoch(1), vec![0; 12]).await.unwrap();
+        rig.log.begin(spec, Epoch(1), vec![0; 12]).await.unwrap();
     }
     let times = [(5, 5), (5, 5), (7, 7), (7, 3), (7, 900), (7, 7), (8, 8)];
     let timed = |(offset, &(append_time_ms, timestamp_ms)): (usize, &(i64, i64))| Record {
@@ -116,7 +116,7 @@ async fn times_come_back() {
     };
     let records: Vec<Record> = times.iter().enumerate().map(timed).collect();
     for name in ["stamped", "own"] {
-        rig.mirror.append(&topic(name), vec![run(name, 4, records.clone(), 7)]).await.unwrap();
+        rig.log.append(&topic(name), vec![run(name, 4, records.clone(), 7)]).await.unwrap();
     }
     assert_eq!(rig.all(&topic("stamped")).await, records);
     let found = rig.all(&topic("own")).await;
@@ -125,7 +125,7 @@ async fn times_come_back() {
     assert!(found.iter().all(|r| r.append_time_ms == 8), "one batch, appended with its last record");
     // A clock upstream that was set back.
     let late = Record { append_time_ms: 2, timestamp_ms: 1, ..record(4, 7, 1, "late") };
-    rig.mirror.append(&topic("own"), vec![run("own", 4, vec![late], 8)]).await.unwrap();
+    rig.log.append(&topic("own"), vec![run("own", 4, vec![late], 8)]).await.unwrap();
     let last = rig.all(&topic("own")).await.pop().unwrap();
     assert_eq!((last.append_time_ms, last.timestamp_ms), (8, 1));
 }
@@ -144,7 +144,7 @@ async fn batches_are_small() {
     };
     let records: Vec<Record> = (0..120).map(large).collect();
     let runs = vec![run("events", 1, records.clone(), 220)];
-    rig.mirror.append(&topic("events"), runs).await.unwrap();
+    rig.log.append(&topic("events"), runs).await.unwrap();
     assert_eq!(rig.all(&topic("events")).await, records);
     let image = crate::image::Image::of(&rig.storage);
     let batches = crate::mirror_rig::batch_bytes(&image.0["topics/1/00000000000000000000.segment"]);
@@ -155,30 +155,30 @@ async fn batches_are_small() {
 async fn a_topic_is_begun_anew() {
     let rig = MirrorRig::start(small(), 1).await;
     let events = topic("events");
-    rig.mirror.append(&events, vec![run("events", 3, vec![record(3, 100, 1, "a")], 101)]).await.unwrap();
-    let waiting = rig.mirror.clone();
+    rig.log.append(&events, vec![run("events", 3, vec![record(3, 100, 1, "a")], 101)]).await.unwrap();
+    let waiting = rig.log.clone();
     let wait = tokio::spawn(async move {
         let ends = waiting.bounds(&topic("events")).unwrap().latest;
         waiting.wait(&topic("events"), Epoch(7), &ends).await;
     });
     tokio::task::yield_now().await;
     let start: Vec<u64> = (0..12).map(|p| p * 10).collect();
-    rig.mirror.begin(spec("events"), Epoch(7), start.clone()).await.unwrap();
+    rig.log.begin(spec("events"), Epoch(7), start.clone()).await.unwrap();
     wait.await.unwrap();
-    let bounds = rig.mirror.bounds(&events).unwrap();
+    let bounds = rig.log.bounds(&events).unwrap();
     assert_eq!((bounds.epoch, &bounds.earliest, &bounds.latest), (Epoch(7), &start, &start));
     assert_eq!(rig.all(&events).await, Vec::new());
     // Before any checkpoint speaks of it.
     let rig = rig.crash();
-    let bounds = rig.mirror.bounds(&events).unwrap();
+    let bounds = rig.log.bounds(&events).unwrap();
     assert_eq!((bounds.epoch, &bounds.earliest, &bounds.latest), (Epoch(7), &start, &start));
-    let few = rig.mirror.begin(spec("events"), Epoch(8), vec![1, 2]).await.unwrap_err();
+    let few = rig.log.begin(spec("events"), Epoch(8), vec![1, 2]).await.unwrap_err();
     assert_eq!(few.code(), "invalid_partitions");
     for _ in 0..2 {
-        rig.mirror.forget(&events).await.unwrap();
-        assert_eq!(rig.mirror.bounds(&events).unwrap_err().code(), "unknown_topic");
+        rig.log.forget(&events).await.unwrap();
+        assert_eq!(rig.log.bounds(&events).unwrap_err().code(), "unknown_topic");
     }
-    assert_eq!(rig.mirror.topics().len(), 1);
+    assert_eq!(rig.log.topics().len(), 1);
     rig.checkpoint().await;
     let image = crate::image::Image::of(&rig.storage);
     assert!(image.0.keys().all(|path| !path.starts_with("topics/1/") && !path.starts_with("topics/3/")));

@@ -28,7 +28,7 @@ struct Filled {
 
 fn backend(stride: u64) -> Backend {
     let rig = MirrorRig::empty(small(), 1);
-    let (mirror, storage) = (rig.mirror.clone(), rig.storage.clone());
+    let (mirror, storage) = (rig.log.clone(), rig.storage.clone());
     let filled = Arc::new(Filled { rig, epochs: AtomicU64::new(1), stride });
     Backend {
         log: filled.clone(),
@@ -43,7 +43,7 @@ fn backend(stride: u64) -> Backend {
 
 impl Filled {
     async fn append(&self, topic: &TopicName, partition: u32, new: NewRecord) -> Result<Appended> {
-        let mirror = &self.rig.mirror;
+        let mirror = &self.rig.log;
         let checked = mirror.check(topic, vec![(partition, new.clone())]).await?.remove(0);
         if let Some(found) = checked.found {
             return Ok(found);
@@ -75,19 +75,19 @@ impl Log for Filled {
     }
 
     fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
-        self.rig.mirror.read(read)
+        self.rig.log.read(read)
     }
 
     fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
-        self.rig.mirror.bounds(topic)
+        self.rig.log.bounds(topic)
     }
 
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
-        self.rig.mirror.wait(topic, epoch, ends)
+        self.rig.log.wait(topic, epoch, ends)
     }
 
     fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
-        self.rig.mirror.seek(topic, time_ms)
+        self.rig.log.seek(topic, time_ms)
     }
 }
 
@@ -96,18 +96,18 @@ impl Topics for Filled {
         async move {
             let (name, start) = (spec.name.clone(), vec![0; spec.partitions as usize]);
             let epoch = Epoch(self.epochs.fetch_add(1, Ordering::Relaxed));
-            self.rig.mirror.begin(spec, epoch, start).await?;
+            self.rig.log.begin(spec, epoch, start).await?;
             self.describe(name).await
         }
         .boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
-        async move { Ok(self.rig.mirror.topics()) }.boxed()
+        async move { Ok(self.rig.log.topics()) }.boxed()
     }
 
     fn describe(&self, name: TopicName) -> BoxFuture<'_, Result<TopicInfo>> {
-        let found = self.rig.mirror.topics().into_iter().find(|info| info.spec.name == name);
+        let found = self.rig.log.topics().into_iter().find(|info| info.spec.name == name);
         async move { Ok(found.expect("a check asks for a topic it created")) }.boxed()
     }
 
@@ -116,7 +116,7 @@ impl Topics for Filled {
     }
 
     fn delete(&self, name: TopicName) -> BoxFuture<'_, Result<()>> {
-        async move { self.rig.mirror.forget(&name).await }.boxed()
+        async move { self.rig.log.forget(&name).await }.boxed()
     }
 
     /// Begins the topic anew further up, with what is left of it.
@@ -130,7 +130,7 @@ impl Topics for Filled {
             let mut kept = self.rig.all(&name).await;
             kept.retain(|record| record.offset >= start[record.partition as usize]);
             let spec = self.describe(name.clone()).await?.spec;
-            self.rig.mirror.begin(spec, bounds.epoch, start).await?;
+            self.rig.log.begin(spec, bounds.epoch, start).await?;
             let run = |record: Record| {
                 let (partition, next) = (record.partition, record.offset + 1);
                 Run { topic: name.clone(), partition, records: vec![record], next }
@@ -142,7 +142,7 @@ impl Topics for Filled {
                 next,
             });
             let runs = kept.into_iter().map(run).chain(ends).collect();
-            self.rig.mirror.append(&name, runs).await.map(|_| ())
+            self.rig.log.append(&name, runs).await.map(|_| ())
         }
         .boxed()
     }

@@ -20,11 +20,11 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Appends so many records to each of three partitions of a topic.
 async fn fill(rig: &MirrorRig, name: &str, count: u64) -> dualstream_core::Result<u64> {
     for partition in [2, 5, 11] {
-        let end = rig.end(&topic(name), partition);
+        let end = rig.end_of(&topic(name), partition);
         for at in (end..end + count).step_by(10) {
             let until = (at + 10).min(end + count);
             let records = (at..until).map(|o| record(partition, o, o as u32 % 40, &o.to_string())).collect();
-            rig.mirror.append(&topic(name), vec![run(name, partition, records, until)]).await?;
+            rig.log.append(&topic(name), vec![run(name, partition, records, until)]).await?;
         }
     }
     Ok(count)
@@ -95,14 +95,14 @@ async fn a_mirror_without_catalog_or_checkpoint_is_begun_anew() {
     }
     for (case, disk) in disks.into_iter().enumerate() {
         let rig = open_disk(&disk).unwrap();
-        assert_eq!(rig.mirror.topics(), Vec::new(), "case {case}");
+        assert_eq!(rig.log.topics(), Vec::new(), "case {case}");
         let left = Image::of(&disk).ending(".segment");
         assert_eq!(left, Vec::<String>::new(), "case {case}: the space is free again");
-        rig.mirror.begin(spec("events"), Epoch(8), vec![40; 12]).await.unwrap();
+        rig.log.begin(spec("events"), Epoch(8), vec![40; 12]).await.unwrap();
         fill(&rig, "events", 20).await.unwrap();
         let rig = rig.restart().await;
         assert_eq!(rig.all(&topic("events")).await.len(), 60, "case {case}");
-        assert_eq!(rig.mirror.damage(), Vec::<String>::new());
+        assert_eq!(rig.log.damage(), Vec::<String>::new());
     }
 }
 
@@ -134,10 +134,10 @@ async fn a_topic_whose_store_is_not_whole_is_forgotten() {
     ];
     for (case, disk) in disks.into_iter().enumerate() {
         let rig = open_disk(&disk).unwrap();
-        let held: Vec<_> = rig.mirror.topics().iter().map(|t| t.spec.name.to_string()).collect();
+        let held: Vec<_> = rig.log.topics().iter().map(|t| t.spec.name.to_string()).collect();
         assert_eq!(held, ["chat"], "case {case}");
         assert_eq!(rig.all(&topic("chat")).await.len(), 900);
-        rig.mirror.begin(spec("events"), Epoch(7), vec![100; 12]).await.unwrap();
+        rig.log.begin(spec("events"), Epoch(7), vec![100; 12]).await.unwrap();
         fill(&rig, "events", 10).await.unwrap();
         assert_eq!(rig.restart().await.all(&topic("events")).await.len(), 30);
     }
@@ -156,7 +156,7 @@ async fn damage_is_never_served() {
         for i in 0..8 {
             let at = image.0[&path].len() * i / 8 + 7;
             let rig = open_disk(&image.damaged(&path, |bytes| bytes[at] ^= 4)).unwrap();
-            let Ok(bounds) = rig.mirror.bounds(&topic("events")) else { continue };
+            let Ok(bounds) = rig.log.bounds(&topic("events")) else { continue };
             let mut read = Read {
                 topic: topic("events"),
                 epoch: bounds.epoch,
@@ -168,7 +168,7 @@ async fn damage_is_never_served() {
             };
             let (mut found, mut lost) = (Vec::new(), BTreeSet::new());
             while !read.is_over() {
-                let page = rig.mirror.read(read.clone()).await.unwrap();
+                let page = rig.log.read(read.clone()).await.unwrap();
                 lost.extend(page.gaps.iter().flat_map(|g| (g.from..g.until).map(|o| (g.partition, o))));
                 read.go_on(&page);
                 found.extend(page.records);
@@ -213,12 +213,12 @@ async fn deleted_while_open() {
             }
             _ => {
                 let event = crate::rig::event(3, "unheard of", "");
-                let checked = rig.mirror.check(&topic("events"), vec![(5, event)]).await;
+                let checked = rig.log.check(&topic("events"), vec![(5, event)]).await;
                 assert_eq!(checked.unwrap_err().code(), "storage_error");
             }
         }
-        assert_eq!(rig.mirror.topics(), Vec::new(), "{noticed_by}");
-        rig.mirror.begin(spec("events"), Epoch(8), vec![0; 12]).await.unwrap();
+        assert_eq!(rig.log.topics(), Vec::new(), "{noticed_by}");
+        rig.log.begin(spec("events"), Epoch(8), vec![0; 12]).await.unwrap();
         fill(&rig, "events", 200).await.unwrap();
         let before = rig.all(&topic("events")).await;
         let rig = rig.restart().await;
@@ -258,7 +258,7 @@ async fn a_directory_deleted_while_open() {
 }
 
 async fn begin(rig: &MirrorRig) -> dualstream_core::Result<()> {
-    rig.mirror.begin(spec("events"), Epoch(7), vec![100; 12]).await
+    rig.log.begin(spec("events"), Epoch(7), vec![100; 12]).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,7 +271,7 @@ async fn a_disk_that_fails_does_not_end_it() {
             rig.storage.fail_next(op, nth, fault);
             let mut failed = 0;
             for _ in 0..12 {
-                if rig.mirror.bounds(&topic("events")).is_err() {
+                if rig.log.bounds(&topic("events")).is_err() {
                     failed += u32::from(begin(&rig).await.is_err());
                     failed += u32::from(begin(&rig).await.is_err());
                 }
@@ -308,15 +308,15 @@ async fn size_bounds_what_is_held() {
     for cleanup in [Cleanup::Delete, Cleanup::Compact] {
         let rig = MirrorRig::empty(small(), 1);
         let bounded = TopicSpec { retention_bytes: Some(60 << 10), cleanup, ..spec("events") };
-        rig.mirror.begin(bounded, Epoch(7), vec![100; 12]).await.unwrap();
+        rig.log.begin(bounded, Epoch(7), vec![100; 12]).await.unwrap();
         for _ in 0..6 {
             fill(&rig, "events", 200).await.unwrap();
             rig.checkpoint().await;
             rig.checkpoint().await;
         }
-        let info = rig.mirror.topics().remove(0);
+        let info = rig.log.topics().remove(0);
         assert!(info.bytes < 100 << 10, "{cleanup:?}: {} bytes", info.bytes);
-        let bounds = rig.mirror.bounds(&topic("events")).unwrap();
+        let bounds = rig.log.bounds(&topic("events")).unwrap();
         assert!(bounds.earliest[11] > 100);
         assert_eq!(bounds.latest[11], 1_300);
         let span = Span { partition: 11, from: 100, until: 101 };
@@ -329,12 +329,12 @@ async fn size_bounds_what_is_held() {
             bytes_max: 1,
             reverse: false,
         };
-        assert_eq!(rig.mirror.read(read).await.unwrap_err().code(), "position_unrecoverable");
+        assert_eq!(rig.log.read(read).await.unwrap_err().code(), "position_unrecoverable");
         let held = rig.all(&topic("events")).await;
         let of_11 = held.iter().filter(|r| r.partition == 11).map(|r| r.offset);
         assert!(of_11.eq(bounds.earliest[11]..1_300), "nothing was compacted");
         let rig = rig.restart().await;
-        assert_eq!(rig.mirror.bounds(&topic("events")).unwrap(), bounds);
+        assert_eq!(rig.log.bounds(&topic("events")).unwrap(), bounds);
         assert_eq!(rig.all(&topic("events")).await, held);
     }
 }
@@ -344,10 +344,10 @@ async fn size_bounds_what_is_held() {
 async fn size_bounds_what_comes_fast() {
     let rig = MirrorRig::empty(small(), 1);
     let bounded = TopicSpec { retention_bytes: Some(60 << 10), ..spec("events") };
-    rig.mirror.begin(bounded, Epoch(7), vec![100; 12]).await.unwrap();
+    rig.log.begin(bounded, Epoch(7), vec![100; 12]).await.unwrap();
     for _ in 0..10 {
         fill(&rig, "events", 500).await.unwrap();
-        let bytes = rig.mirror.topics()[0].bytes;
+        let bytes = rig.log.topics()[0].bytes;
         assert!(bytes < 300 << 10, "{bytes} bytes");
     }
 }
@@ -365,5 +365,5 @@ async fn a_mirror_is_verified() {
     let report = verify(&image.damaged(path, |bytes| bytes[500] ^= 1), |_| {}).unwrap();
     assert_eq!(report.findings.len(), 1);
     assert!(!report.findings[0].loses_records, "it is only a copy");
-    assert_eq!(rig.mirror.counters().damaged.load(Relaxed), 0);
+    assert_eq!(rig.log.counters().damaged.load(Relaxed), 0);
 }

@@ -187,7 +187,7 @@ impl Model {
     /// After a start: where the mirror goes on.
     fn adopt_ends(&mut self) {
         for (index, held) in self.topics.iter_mut().enumerate() {
-            let bounds = self.rig.as_ref().unwrap().mirror.bounds(&topic(TOPICS[index]));
+            let bounds = self.rig.as_ref().unwrap().log.bounds(&topic(TOPICS[index]));
             let Some(held) = held else { continue };
             let now = bounds.unwrap().latest;
             assert!(now.iter().zip(&held.ends).all(|(now, then)| now <= then), "it goes on behind its end");
@@ -208,7 +208,7 @@ impl Model {
             hidden += after.take(&run);
             runs.push(run);
         }
-        match self.rig().mirror.append(&topic(TOPICS[index]), runs).await {
+        match self.rig().log.append(&topic(TOPICS[index]), runs).await {
             Ok(left_out) => {
                 assert_eq!(left_out, hidden);
                 self.topics[index] = Some(after);
@@ -226,7 +226,7 @@ impl Model {
     async fn look_up(&mut self, index: usize, events: &[(u32, u32, u64)]) {
         let new =
             |&(partition, source, id): &(u32, u32, u64)| (partition, event(source, &id.to_string(), ""));
-        let asked = self.rig().mirror.check(&topic(TOPICS[index]), events.iter().map(new).collect()).await;
+        let asked = self.rig().log.check(&topic(TOPICS[index]), events.iter().map(new).collect()).await;
         let Some(held) = &self.topics[index] else {
             assert_eq!(asked.unwrap_err().code(), "unknown_topic");
             return;
@@ -260,14 +260,14 @@ impl Model {
             Some(held) => held.ends.iter().map(|end| (end + 30).saturating_sub(back)).collect(),
             None => vec![back; PARTITIONS as usize],
         };
-        let begun = self.rig().mirror.begin(spec_of(index), Epoch(epoch), start.clone()).await;
+        let begun = self.rig().log.begin(spec_of(index), Epoch(epoch), start.clone()).await;
         let before = self.topics[index].take();
         self.topics[index] = Some(Held::new(epoch, start));
         let Err(error) = begun else { return };
         // Either of the two, whole.
         let after = self.topics[index].take();
         self.died(&error);
-        let bounds = self.rig().mirror.bounds(&topic(TOPICS[index])).ok();
+        let bounds = self.rig().log.bounds(&topic(TOPICS[index])).ok();
         let is_after = bounds.is_some_and(|bounds| bounds.epoch.0 == epoch);
         self.topics[index] = if is_after { after } else { before };
         self.adopt_ends();
@@ -275,11 +275,11 @@ impl Model {
 
     async fn forget(&mut self, index: usize) {
         let name = topic(TOPICS[index]);
-        let done = self.rig().mirror.forget(&name).await;
+        let done = self.rig().log.forget(&name).await;
         let before = self.topics[index].take();
         if let Err(error) = done {
             self.died(&error);
-            if self.rig().mirror.bounds(&name).is_ok() {
+            if self.rig().log.bounds(&name).is_ok() {
                 self.topics[index] = before;
                 self.adopt_ends();
             }
@@ -295,12 +295,12 @@ impl Model {
                 self.check_topic(index).await.unwrap();
             }
         }
-        assert_eq!(self.rig().mirror.damage(), Vec::<String>::new());
+        assert_eq!(self.rig().log.damage(), Vec::<String>::new());
     }
 
     async fn check_topic(&mut self, index: usize) -> Result<()> {
         let name = topic(TOPICS[index]);
-        let bounds = self.rig().mirror.bounds(&name);
+        let bounds = self.rig().log.bounds(&name);
         let Some(held) = &self.topics[index] else {
             assert_eq!(bounds.unwrap_err().code(), "unknown_topic");
             return Ok(());

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Appends one run to a partition of `events`, after a hole or not; how many records were left out.
 async fn append(rig: &MirrorRig, partition: u32, records: Vec<Record>) -> u64 {
     let next = records.last().map_or(0, |record| record.offset + 1);
-    rig.mirror.append(&topic("events"), vec![run("events", partition, records, next)]).await.unwrap()
+    rig.log.append(&topic("events"), vec![run("events", partition, records, next)]).await.unwrap()
 }
 
 async fn offsets(rig: &MirrorRig) -> Vec<(u32, u64)> {
@@ -43,12 +43,12 @@ async fn within_an_append() {
             109,
         ),
     ];
-    assert_eq!(rig.mirror.append(&events, runs).await.unwrap(), 2);
+    assert_eq!(rig.log.append(&events, runs).await.unwrap(), 2);
     let kept = [(3, 100), (3, 101), (3, 104), (3, 105), (3, 106), (3, 108), (4, 100), (4, 101)];
     assert_eq!(offsets(&rig).await, kept);
-    assert_eq!(rig.end(&events, 3), 109);
-    assert_eq!(rig.mirror.counters().hidden.load(Relaxed), 2);
-    assert_eq!(rig.mirror.counters().records.load(Relaxed), 8);
+    assert_eq!(rig.end_of(&events, 3), 109);
+    assert_eq!(rig.log.counters().hidden.load(Relaxed), 2);
+    assert_eq!(rig.log.counters().records.load(Relaxed), 8);
 }
 
 fn body(id: &str, n: u32) -> bytes::Bytes {
@@ -65,7 +65,7 @@ async fn across_segments_and_starts() {
             for i in 0..300_u32 {
                 append(&rig, 5, vec![record(5, 100 + u64::from(i), i, &i.to_string())]).await;
             }
-            assert!(rig.mirror.topics()[1].segments.unwrap() > 3, "nothing is sealed");
+            assert!(rig.log.topics()[1].segments.unwrap() > 3, "nothing is sealed");
         }
         if case > 1 {
             rig.checkpoint().await;
@@ -128,7 +128,7 @@ async fn in_any_cut() {
                 let next = records[records.len() - 1].offset + 1;
                 run("events", p, records, next)
             });
-            hidden += rig.mirror.append(&topic("events"), runs.collect()).await.unwrap();
+            hidden += rig.log.append(&topic("events"), runs.collect()).await.unwrap();
         }
         outcomes.push((hidden, offsets(&rig).await));
     }

@@ -1,6 +1,6 @@
 //! A mirror over the simulated disk, driven as a task, and records as they would stand upstream.
 
-use crate::rig::{PARTITIONS, Seeded, TestClock, event, topic};
+use crate::rig::{Driven, Opens, PARTITIONS, Seeded, TestClock, event, topic};
 use bytes::Bytes;
 use dualstream_core::Result;
 use dualstream_core::filter::Filter;
@@ -9,18 +9,25 @@ use dualstream_core::log::{Log, Read, Span};
 use dualstream_core::mirror::{MirrorStore, Run};
 use dualstream_core::record::Record;
 use dualstream_core::topic::{Epoch, TopicName, TopicSpec};
-use dualstream_log::{MemoryStorage, Mirror, Settings, Storage, open_mirror};
+use dualstream_log::{MemoryStorage, Mirror, Settings, Writer, open_mirror};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::JoinHandle;
 
-pub struct MirrorRig {
-    pub storage: MemoryStorage,
-    pub clock: Arc<TestClock>,
-    pub entropy: Arc<Seeded>,
-    pub settings: Settings,
-    pub mirror: Mirror,
-    writer: JoinHandle<Result<()>>,
+/// One that is filled from elsewhere.
+pub type MirrorRig = Driven<Mirror>;
+
+impl Opens for Mirror {
+    fn open(
+        settings: Settings,
+        storage: MemoryStorage,
+        clock: Arc<TestClock>,
+        entropy: Arc<Seeded>,
+    ) -> Result<(Mirror, Writer)> {
+        open_mirror(settings, Arc::new(storage), clock, entropy)
+    }
+
+    fn close(&self) {
+        self.close();
+    }
 }
 
 pub fn spec(name: &str) -> TopicSpec {
@@ -28,84 +35,13 @@ pub fn spec(name: &str) -> TopicSpec {
 }
 
 impl MirrorRig {
-    /// An empty mirror.
-    pub fn empty(settings: Settings, seed: u64) -> MirrorRig {
-        MirrorRig::open(settings, MemoryStorage::new(), Arc::default(), Seeded::new(seed)).unwrap()
-    }
-
     /// A mirror with two topics that begin at 100 in each partition.
     pub async fn start(settings: Settings, seed: u64) -> MirrorRig {
         let rig = MirrorRig::empty(settings, seed);
         for name in ["events", "chat"] {
-            rig.mirror.begin(spec(name), Epoch(7), vec![100; PARTITIONS as usize]).await.unwrap();
+            rig.log.begin(spec(name), Epoch(7), vec![100; PARTITIONS as usize]).await.unwrap();
         }
         rig
-    }
-
-    pub fn open(
-        settings: Settings,
-        storage: MemoryStorage,
-        clock: Arc<TestClock>,
-        entropy: Arc<Seeded>,
-    ) -> Result<MirrorRig> {
-        let disk = Arc::new(storage.clone());
-        let (mirror, writer) = open_mirror(settings.clone(), disk, clock.clone(), entropy.clone())?;
-        let writer = tokio::spawn(writer.drive());
-        Ok(MirrorRig { storage, clock, entropy, settings, mirror, writer })
-    }
-
-    /// Ends in order and opens again.
-    pub async fn restart(self) -> MirrorRig {
-        self.mirror.close();
-        self.writer.await.unwrap().unwrap();
-        MirrorRig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
-    }
-
-    /// Loses power and opens again.
-    pub fn crash(self) -> MirrorRig {
-        self.writer.abort();
-        self.storage.crash(&*self.entropy);
-        MirrorRig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
-    }
-
-    /// Whether a crash that was armed has happened.
-    pub fn storage_is_dead(&self) -> bool {
-        self.storage.list("").is_err()
-    }
-
-    /// The process dies and another opens; if the power fails meanwhile, opens after that.
-    pub fn reopen_or_crash(self) -> MirrorRig {
-        self.writer.abort();
-        let MirrorRig { storage, clock, entropy, settings, .. } = self;
-        match MirrorRig::open(settings.clone(), storage.clone(), clock.clone(), entropy.clone()) {
-            Ok(rig) => rig,
-            Err(error) => {
-                assert!(storage.list("").is_err(), "{error:?}");
-                storage.crash(&*entropy);
-                MirrorRig::open(settings, storage, clock, entropy).unwrap()
-            }
-        }
-    }
-
-    /// Ends in order and opens again; if the power fails meanwhile, opens after that.
-    pub async fn restart_or_crash(self) -> MirrorRig {
-        self.mirror.close();
-        let ended = self.writer.await.unwrap();
-        if self.storage.list("").is_err() {
-            self.storage.crash(&*self.entropy);
-        } else {
-            ended.unwrap();
-            self.storage.crash_at_step(u64::MAX);
-        }
-        MirrorRig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
-    }
-
-    /// Lets the time of a checkpoint pass, and the writer take it.
-    pub async fn checkpoint(&self) {
-        tokio::time::advance(self.settings.checkpoint_interval + Duration::from_secs(1)).await;
-        for _ in 0..300 {
-            tokio::task::yield_now().await;
-        }
     }
 
     /// Everything in a topic, in log order.
@@ -124,7 +60,7 @@ impl MirrorRig {
         page: usize,
         reverse: bool,
     ) -> Result<Vec<Record>> {
-        let bounds = self.mirror.bounds(name)?;
+        let bounds = self.log.bounds(name)?;
         let mut read = Read {
             topic: name.clone(),
             epoch: bounds.epoch,
@@ -136,7 +72,7 @@ impl MirrorRig {
         };
         let mut records = Vec::new();
         while !read.is_over() {
-            let page = self.mirror.read(read.clone()).await?;
+            let page = self.log.read(read.clone()).await?;
             assert_eq!(page.gaps, Vec::new(), "a hole of the log is no damage");
             read.go_on(&page);
             records.extend(page.records);
@@ -144,8 +80,8 @@ impl MirrorRig {
         Ok(records)
     }
 
-    pub fn end(&self, name: &TopicName, partition: u32) -> u64 {
-        self.mirror.bounds(name).unwrap().latest[partition as usize]
+    pub fn end_of(&self, name: &TopicName, partition: u32) -> u64 {
+        self.log.bounds(name).unwrap().latest[partition as usize]
     }
 }
 

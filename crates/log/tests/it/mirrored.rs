@@ -70,7 +70,7 @@ impl Log for Settled {
 async fn backend() -> Backend {
     let rig = MirrorRig::empty(small(), 11);
     let upstream = MemoryUpstream::new(rig.clock.clone());
-    let store = Arc::new(rig.mirror.clone());
+    let store = Arc::new(rig.log.clone());
     let settings = Settings { backfill_records: 50, ..Settings::default() };
     let (log, runner) = MirroredLog::new(
         settings,

@@ -10,7 +10,7 @@ use dualstream_core::record::{NewRecord, Record};
 use dualstream_core::topic::{TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use dualstream_core::{Error, Result};
-use dualstream_log::{EmbeddedLog, MemoryStorage, Settings, Storage, open};
+use dualstream_log::{EmbeddedLog, MemoryStorage, Settings, Storage, Writer, open};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,13 +51,43 @@ impl Entropy for Seeded {
     }
 }
 
-pub struct Rig {
+/// A log over the simulated disk, of either kind.
+pub struct Driven<L> {
     pub storage: MemoryStorage,
     pub clock: Arc<TestClock>,
     pub entropy: Arc<Seeded>,
     pub settings: Settings,
-    pub log: EmbeddedLog,
+    pub log: L,
     writer: JoinHandle<Result<()>>,
+}
+
+/// One that decides by itself.
+pub type Rig = Driven<EmbeddedLog>;
+
+/// What can be driven.
+pub trait Opens: Sized {
+    fn open(
+        settings: Settings,
+        storage: MemoryStorage,
+        clock: Arc<TestClock>,
+        entropy: Arc<Seeded>,
+    ) -> Result<(Self, Writer)>;
+    fn close(&self);
+}
+
+impl Opens for EmbeddedLog {
+    fn open(
+        settings: Settings,
+        storage: MemoryStorage,
+        clock: Arc<TestClock>,
+        entropy: Arc<Seeded>,
+    ) -> Result<(EmbeddedLog, Writer)> {
+        open(settings, Arc::new(storage), clock, entropy)
+    }
+
+    fn close(&self) {
+        self.close();
+    }
 }
 
 /// Small files, so that a short test rolls, recycles and checkpoints.
@@ -74,19 +104,10 @@ pub fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
 
-impl Rig {
-    pub async fn start(settings: Settings, seed: u64) -> Rig {
-        let rig = Rig::open(settings, MemoryStorage::new(), Arc::default(), Seeded::new(seed)).unwrap();
-        for name in ["events", "chat"] {
-            let spec = TopicSpec { partitions: PARTITIONS, ..TopicSpec::events(topic(name)) };
-            rig.log.create(spec).await.unwrap();
-        }
-        rig
-    }
-
-    /// A log without topics.
-    pub fn empty(settings: Settings, seed: u64) -> Rig {
-        Rig::open(settings, MemoryStorage::new(), Arc::default(), Seeded::new(seed)).unwrap()
+impl<L: Opens> Driven<L> {
+    /// One without topics.
+    pub fn empty(settings: Settings, seed: u64) -> Driven<L> {
+        Driven::open(settings, MemoryStorage::new(), Arc::default(), Seeded::new(seed)).unwrap()
     }
 
     pub fn open(
@@ -94,25 +115,24 @@ impl Rig {
         storage: MemoryStorage,
         clock: Arc<TestClock>,
         entropy: Arc<Seeded>,
-    ) -> Result<Rig> {
-        let (log, writer) =
-            open(settings.clone(), Arc::new(storage.clone()), clock.clone(), entropy.clone())?;
+    ) -> Result<Driven<L>> {
+        let (log, writer) = L::open(settings.clone(), storage.clone(), clock.clone(), entropy.clone())?;
         let writer = tokio::spawn(writer.drive());
-        Ok(Rig { storage, clock, entropy, settings, log, writer })
+        Ok(Driven { storage, clock, entropy, settings, log, writer })
     }
 
     /// Ends in order and opens again.
-    pub async fn restart(self) -> Rig {
+    pub async fn restart(self) -> Driven<L> {
         self.log.close();
         self.writer.await.unwrap().unwrap();
-        Rig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
+        Driven::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
     }
 
     /// Loses power and opens again.
-    pub fn crash(self) -> Rig {
+    pub fn crash(self) -> Driven<L> {
         self.writer.abort();
         self.storage.crash(&*self.entropy);
-        Rig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
+        Driven::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
     }
 
     /// Whether a crash that was armed has happened.
@@ -121,21 +141,21 @@ impl Rig {
     }
 
     /// The process dies and another opens; if the power fails meanwhile, opens after that.
-    pub fn reopen_or_crash(self) -> Rig {
+    pub fn reopen_or_crash(self) -> Driven<L> {
         self.writer.abort();
-        let Rig { storage, clock, entropy, settings, .. } = self;
-        match Rig::open(settings.clone(), storage.clone(), clock.clone(), entropy.clone()) {
+        let Driven { storage, clock, entropy, settings, .. } = self;
+        match Driven::open(settings.clone(), storage.clone(), clock.clone(), entropy.clone()) {
             Ok(rig) => rig,
             Err(error) => {
                 assert!(storage.list("").is_err(), "{error:?}");
                 storage.crash(&*entropy);
-                Rig::open(settings, storage, clock, entropy).unwrap()
+                Driven::open(settings, storage, clock, entropy).unwrap()
             }
         }
     }
 
     /// Ends in order and opens again; if the power fails meanwhile, opens after that.
-    pub async fn restart_or_crash(self) -> Rig {
+    pub async fn restart_or_crash(self) -> Driven<L> {
         self.log.close();
         let ended = self.writer.await.unwrap();
         if self.storage.list("").is_err() {
@@ -144,7 +164,7 @@ impl Rig {
             ended.unwrap();
             self.storage.crash_at_step(u64::MAX);
         }
-        Rig::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
+        Driven::open(self.settings, self.storage, self.clock, self.entropy).unwrap()
     }
 
     /// The process dies; the disk stays as it is.
@@ -172,9 +192,20 @@ impl Rig {
     }
 
     /// Opens again as the files are, without a crash.
-    pub fn reopen(self) -> Result<Rig> {
+    pub fn reopen(self) -> Result<Driven<L>> {
         self.writer.abort();
-        Rig::open(self.settings, self.storage, self.clock, self.entropy)
+        Driven::open(self.settings, self.storage, self.clock, self.entropy)
+    }
+}
+
+impl Rig {
+    pub async fn start(settings: Settings, seed: u64) -> Rig {
+        let rig = Rig::open(settings, MemoryStorage::new(), Arc::default(), Seeded::new(seed)).unwrap();
+        for name in ["events", "chat"] {
+            let spec = TopicSpec { partitions: PARTITIONS, ..TopicSpec::events(topic(name)) };
+            rig.log.create(spec).await.unwrap();
+        }
+        rig
     }
 
     pub async fn publish(&self, topic: &TopicName, events: &[(u32, &str)]) -> Result<Vec<(u32, Appended)>> {

@@ -51,26 +51,11 @@ impl<'a> Sighting<'a> {
 }
 
 impl Reader {
-    /// Opens a stream of a channel or pattern on the first node that answers, from now on.
+    /// Opens a stream of a channel or pattern on the first node that answers, with the oldest event there is or from now on.
     ///
     /// # Errors
     /// When no node answers.
     pub async fn start(
-        recorder: &Recorder,
-        name: &str,
-        topic: &str,
-        channel: &str,
-        key: &str,
-        nodes: Vec<(String, SocketAddr)>,
-    ) -> Result<Reader> {
-        Reader::start_at(Start::Latest, recorder, name, topic, channel, key, nodes).await
-    }
-
-    /// The same, with the oldest event there is or from now on.
-    ///
-    /// # Errors
-    /// When no node answers.
-    pub async fn start_at(
         from: Start,
         recorder: &Recorder,
         name: &str,

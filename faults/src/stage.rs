@@ -99,7 +99,7 @@ impl Stage {
         from: Start,
         nodes: Vec<(String, SocketAddr)>,
     ) -> Result<()> {
-        let reader = Reader::start_at(from, &self.recorder, name, topic, channel, key, nodes).await?;
+        let reader = Reader::start(from, &self.recorder, name, topic, channel, key, nodes).await?;
         self.readers.push((key.to_owned(), BTreeSet::new(), reader));
         Ok(())
     }

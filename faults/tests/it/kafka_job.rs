@@ -6,7 +6,7 @@
 //!
 //! `FAULTS_EVENTS` sets how many events there are: a million takes some minutes.
 
-use dualstream_checker::{Recorder, Rules, value_crc};
+use dualstream_checker::{Recorder, Rules, Start, value_crc};
 use dualstream_faults::history::read_all;
 use dualstream_faults::{Cluster, Event, Node, Publisher, Reader, Sdk};
 use serde_json::{Value, json};
@@ -88,13 +88,22 @@ async fn everything_arrives_once_while_brokers_and_nodes_die() {
             let name = format!("{name}-{topic}");
             readers.push((
                 topic,
-                Reader::start(&recorder, &name, topic, pattern, key, nodes.clone()).await.unwrap(),
+                Reader::start(Start::Latest, &recorder, &name, topic, pattern, key, nodes.clone())
+                    .await
+                    .unwrap(),
             ));
         }
     }
     let single = ("b".to_owned(), b.address);
-    let single =
-        Reader::start(&recorder, "single", "events", "events:made:key-31", "made:key-31", vec![single]);
+    let single = Reader::start(
+        Start::Latest,
+        &recorder,
+        "single",
+        "events",
+        "events:made:key-31",
+        "made:key-31",
+        vec![single],
+    );
     let mut single = single.await.unwrap();
 
     let on_a = Sdk::start(&recorder, "sdk-a", "events:*", "*", ("a", a.address));

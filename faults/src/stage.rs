@@ -2,10 +2,12 @@
 
 use crate::cluster::Cluster;
 use crate::history::read_all;
+use crate::http::Connection;
 use crate::load::{Load, Topics};
 use crate::{Node, Reader};
 use anyhow::{Context, Result, ensure};
 use dualstream_checker::{Recorder, Report, Rules, Start};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -190,15 +192,38 @@ fn documented() -> BTreeSet<String> {
 /// # Errors
 /// When it does not within a minute.
 pub async fn until_metric(node: &Node, name: &str, is_wanted: impl Fn(f64) -> bool) -> Result<f64> {
+    until(node, name, || async { node.metric(name).await.ok().filter(|value| is_wanted(*value)) }).await
+}
+
+/// Waits until a page of history of the node holds so many events.
+///
+/// # Errors
+/// When it does not within a minute.
+pub async fn until_page(node: &Node, path: &str, count: usize) -> Result<()> {
+    let is_full = || async { (page(node, path).await.ok()?.1.len() == count).then_some(()) };
+    until(node, path, is_full).await
+}
+
+/// A page of history: the answer's status and the events.
+///
+/// # Errors
+/// When the node does not answer, or not with JSON.
+pub async fn page(node: &Node, path: &str) -> Result<(u16, Vec<Value>)> {
+    let response = Connection::open(node.address).await?.get(path).await?;
+    let page: Value = serde_json::from_slice(response.body())?;
+    Ok((response.status().as_u16(), page["events"].as_array().cloned().unwrap_or_default()))
+}
+
+async fn until<T, F: Future<Output = Option<T>>>(node: &Node, what: &str, ask: impl Fn() -> F) -> Result<T> {
     let asking = async {
         loop {
             // A node that hangs or starts again does not answer.
-            match node.metric(name).await {
-                Ok(value) if is_wanted(value) => return value,
-                _ => tokio::time::sleep(ASK).await,
+            match ask().await {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(ASK).await,
             }
         }
     };
     let waited = tokio::time::timeout(SEEN_MAX, asking).await;
-    waited.with_context(|| format!("{}: {name} was not as wanted within {SEEN_MAX:?}", node.name))
+    waited.with_context(|| format!("{}: {what} was not as wanted within {SEEN_MAX:?}", node.name))
 }

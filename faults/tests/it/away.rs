@@ -2,6 +2,7 @@
 //! meets them: what was stored is not told.
 
 use dualstream_faults::http::Connection;
+use dualstream_faults::stage::{page, until_page};
 use dualstream_faults::{Node, Stage};
 use dualstream_services::proxy::Flow;
 use serde_json::{Value, json};
@@ -29,16 +30,16 @@ async fn f08_cut_from_the_brokers() {
     let stage = Stage::set("f08", &["kafka.delivery.timeout.ms=3000"]).await.unwrap();
     let load = stage.load();
     load.more(200).await.unwrap();
+    let path = "/v1/channels/events:*/events?since=earliest&limit=100";
+    for node in [&stage.a, &stage.b] {
+        until_page(node, path, 100).await.unwrap();
+    }
     let fault = stage.recorder.fault("the nodes are cut from the brokers");
     stage.cluster.proxies().for_each(|proxy| proxy.both(Flow::Held));
     load.until(|outcomes| outcomes.failed + outcomes.unknown >= 80).await.unwrap();
     for node in [&stage.a, &stage.b] {
-        let mut connection = Connection::open(node.address).await.unwrap();
-        let path = "/v1/channels/events:*/events?since=earliest&limit=100";
-        let response = connection.get(path).await.unwrap();
-        let page: Value = serde_json::from_slice(response.body()).unwrap();
-        assert_eq!(response.status(), 200, "{page}");
-        assert_eq!(page["events"].as_array().unwrap().len(), 100, "the mirror is read");
+        let (status, events) = page(node, path).await.unwrap();
+        assert_eq!((status, events.len()), (200, 100), "the mirror is read");
         let (status, retry, code) = publish_once(node, "cut", 1).await;
         match status {
             503 => assert!(retry.is_some(), "{code}"),

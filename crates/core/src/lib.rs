@@ -31,6 +31,7 @@ pub mod position;
 pub mod publisher;
 mod queue;
 pub mod record;
+pub mod registry;
 pub mod sources;
 mod sync;
 pub mod testing;

@@ -14,6 +14,7 @@ mod damage;
 mod decisions;
 mod log;
 mod reads;
+mod registry;
 mod sample;
 mod sources;
 mod tails;
@@ -27,6 +28,7 @@ pub use damage::CHECKS as DAMAGE;
 pub use decisions::CHECKS as DECISIONS;
 pub use log::CHECKS as LOG;
 pub use reads::CHECKS as READS;
+pub use registry::CHECKS as REGISTRY;
 pub use sample::{commit_all, event_record, part, read_all};
 pub use sources::CHECKS as SOURCES;
 pub use tails::{CHECKS as TAILS, Follower, places as tail_places};
@@ -37,6 +39,7 @@ pub use upstream::{CHECKS as UPSTREAM, Foreign, UpstreamBackend};
 use crate::bus::Bus;
 use crate::log::Log;
 use crate::record::Record;
+use crate::registry::Registry;
 use crate::sources::Sources;
 use crate::topic::TopicName;
 use crate::topics::Topics;
@@ -44,6 +47,7 @@ use crate::transaction::Transactions;
 use futures::future::LocalBoxFuture;
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One check of a suite over `S`.
 pub struct Check<S> {
@@ -92,6 +96,26 @@ pub struct BusBackend {
     pub keep: Box<dyn Any + Send>,
 }
 
+/// What the suite [`REGISTRY`] runs on: a registry of its own, empty.
+pub struct RegistryBackend {
+    /// The registry.
+    pub registry: Arc<dyn Registry>,
+    /// Lets all leases grow older.
+    pub pass: Pass,
+    /// Dropped after the check.
+    pub keep: Box<dyn Any + Send>,
+}
+
+/// Lets time pass, as leases see it.
+pub type Pass = Box<dyn Fn(Duration) -> LocalBoxFuture<'static, ()> + Send>;
+
+impl RegistryBackend {
+    /// Lets all leases grow older by so much.
+    pub async fn pass(&self, time: Duration) {
+        (self.pass)(time).await;
+    }
+}
+
 /// Runs every check of a suite on a backend of its own.
 pub async fn run<S>(checks: &[Check<S>], make: impl AsyncFn() -> S) {
     for check in checks {
@@ -126,6 +150,11 @@ pub async fn decisions(make: impl AsyncFn() -> Backend) {
 /// The suite [`BUS`].
 pub async fn bus(make: impl AsyncFn() -> BusBackend) {
     run(BUS, make).await;
+}
+
+/// The suite [`REGISTRY`].
+pub async fn registry(make: impl AsyncFn() -> RegistryBackend) {
+    run(REGISTRY, make).await;
 }
 
 /// The suites of a log that stands elsewhere: [`UPSTREAM`] and [`TAILS`].

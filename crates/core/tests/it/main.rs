@@ -9,6 +9,7 @@ mod decisions;
 mod generations;
 mod hub;
 mod live;
+mod membership;
 mod mirror;
 mod model_log;
 mod pages;

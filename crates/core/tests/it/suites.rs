@@ -3,12 +3,16 @@
 use crate::model_log::ModelLog;
 use dualstream_core::log::Part;
 use dualstream_core::memory::bus::MemoryBus;
+use dualstream_core::memory::registry::MemoryRegistry;
 use dualstream_core::memory::upstream::MemoryUpstream;
-use dualstream_core::testing::{self, Backend, BusBackend, Damage, Foreign, ManualClock, UpstreamBackend};
+use dualstream_core::testing::{
+    self, Backend, BusBackend, Damage, Foreign, ManualClock, RegistryBackend, UpstreamBackend,
+};
 use dualstream_core::topic::TopicName;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use std::sync::Arc;
+use std::time::Duration;
 
 async fn backend() -> Backend {
     let log = Arc::new(ModelLog::new(&[]));
@@ -45,6 +49,20 @@ async fn bus() {
         bus: Arc::new(MemoryBus::default()),
         prefix: "check".into(),
         keep: Box::new(()),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn registry() {
+    testing::registry(async || {
+        let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+        let registry = Arc::new(MemoryRegistry::new(clock.clone()));
+        let pass = move |time: Duration| {
+            clock.advance(time.as_millis() as i64);
+            ready(()).boxed_local()
+        };
+        RegistryBackend { registry, pass: Box::new(pass), keep: Box::new(()) }
     })
     .await;
 }

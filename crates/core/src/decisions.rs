@@ -10,13 +10,18 @@
 //! [`State`], and an append whose outcome is unknown is decided or not like any other. A snapshot record now and then
 //! lets a new reader begin near the end.
 //!
+//! Some decisions stay, as part of the state; others are orders, which each node carries out when it reads them and which
+//! are kept nowhere: whoever comes later has nothing to do with them.
+//!
 //! What it is not: a lock service (nobody is told that he lost it), or a place for what changes often.
 
 mod codec;
 mod counters;
 mod decision;
+mod disconnect;
 mod follower;
 mod generations;
+mod orders;
 mod proposals;
 mod reader;
 mod settings;
@@ -24,6 +29,7 @@ mod state;
 
 pub use counters::Counters;
 pub use decision::{Decision, ProposalId, Refusal};
+pub use disconnect::{CODES, Disconnect, REASON_BYTES_MAX};
 pub use follower::Runner;
 pub use generations::Generations;
 pub use settings::Settings;
@@ -36,6 +42,7 @@ use crate::topic::TopicName;
 use crate::topics::Topics;
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
+use orders::Orders;
 use proposals::{Answer, Proposals};
 use reader::Reader;
 use std::sync::Arc;
@@ -74,6 +81,7 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     counters: Arc<Counters>,
     proposals: Proposals,
+    orders: Orders,
     states: watch::Sender<Arc<State>>,
 }
 
@@ -93,8 +101,8 @@ impl Decisions {
         let counters = Arc::new(Counters::default());
         let reader = Reader::open(&settings, &log, &*topics, &counters).await?;
         let states = watch::Sender::new(Arc::new(reader.state().clone()));
-        let proposals = Proposals::default();
-        let shared = Shared { settings, log, topics, clock, entropy, counters, proposals, states };
+        let (proposals, orders) = (Proposals::default(), Orders::new(counters.clone()));
+        let shared = Shared { settings, log, topics, clock, entropy, counters, proposals, orders, states };
         let shared = Arc::new(shared);
         Ok((Decisions { shared: shared.clone() }, Runner::new(shared, reader)))
     }
@@ -130,6 +138,12 @@ impl Decisions {
             outcome = self.answered(&decision, answer) => outcome,
             () = tokio::time::sleep_until(deadline) => Err(unknown()),
         }
+    }
+
+    /// The next order to disconnect that was read since [`open`](Decisions::open), in the order of the log, now and then
+    /// one twice. For one who follows them all: each is given once. Cancel-safe.
+    pub async fn ordered(&self) -> Disconnect {
+        self.shared.orders.next().await
     }
 
     /// What was counted.

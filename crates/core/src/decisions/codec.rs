@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! {"version":1,"type":"generation","id":"…","time":"…","topic":"events","topic_id":"…","from":0}
+//! {"version":1,"type":"disconnect","id":"…","time":"…","connection":"…","code":3503,"reason":"force disconnect"}
 //! {"version":1,"type":"snapshot","id":"…","time":"…","at":10000,"state":{"generations":[{"topic":…,"topic_id":…,"generation":1}]}}
 //! ```
-//! `id` and `topic_id` are 32 hexadecimal digits. `time` is for people. Members that are not known are passed over, but
+//! `id`, `topic_id` and `connection` are 32 hexadecimal digits. `time` is for people. Members that are not known are passed over, but
 //! those of a snapshot's `state` are kept: a newer version wrote them, and the next snapshot says them again.
 
+use super::Disconnect;
 use super::decision::{Decision, ProposalId};
 use super::state::{Held, State};
 use crate::time::format_rfc3339;
@@ -18,6 +20,7 @@ use std::collections::BTreeMap;
 /// Version of the records.
 const VERSION: u64 = 1;
 const GENERATION: &str = "generation";
+const DISCONNECT: &str = "disconnect";
 const SNAPSHOT: &str = "snapshot";
 
 /// What a record is.
@@ -47,6 +50,13 @@ struct Generation {
     topic: String,
     topic_id: Hex,
     from: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    connection: Hex,
+    code: u16,
+    reason: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +109,11 @@ fn of_json(value: &[u8]) -> Option<Parsed> {
             let topic = TopicName::new(&topic).ok()?;
             Some(Parsed::Proposal(id, Decision::Generation { topic, topic_id: topic_id.0, from }))
         }
+        (VERSION, DISCONNECT) => {
+            let Order { connection, code, reason } = serde_json::from_slice(value).ok()?;
+            let order = Disconnect::new(connection.0, code, &reason).ok()?;
+            Some(Parsed::Proposal(id, Decision::Disconnect(order)))
+        }
         (VERSION, SNAPSHOT) => {
             let Snapshot { at, state } = serde_json::from_slice(value).ok()?;
             let generation =
@@ -112,9 +127,16 @@ fn of_json(value: &[u8]) -> Option<Parsed> {
 
 /// The value of a record that proposes.
 pub(super) fn proposal(id: ProposalId, time_ms: i64, decision: &Decision) -> Bytes {
-    let Decision::Generation { topic, topic_id, from } = decision;
-    let body = Generation { topic: topic.as_str().to_owned(), topic_id: Hex(*topic_id), from: *from };
-    line(GENERATION, id, time_ms, body)
+    match decision {
+        Decision::Generation { topic, topic_id, from } => {
+            let (topic, topic_id) = (topic.as_str().to_owned(), Hex(*topic_id));
+            line(GENERATION, id, time_ms, Generation { topic, topic_id, from: *from })
+        }
+        Decision::Disconnect(order) => {
+            let (connection, reason) = (Hex(order.connection()), order.reason().to_owned());
+            line(DISCONNECT, id, time_ms, Order { connection, code: order.code(), reason })
+        }
+    }
 }
 
 /// The value of a snapshot of `state`, valid at its own next offset.
@@ -169,6 +191,22 @@ mod tests {
         );
         assert_eq!(line, expected);
         assert_eq!(parse(Some(&line)), Parsed::Proposal(ProposalId(7), generation(2)));
+    }
+
+    #[test]
+    fn an_order_to_disconnect() {
+        let order = Disconnect::new(0xabc, 3503, "say \"why\"").unwrap();
+        let line = proposal(ProposalId(7), 1_700_000_000_123, &Decision::Disconnect(order.clone()));
+        let expected = concat!(
+            r#"{"version":1,"type":"disconnect","id":"00000000000000000000000000000007","#,
+            r#""time":"2023-11-14T22:13:20.123Z","#,
+            r#""connection":"00000000000000000000000000000abc","code":3503,"reason":"say \"why\""}"#
+        );
+        assert_eq!(line, expected);
+        assert_eq!(parse(Some(&line)), Parsed::Proposal(ProposalId(7), Decision::Disconnect(order)));
+        for foreign in [expected.replace("3503", "1000"), expected.replace("say", "line\\nline")] {
+            assert_eq!(parse(Some(foreign.as_bytes())), Parsed::Foreign, "{foreign}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Counters {
     pub gaps: AtomicU64,
     /// Times that all was read anew, because the topic was not what was read of it.
     pub restarts: AtomicU64,
+    /// Orders that nobody took in time, given up for later ones.
+    pub orders_lost: AtomicU64,
     /// Errors of the log, each followed by another try.
     pub errors: AtomicU64,
 }

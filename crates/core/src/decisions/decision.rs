@@ -1,5 +1,6 @@
 //! What a cluster decides, and why a proposal may be refused.
 
+use super::Disconnect;
 use crate::topic::TopicName;
 
 /// What can be proposed.
@@ -16,6 +17,9 @@ pub enum Decision {
         /// The generation in which the loss was found; 0 before the first.
         from: u64,
     },
+    /// A client is to be disconnected by the node that has it. Always valid: it is done by whoever reads it, and nothing
+    /// of it is kept.
+    Disconnect(Disconnect),
 }
 
 /// Why a record that was understood decided nothing.

@@ -71,19 +71,27 @@ impl Runner {
         Ok(())
     }
 
-    fn take(&mut self, judged: Vec<Judged>) {
+    fn take(&mut self, mut judged: Vec<Judged>) {
         let Some(reader) = &self.reader else { return };
+        // Before who proposed it hears of it.
+        self.shared.orders.push(judged.iter_mut().filter_map(|judged| judged.order.take()));
         self.shared.publish(reader.state(), judged.iter().filter_map(outcome).collect());
         self.snapshots.read_back(&self.shared, &judged);
     }
 
     /// Nothing is shown before all is read: meanwhile what was known counts.
     async fn begin_anew(&mut self) -> Result<()> {
-        let Shared { settings, log, topics, counters, proposals, .. } = &*self.shared;
+        let Shared { settings, log, topics, counters, proposals, orders, .. } = &*self.shared;
         let (mut reader, end) = Reader::begin(settings, log, &**topics, counters).await?;
+        self.shared.note_overtaken(reader.state().next());
         let mut outcomes = Vec::new();
         let wanted = |judged: &Judged| proposals.is_waiting(judged.id);
-        reader.catch_up(end, |judged| outcomes.extend(outcome(&judged).filter(|_| wanted(&judged)))).await?;
+        let judge = |mut judged: Judged| {
+            // Some were told before: a connection that is gone is not closed again.
+            orders.push(judged.order.take());
+            outcomes.extend(outcome(&judged).filter(|_| wanted(&judged)));
+        };
+        reader.catch_up(end, judge).await?;
         self.shared.publish(reader.state(), outcomes);
         self.snapshots = Snapshots::default();
         self.reader = Some(reader);
@@ -105,6 +113,17 @@ impl Runner {
                 self.restart(error.message());
             }
             _ => tracing::debug!(code = error.code(), "decisions are read again in a moment: {error}"),
+        }
+    }
+}
+
+impl Shared {
+    /// What was decided by records that went before they were read is said by the snapshot; what was ordered is not.
+    fn note_overtaken(&self, next: u64) {
+        let seen = self.states.borrow().next();
+        if next > seen {
+            self.counters.gaps.fetch_add(1, Relaxed);
+            tracing::warn!(topic = %self.settings.topic, seen, next, "records were trimmed before this node read them: an order to disconnect among them is not carried out here");
         }
     }
 }

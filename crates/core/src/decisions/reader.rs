@@ -6,6 +6,7 @@
 //!                             ──▶ pages, in order, into the state
 //! ```
 
+use super::Disconnect;
 use super::counters::Counters;
 use super::decision::ProposalId;
 use super::settings::Settings;
@@ -38,6 +39,8 @@ pub(super) struct Judged {
     pub id: ProposalId,
     pub offset: u64,
     pub verdict: Verdict,
+    /// What is to be done now, once.
+    pub order: Option<Disconnect>,
 }
 
 impl Reader {
@@ -115,9 +118,9 @@ impl Reader {
             while gaps.next_if(|gap| gap.after <= index).is_some() {
                 self.pass_gap();
             }
-            let Applied { id, verdict } = self.state.apply(record);
+            let Applied { id, verdict, order } = self.state.apply(record);
             self.note(record, verdict);
-            judged.extend(id.map(|id| Judged { id, offset: record.offset, verdict }));
+            judged.extend(id.map(|id| Judged { id, offset: record.offset, verdict, order }));
         }
         gaps.for_each(|_| self.pass_gap());
         self.state.pass_to(next.first().copied().unwrap_or(0));

@@ -7,9 +7,10 @@
 //!       └─▶ snapshot ─▶ of its own offset? ─ yes ─▶ the state is what it says
 //! ```
 //! A snapshot names the offset it is meant for. Stands it there, then nothing came between the state it says and itself,
-//! so it is the state of everything before it: whoever begins there knows as much as whoever began at the start. No
-//! clock, no I/O.
+//! so it is the state of everything before it: whoever begins there knows as much as whoever began at the start. What is
+//! ordered by a record is done by those who read it, and is no state. No clock, no I/O.
 
+use super::Disconnect;
 use super::codec::{self, Parsed};
 use super::decision::{Decision, ProposalId, Refusal};
 use crate::record::Record;
@@ -38,12 +39,14 @@ pub(super) struct Held {
 }
 
 /// What a record did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The proposal it carries, where it is one of ours.
     pub id: Option<ProposalId>,
     /// What became of it.
     pub verdict: Verdict,
+    /// What is to be done now, once.
+    pub order: Option<Disconnect>,
 }
 
 /// What became of a record.
@@ -98,10 +101,11 @@ impl State {
         self.held.generations.iter().map(|((topic, id), generation)| (topic, *id, *generation))
     }
 
-    /// Whether what is proposed was decided before, by whomever. Once true it stays so.
+    /// Whether what is proposed was decided before, by whomever. Once true it stays so. Of an order nothing is known.
     pub fn has(&self, decision: &Decision) -> bool {
         match decision {
             Decision::Generation { topic, topic_id, from } => self.generation(topic, *topic_id) > *from,
+            Decision::Disconnect(_) => false,
         }
     }
 
@@ -109,8 +113,15 @@ impl State {
     pub fn apply(&mut self, record: &Record) -> Applied {
         self.pass_to(record.offset.saturating_add(1));
         let parsed = codec::parse(record.value.as_deref());
+        let mut order = None;
         let (id, verdict) = match parsed {
-            Parsed::Proposal(id, decision) => (Some(id), self.decide(decision)),
+            Parsed::Proposal(id, Decision::Disconnect(ordered)) => {
+                order = Some(ordered);
+                (Some(id), Verdict::Decided)
+            }
+            Parsed::Proposal(id, Decision::Generation { topic, topic_id, from }) => {
+                (Some(id), self.begin_generation(topic, topic_id, from))
+            }
             Parsed::Snapshot { id, at, held } => (Some(id), self.restore(record.offset, at, held)),
             Parsed::Unknown(id) => {
                 self.is_whole = false;
@@ -118,7 +129,7 @@ impl State {
             }
             Parsed::Foreign => (None, Verdict::Foreign),
         };
-        Applied { id, verdict }
+        Applied { id, verdict, order }
     }
 
     /// Nothing (more) stands before `next`.
@@ -145,8 +156,7 @@ impl State {
         State { held, ..State::new(next) }
     }
 
-    fn decide(&mut self, decision: Decision) -> Verdict {
-        let Decision::Generation { topic, topic_id, from } = decision;
+    fn begin_generation(&mut self, topic: TopicName, topic_id: u128, from: u64) -> Verdict {
         let present = self.generation(&topic, topic_id);
         if present != from {
             return Verdict::Refused(Refusal::NotPresent { present });

@@ -2,11 +2,12 @@
 
 use super::{Backend, Check, ManualClock, SeededEntropy, checks};
 use crate::ErrorKind;
-use crate::decisions::{Decision, Decisions, Outcome, Runner, Settings, State};
+use crate::decisions::{Decision, Decisions, Disconnect, Outcome, Runner, Settings, State};
 use crate::log::{Commit, Part};
 use crate::record::NewRecord;
 use crate::topic::{TopicName, TopicSpec};
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::{join, join_all};
 use std::future::pending;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub const CHECKS: &[Check<Backend>] = checks![Backend:
     one_of_those_who_propose_the_same_decides,
     what_is_decided_is_there_for_who_comes_later,
+    an_order_comes_to_every_node_that_is_there,
     a_new_node_begins_at_the_last_snapshot,
     what_no_node_needs_is_trimmed,
     records_of_others_are_passed_over,
@@ -129,6 +131,24 @@ async fn what_is_decided_is_there_for_who_comes_later(b: Backend) {
         assert!((0..50).all(|topic_id| second.generation(topic_id) == 1));
         let next = second.decisions.state().next();
         assert_eq!(first.at(next).await.generations().count(), 50);
+    })
+    .await;
+}
+
+/// Each gets it once, also the one that proposed it, before that hears what became of it. Who comes later does not.
+async fn an_order_comes_to_every_node_that_is_there(b: Backend) {
+    on_two(&b, async |first, second| {
+        for connection in 0..12 {
+            let order = Disconnect::new(connection, 3503, "force disconnect").expect("a legal order");
+            let proposed = first.decisions.propose(Decision::Disconnect(order.clone())).await;
+            assert!(matches!(proposed, Ok(Outcome::Decided { .. })), "{proposed:?}");
+            assert_eq!(first.decisions.ordered().now_or_never(), Some(order.clone()));
+            assert_eq!(second.decisions.ordered().await, order);
+        }
+        let (third, _) = node(&b, 3).await;
+        for other in [first, second, &third] {
+            assert_eq!(other.decisions.ordered().now_or_never(), None);
+        }
     })
     .await;
 }

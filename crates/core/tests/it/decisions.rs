@@ -4,7 +4,7 @@
 use crate::model_log::ModelLog;
 use bytes::Bytes;
 use dualstream_core::clock::Entropy;
-use dualstream_core::decisions::{Decision, Decisions, Outcome, Refusal, Settings, State};
+use dualstream_core::decisions::{Decision, Decisions, Disconnect, Outcome, Refusal, Settings, State};
 use dualstream_core::log::*;
 use dualstream_core::record::{Headers, NewRecord, Record};
 use dualstream_core::testing::{ManualClock, SeededEntropy};
@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
 
@@ -25,6 +26,8 @@ const TOPICS: u128 = 3;
 enum Step {
     /// A node proposes what follows what it knows, or what it cannot know, or what is long decided.
     Propose { node: usize, topic_id: u128, ahead: i64 },
+    /// A node orders to disconnect somebody.
+    Order { node: usize },
     /// A node dies with its proposals, and begins again.
     Crash(usize),
     /// Everything moves on a little.
@@ -52,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => (0..NODES, 0..TOPICS, prop_oneof![8 => Just(0_i64), 1 => Just(1), 1 => Just(-1)])
             .prop_map(|(node, topic_id, ahead)| Step::Propose { node, topic_id, ahead }),
+        5 => (0..NODES).prop_map(|node| Step::Order { node }),
         2 => (0..NODES).prop_map(Step::Crash),
         10 => (0..30_u8).prop_map(Step::Run),
         2 => (0..GARBAGE.len()).prop_map(Step::Garbage),
@@ -160,15 +164,20 @@ impl Log for Flaky {
 struct Truth {
     before: Vec<BTreeMap<u128, u64>>,
     deciding: BTreeMap<u64, (u128, u64)>,
+    /// Who is to be disconnected, by where that is ordered.
+    ordered: BTreeMap<u64, u128>,
 }
 
 impl Truth {
     /// Snapshots that are taken at their word say what was decided, so they change nothing.
     fn of(records: &[Record]) -> Truth {
         let (mut generations, mut before) = (BTreeMap::new(), Vec::new());
-        let mut deciding = BTreeMap::new();
+        let (mut deciding, mut ordered) = (BTreeMap::new(), BTreeMap::new());
         for record in records {
             before.push(generations.clone());
+            if let Some(connection) = record.value.as_deref().and_then(to_disconnect) {
+                ordered.insert(record.offset, connection);
+            }
             let Some((topic_id, from)) = record.value.as_deref().and_then(proposed) else { continue };
             let present: &mut u64 = generations.entry(topic_id).or_default();
             if *present == from {
@@ -177,7 +186,7 @@ impl Truth {
             }
         }
         before.push(generations);
-        Truth { before, deciding }
+        Truth { before, deciding, ordered }
     }
 
     fn generation(&self, before: u64, topic_id: u128) -> u64 {
@@ -192,6 +201,12 @@ fn proposed(value: &[u8]) -> Option<(u128, u64)> {
     Some((u128::from_str_radix(topic_id, 16).ok()?, value["from"].as_u64()?))
 }
 
+fn to_disconnect(value: &[u8]) -> Option<u128> {
+    let value: Value = serde_json::from_slice(value).ok()?;
+    (value["type"] == "disconnect").then_some(())?;
+    u128::from_str_radix(value["connection"].as_str()?, 16).ok()
+}
+
 fn events() -> TopicName {
     TopicName::new("events").unwrap()
 }
@@ -202,17 +217,25 @@ fn generations(state: &State) -> BTreeMap<u128, u64> {
 
 /// What a proposer was told, and what its node knew then.
 struct Told {
-    topic_id: u128,
-    from: u64,
+    proposed: Proposed,
     outcome: Result<Outcome>,
     state: Arc<State>,
 }
 
+enum Proposed {
+    Generation { topic_id: u128, from: u64 },
+    Order(u128),
+}
+
 struct Node {
     decisions: Decisions,
+    /// Where it began to read on, and the orders it was given since.
+    began: u64,
+    orders: Arc<Mutex<Vec<u128>>>,
     runner: JoinHandle<()>,
     /// Every state it showed.
     watch: JoinHandle<()>,
+    follow: JoinHandle<()>,
     proposals: Vec<JoinHandle<Told>>,
 }
 
@@ -222,12 +245,13 @@ struct World {
     told: Vec<Told>,
     shown: Arc<Mutex<Vec<Arc<State>>>>,
     lives: u64,
+    clients: u128,
 }
 
 impl World {
     async fn new(seed: u64) -> World {
         let (nodes, told, shown) = Default::default();
-        let mut world = World { log: Flaky::new(seed), nodes, told, shown, lives: 0 };
+        let mut world = World { log: Flaky::new(seed), nodes, told, shown, lives: 0, clients: 0 };
         for _ in 0..NODES {
             let node = world.open().await;
             world.nodes.push(node);
@@ -264,12 +288,21 @@ impl World {
                 state = watched.changed(&state).await;
             }
         });
-        Node { decisions, runner, watch, proposals: Vec::new() }
+        let (began, orders) = (decisions.state().next(), Arc::<Mutex<Vec<_>>>::default());
+        let (followed, given) = (decisions.clone(), orders.clone());
+        let follow = tokio::spawn(async move {
+            loop {
+                let order = followed.ordered().await;
+                given.lock().unwrap().push(order.connection());
+            }
+        });
+        Node { decisions, began, orders, runner, watch, follow, proposals: Vec::new() }
     }
 
     async fn take(&mut self, step: &Step) {
         match *step {
             Step::Propose { node, topic_id, ahead } => self.propose(node, topic_id, ahead),
+            Step::Order { node } => self.order(node),
             Step::Crash(node) => self.crash(node).await,
             Step::Run(turns) => {
                 for _ in 0..turns {
@@ -289,7 +322,18 @@ impl World {
         node.proposals.push(tokio::spawn(async move {
             let decision = Decision::Generation { topic: events(), topic_id, from };
             let outcome = decisions.propose(decision).await;
-            Told { topic_id, from, outcome, state: decisions.state() }
+            Told { proposed: Proposed::Generation { topic_id, from }, outcome, state: decisions.state() }
+        }));
+    }
+
+    fn order(&mut self, node: usize) {
+        self.clients += 1;
+        let (node, client) = (&mut self.nodes[node], self.clients);
+        let decisions = node.decisions.clone();
+        node.proposals.push(tokio::spawn(async move {
+            let order = Disconnect::new(client, 3503, "force disconnect").unwrap();
+            let outcome = decisions.propose(Decision::Disconnect(order)).await;
+            Told { proposed: Proposed::Order(client), outcome, state: decisions.state() }
         }));
     }
 
@@ -298,6 +342,7 @@ impl World {
         let old = std::mem::replace(&mut self.nodes[node], new);
         old.runner.abort();
         old.watch.abort();
+        old.follow.abort();
         for proposal in old.proposals {
             // Those that were answered before are looked at too.
             match proposal.is_finished() {
@@ -361,6 +406,7 @@ impl World {
         }
         let last = self.nodes[0].decisions.state();
         assert!(self.nodes.iter().all(|node| node.decisions.state() == last), "all read as far");
+        self.nodes.iter().for_each(|node| node.check(&truth));
         self.told.iter().for_each(|told| told.check(&truth));
         let decided = self.told.iter().filter_map(|told| match told.outcome {
             Ok(Outcome::Decided { offset }) => Some(offset),
@@ -372,24 +418,52 @@ impl World {
     }
 }
 
+impl Node {
+    /// It was given every order since it began, in their order and none of before; again only what it read again. One
+    /// that was overtaken by a trim may have missed some.
+    fn check(&self, truth: &Truth) {
+        let mut given = self.orders.lock().unwrap().clone();
+        let mut seen = BTreeSet::new();
+        given.retain(|connection| seen.insert(*connection));
+        let all: Vec<u128> = truth.ordered.range(self.began..).map(|(_, connection)| *connection).collect();
+        match self.decisions.counters().gaps.load(Relaxed) {
+            0 => assert_eq!(given, all),
+            _ => assert!(given.iter().all(|connection| all.contains(connection)), "{given:?} of {all:?}"),
+        }
+    }
+}
+
 impl Told {
     /// What a proposer was told is true, and its node knew it.
     fn check(&self, truth: &Truth) {
-        let Told { topic_id, from, outcome, state } = self;
-        let known = state.generation(&events(), *topic_id);
-        match outcome {
-            Ok(Outcome::Decided { offset }) => {
-                assert_eq!(truth.deciding.get(offset), Some(&(*topic_id, *from)));
-                assert!(known > *from && state.next() > *offset);
+        let Told { proposed, outcome, state } = self;
+        match (proposed, outcome) {
+            (Proposed::Order(connection), Ok(Outcome::Decided { offset })) => {
+                assert_eq!(truth.ordered.get(offset), Some(connection));
+                assert!(state.next() > *offset);
             }
-            Ok(Outcome::AlreadyDecided) => assert!(known > *from),
-            Ok(Outcome::Refused(Refusal::NotPresent { present })) => {
-                assert!(present < from, "it is refused for being too early only");
-                assert!((0..truth.before.len() as u64).any(|at| truth.generation(at, *topic_id) == *present));
+            (Proposed::Order(_), Ok(other)) => panic!("{other:?}"),
+            (Proposed::Generation { topic_id, from }, Ok(outcome)) => {
+                check_generation(truth, (*topic_id, *from), *outcome, state);
             }
-            Ok(refused) => panic!("{refused:?}"),
-            Err(error) => assert_eq!(error.code(), "decision_unknown"),
+            (_, Err(error)) => assert_eq!(error.code(), "decision_unknown"),
         }
+    }
+}
+
+fn check_generation(truth: &Truth, (topic_id, from): (u128, u64), outcome: Outcome, state: &State) {
+    let known = state.generation(&events(), topic_id);
+    match outcome {
+        Outcome::Decided { offset } => {
+            assert_eq!(truth.deciding.get(&offset), Some(&(topic_id, from)));
+            assert!(known > from && state.next() > offset);
+        }
+        Outcome::AlreadyDecided => assert!(known > from),
+        Outcome::Refused(Refusal::NotPresent { present }) => {
+            assert!(present < from, "it is refused for being too early only");
+            assert!((0..truth.before.len() as u64).any(|at| truth.generation(at, topic_id) == present));
+        }
+        refused => panic!("{refused:?}"),
     }
 }
 

@@ -59,7 +59,7 @@ fn what_is_not_ours_changes_nothing_but_the_place() {
     assert_eq!((state.clone(), state.is_whole()), (State { next: 5, ..State::new(0) }, true));
     let newer = br#"{"version":2,"type":"generation","id":"00000000000000000000000000000001"}"#;
     let applied = state.apply(&record(5, Some(Bytes::from_static(newer))));
-    assert_eq!(applied, Applied { id: Some(ProposalId(1)), verdict: Verdict::Unknown });
+    assert_eq!(applied, Applied { id: Some(ProposalId(1)), verdict: Verdict::Unknown, order: None });
     assert!(!state.is_whole(), "what it decided is not known here");
 }
 
@@ -154,6 +154,24 @@ fn as_many_generations_as_fit_into_a_snapshot() {
     let mut new = State::new(1);
     new.apply(&snapshot(1, &state));
     assert_eq!(new.held, state.held);
-    let last = Decision::Generation { topic: name, topic_id: u128::MAX, from: u64::MAX };
-    assert_eq!(state.decide(last), Verdict::Refused(Refusal::NotPresent { present: u64::MAX / 2 }));
+    assert_eq!(
+        state.begin_generation(name, u128::MAX, u64::MAX),
+        Verdict::Refused(Refusal::NotPresent { present: u64::MAX / 2 })
+    );
+}
+
+/// It is done by whoever reads it; nothing is left of it, so it takes no room in a snapshot either.
+#[test]
+fn an_order_is_told_and_kept_nowhere() {
+    let mut state = State::new(0);
+    let order = Disconnect::new(7, 3503, "force disconnect").unwrap();
+    let value = codec::proposal(ProposalId(1), 0, &Decision::Disconnect(order.clone()));
+    for offset in 0..2 {
+        let applied = state.apply(&record(offset, Some(value.clone())));
+        let expected =
+            Applied { id: Some(ProposalId(1)), verdict: Verdict::Decided, order: Some(order.clone()) };
+        assert_eq!(applied, expected);
+        assert!(!state.has(&Decision::Disconnect(order.clone())));
+    }
+    assert_eq!((state.is_whole(), state), (true, State { next: 2, ..State::new(0) }));
 }

@@ -1,13 +1,14 @@
 //! Servers that stay when the program that started them ends: `cargo xtask services up`, `status` and `down`.
 //!
 //! ```text
-//! DIR/NAME/running    one line for each process: its id, when it was started, its address
+//! DIR/NAME/running    one line for each process: its id, when it was started, its address, what it is
 //! DIR/NAME/…          the servers' own files and logs
 //! ```
 //! A process id may have been given to another program since. So only a process that was started at the same moment is
 //! taken for ours.
 
 use crate::process::send;
+use crate::redis::Setup;
 use crate::{Kafka, Redis, kafka, redis};
 use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
@@ -30,11 +31,16 @@ pub enum Service {
     Kafka3,
     /// One Redis server.
     Redis,
+    /// A Redis master with two replicas, and three Sentinels.
+    Sentinel,
+    /// A Redis cluster of three masters with a replica each.
+    Cluster,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Service; 3] = [Service::Kafka, Service::Kafka3, Service::Redis];
+    pub const ALL: [Service; 5] =
+        [Service::Kafka, Service::Kafka3, Service::Redis, Service::Sentinel, Service::Cluster];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -42,6 +48,8 @@ impl Service {
             Service::Kafka => "kafka",
             Service::Kafka3 => "kafka3",
             Service::Redis => "redis",
+            Service::Sentinel => "sentinel",
+            Service::Cluster => "cluster",
         }
     }
 
@@ -54,13 +62,13 @@ impl Service {
     fn answers(self, address: SocketAddr) -> bool {
         match self {
             Service::Kafka | Service::Kafka3 => kafka::brokers_known(address).is_ok(),
-            Service::Redis => redis::ping(address).is_ok(),
+            Service::Redis | Service::Sentinel | Service::Cluster => redis::ping(address).is_ok(),
         }
     }
 }
 
 /// A server in the background.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// Its process.
     pub id: u32,
@@ -68,6 +76,8 @@ pub struct Running {
     pub started: u64,
     /// Where it serves.
     pub address: SocketAddr,
+    /// What it is among the servers of its service: one word.
+    pub role: String,
 }
 
 /// How a server is.
@@ -102,19 +112,20 @@ impl Background {
         let started = match service {
             Service::Kafka => kafka(&dir, 1)?,
             Service::Kafka3 => kafka(&dir, 3)?,
-            Service::Redis => {
-                let server = Redis::start(&dir, true)?;
-                vec![(server.process.leave(), server.address)]
-            }
+            Service::Redis => vec![left("server", Setup::new().detached(true).start(&dir)?)],
+            Service::Sentinel => sentinel(&dir)?,
+            Service::Cluster => cluster(&dir)?,
         };
         let started = started
             .into_iter()
-            .map(|(id, address)| {
+            .map(|(id, address, role)| {
                 let id = id.context("it ended by itself")?;
-                Ok(Running { id, started: started_at(id).context("it ended by itself")?, address })
+                let started = started_at(id).context("it ended by itself")?;
+                Ok(Running { id, started, address, role: role.to_owned() })
             })
             .collect::<Result<Vec<_>>>()?;
-        let line = |server: &Running| format!("{} {} {}\n", server.id, server.started, server.address);
+        let line =
+            |Running { id, started, address, role }: &Running| format!("{id} {started} {address} {role}\n");
         let lines: String = started.iter().map(line).collect();
         fs::write(self.list(service), lines)?;
         Ok(started)
@@ -127,7 +138,11 @@ impl Background {
             true if service.answers(server.address) => State::Up,
             true => State::Hangs,
         };
-        Ok(self.running(service)?.iter().map(|server| (*server, state(server))).collect())
+        let states = self.running(service)?.into_iter().map(|server| {
+            let state = state(&server);
+            (server, state)
+        });
+        Ok(states.collect())
     }
 
     /// Ends a service and removes its files; how many processes were ended.
@@ -200,15 +215,35 @@ fn started_at(id: u32) -> Option<u64> {
     fields.nth(18).filter(|_| !has_ended)?.parse().ok()
 }
 
-fn kafka(dir: &Path, brokers: usize) -> Result<Vec<(Option<u32>, SocketAddr)>> {
+/// A process that stays, where it serves, and what it is.
+type Left = (Option<u32>, SocketAddr, &'static str);
+
+fn kafka(dir: &Path, brokers: usize) -> Result<Vec<Left>> {
     let cluster = Kafka::start(dir, brokers, true)?;
-    Ok(cluster.brokers.into_iter().map(|broker| (broker.process.leave(), broker.address)).collect())
+    let brokers = cluster.brokers.into_iter();
+    Ok(brokers.map(|broker| (broker.process.leave(), broker.address, "broker")).collect())
+}
+
+fn sentinel(dir: &Path) -> Result<Vec<Left>> {
+    const SENTINELS: usize = 3;
+    let started = Setup::new().detached(true).start_sentinel(dir, SENTINELS)?;
+    let sentinels = started.sentinels.into_iter().map(|server| left("sentinel", server));
+    Ok(sentinels.chain(started.servers.into_iter().map(|server| left("server", server))).collect())
+}
+
+fn cluster(dir: &Path) -> Result<Vec<Left>> {
+    let started = Setup::new().detached(true).start_cluster(dir, true)?;
+    Ok(started.servers.into_iter().map(|server| left("server", server)).collect())
+}
+
+fn left(role: &'static str, server: Redis) -> Left {
+    (server.process.leave(), server.address, role)
 }
 
 fn parse(line: &str) -> Option<Running> {
     let mut words = line.split(' ');
     let (id, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some(Running { id, started, address: words.next()?.parse().ok()? })
+    Some(Running { id, started, address: words.next()?.parse().ok()?, role: words.next()?.to_owned() })
 }
 
 #[cfg(test)]
@@ -219,7 +254,8 @@ mod tests {
     fn a_process_that_has_ended_takes_any_signal() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        let ended = Running { id: child.id(), started: 0, address: ([127, 0, 0, 1], 1).into() };
+        let address = ([127, 0, 0, 1], 1).into();
+        let ended = Running { id: child.id(), started: 0, address, role: "server".into() };
         assert!(send(ended.id, Signal::CONT).is_err(), "there is nobody to take it");
         signal(&ended, Signal::CONT).unwrap();
     }

@@ -25,8 +25,6 @@ use std::time::Duration;
 /// A broker starts in 3 s on a quiet machine.
 const READY_MAX: Duration = Duration::from_secs(180);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Ports may be taken by another program between the look and the start.
-const TRIES: u32 = 5;
 /// 16 bytes in base64.
 const CLUSTER_ID: &str = "ZHVhbHN0cmVhbS10ZXN0MQ";
 const JAVA_OPTIONS: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
@@ -64,13 +62,7 @@ impl Kafka {
 
     fn of(dir: &Path, setup: Setup) -> Result<Kafka> {
         let class_path = jars::class_path()?;
-        let mut outcome = Kafka::try_start(dir, &setup, &class_path);
-        for _ in 1..TRIES {
-            if outcome.as_ref().is_err_and(|error| format!("{error:#}").contains("Address already in use")) {
-                outcome = Kafka::try_start(dir, &setup, &class_path);
-            }
-        }
-        outcome
+        ports::tried(|| Kafka::try_start(dir, &setup, &class_path))
     }
 
     fn try_start(dir: &Path, setup: &Setup, class_path: &str) -> Result<Kafka> {

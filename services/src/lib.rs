@@ -1,15 +1,16 @@
 //! Real servers, started on free ports of loopback in directories of their own: Apache Kafka (one broker or three) and
-//! Redis. Tests start, break and end them through this, and so does `cargo xtask services`.
+//! Redis (one server, with Sentinels, a cluster). Tests start, break and end them through this, and so does `cargo xtask
+//! services`.
 //!
 //! ```text
 //! Kafka ─┐               ┌─ kill, pause, resume, restart on the same port
 //! Redis ─┴─▶ Process ────┤
 //!   ▲                    └─ ended with the value, by its pid
-//!   └──────── Proxy ────── delay, hold, drop, cut, reset, refuse; one for each broker of a proxied cluster
+//!   └──────── Proxy ────── delay, hold, drop, cut, reset, refuse; one for each server of a proxied setup
 //! ```
 //! Nothing is shared with a service of the system: other ports, other directories, nothing running is assumed. What must
 //! be installed: a Java runtime of version 17 or newer and Maven for Kafka, whose jars are fetched once
-//! ([`jars`]); `redis-server` for Redis. Not part of the product.
+//! ([`jars`]); `redis-server` for Redis, and `openssl` for one with TLS. Not part of the product.
 #![forbid(unsafe_code)]
 
 pub mod background;

@@ -1,5 +1,6 @@
 //! Certificates for servers and clients of tests, signed by an authority made for the test. Made with `keytool`, which
-//! comes with the Java runtime that Kafka needs. Nothing here is secret: the password of every file is [`PASSWORD`].
+//! comes with the Java runtime that Kafka needs; what must be PEM is made of that with `openssl`. Nothing here is secret:
+//! the password of every file is [`PASSWORD`].
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -59,6 +60,17 @@ impl Authority {
         Ok(store)
     }
 
+    /// The same in one PEM file, certificate and key, without a password.
+    pub fn issue_pem(&self, name: &str) -> Result<PathBuf> {
+        let store = self.issue(name)?;
+        let pem = self.dir.join(format!("{name}.pem"));
+        let password = format!("pass:{PASSWORD}");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkcs12", "-nodes", "-passin", &password, "-in"]).arg(&store).arg("-out").arg(&pem);
+        ended(&mut openssl, "openssl pkcs12", "cannot start openssl")?;
+        Ok(pem)
+    }
+
     /// Where all keys are, the authority's own too.
     fn keys(&self) -> PathBuf {
         self.dir.join("keys.p12")
@@ -78,12 +90,15 @@ impl Authority {
 }
 
 fn run(args: &[&str]) -> Result<()> {
-    let mut command = Command::new("keytool");
-    command.args(args).stdin(Stdio::null());
-    let output = command.output().context("cannot start keytool, which comes with Java")?;
+    let what = format!("keytool {}", args[0]);
+    ended(Command::new("keytool").args(args), &what, "cannot start keytool, which comes with Java")
+}
+
+fn ended(command: &mut Command, what: &str, advice: &'static str) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().context(advice)?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
-        bail!("keytool {} failed:\n{}", args[0], String::from_utf8_lossy(&said));
+        bail!("{what} failed:\n{}", String::from_utf8_lossy(&said));
     }
     Ok(())
 }

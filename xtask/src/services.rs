@@ -26,7 +26,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Chosen {
-    /// kafka (one broker), kafka3 (three), redis; all when absent
+    /// kafka (one broker), kafka3 (three), redis (one server), sentinel (a master, two replicas, three Sentinels),
+    /// cluster (three masters, three replicas); all when absent
     #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(Service::ALL.map(Service::name)))]
     services: Vec<String>,
 }
@@ -58,8 +59,10 @@ impl Chosen {
 fn up(background: &Background, service: Service) -> Result<()> {
     println!("{}: starting", service.name());
     let running = background.up(service)?;
-    let addresses: Vec<String> = running.iter().map(|server| server.address.to_string()).collect();
-    println!("{}: {}", service.name(), addresses.join(","));
+    for group in running.chunk_by(|one, next| one.role == next.role) {
+        let addresses: Vec<String> = group.iter().map(|server| server.address.to_string()).collect();
+        println!("{}: {} {}", service.name(), group[0].role, addresses.join(","));
+    }
     println!("  files and logs: {}", background.files(service).display());
     Ok(())
 }
@@ -75,7 +78,7 @@ fn status(background: &Background, service: Service) -> Result<()> {
             State::Hangs => "does not answer",
             State::Gone => "gone",
         };
-        println!("{}: {} process {} {state}", service.name(), server.address, server.id);
+        println!("{}: {} {} process {} {state}", service.name(), server.role, server.address, server.id);
     }
     Ok(())
 }

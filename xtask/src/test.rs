@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// What the tests need beside the Rust toolchain.
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need {
         package: "e2fsprogs",
         proof: "/usr/sbin/mkfs.ext4",
@@ -57,6 +57,11 @@ const NEEDS: [Need; 9] = [
         package: "redis-server",
         proof: "/usr/bin/redis-server",
         needed_by: "the tests against Redis (they fail without it; --no-services leaves them out)",
+    },
+    Need {
+        package: "openssl",
+        proof: "/usr/bin/openssl",
+        needed_by: "the tests against Redis with TLS (they fail without it; --no-services leaves them out)",
     },
     Need {
         package: "golang-go",

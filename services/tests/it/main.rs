@@ -6,3 +6,5 @@ mod kafka;
 mod process;
 mod proxy;
 mod redis;
+mod redis_cluster;
+mod sentinel;

@@ -120,6 +120,19 @@ pub(crate) unsafe fn check(error: *const c::rd_kafka_error_t) -> Result<(), Fail
 }
 
 /// # Safety
+/// `error` is null or ours: it is freed.
+pub(crate) unsafe fn check_own(error: *mut c::rd_kafka_error_t) -> Result<(), Failure> {
+    // SAFETY: as promised by the caller; it is read before it goes.
+    unsafe {
+        let outcome = check(error);
+        if !error.is_null() {
+            c::rd_kafka_error_destroy(error);
+        }
+        outcome
+    }
+}
+
+/// # Safety
 /// `text` is null or a string.
 pub(crate) unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {

@@ -1,6 +1,6 @@
 //! Settings of topics and of clients.
 
-use crate::admin::{Call, Failure, c_text, check, list, text};
+use crate::admin::{Call, Failure, c_text, check_own, list, text};
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -74,13 +74,7 @@ unsafe fn add(
     };
     // SAFETY: name and value are copied; the error is ours, and freed once.
     unsafe {
-        let error =
-            c::rd_kafka_ConfigResource_add_incremental_config(resource, setting.as_ptr(), kind, value);
-        let outcome = check(error);
-        if !error.is_null() {
-            c::rd_kafka_error_destroy(error);
-        }
-        outcome
+        check_own(c::rd_kafka_ConfigResource_add_incremental_config(resource, setting.as_ptr(), kind, value))
     }
 }
 

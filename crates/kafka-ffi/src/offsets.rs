@@ -1,6 +1,6 @@
 //! Where partitions begin and end, and where a time stands in them.
 
-use crate::admin::{Call, Failure, check, list};
+use crate::admin::{Call, Failure, check_own, list};
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -56,12 +56,7 @@ pub fn list_offsets<C: ClientContext>(
     };
     // SAFETY: options and queue are those of the call; an error is ours to free; the list is copied by the call.
     unsafe {
-        let error = c::rd_kafka_AdminOptions_set_isolation_level(call.options, isolation);
-        let outcome = check(error);
-        if !error.is_null() {
-            c::rd_kafka_error_destroy(error);
-        }
-        outcome?;
+        check_own(c::rd_kafka_AdminOptions_set_isolation_level(call.options, isolation))?;
         c::rd_kafka_ListOffsets(call.client, asked.ptr(), call.options, call.queue);
     }
     let answer = call.wait()?;
@@ -81,9 +76,12 @@ pub fn list_offsets<C: ClientContext>(
 }
 
 fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, RDKafkaErrorCode> {
-    match one.err {
-        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(u64::try_from(one.offset).ok()),
-        error => Err(error.into()),
+    match (one.err, u64::try_from(one.offset)) {
+        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, Ok(offset)) => Ok(Some(offset)),
+        // The broker's word for none; of a partition whose leader did not answer the client says another (-1001).
+        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, _) if one.offset == -1 => Ok(None),
+        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, _) => Err(RDKafkaErrorCode::LeaderNotAvailable),
+        (error, _) => Err(error.into()),
     }
 }
 

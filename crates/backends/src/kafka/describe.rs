@@ -28,6 +28,8 @@ use tokio::time::Instant;
 
 /// How long brokers may take to answer.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long the broker may take that is asked first, before another one is: it may be away, and nobody said so.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long a broker is asked again that says of a topic what contradicts what was seen of it.
 const DOUBT_MAX: Duration = Duration::from_secs(1);
 /// How long partitions may be without a leader before that is told: who asks tries again by itself.
@@ -151,9 +153,20 @@ impl Admin {
     /// What a broker says of a topic.
     async fn ask(&self, name: &TopicName) -> Result<Option<TopicDescription>> {
         let asked = name.clone();
-        let described =
-            self.call(move |client| describe_topics(client, &[asked.as_str()], ANSWER_MAX)).await?;
-        match described.into_iter().next() {
+        let described = self.call(move |client| {
+            let topics = [asked.as_str()];
+            match describe_topics(client, &topics, FIRST_ANSWER_MAX) {
+                // The client goes on waiting for the broker it took for the controller, until it looks brokers up anew.
+                Err(failure) if failure.code == Code::OperationTimedOut => {
+                    let refreshed =
+                        client.fetch_metadata(Some(asked.as_str()), ANSWER_MAX - FIRST_ANSWER_MAX);
+                    refreshed.map_err(|_| failure)?;
+                    describe_topics(client, &topics, FIRST_ANSWER_MAX)
+                }
+                answered => answered,
+            }
+        });
+        match described.await?.into_iter().next() {
             Some(Ok(topic)) if !topic.partitions.is_empty() => Ok(Some(topic)),
             Some(Err(failure)) if !is_missing(failure.code) => Err(self.failed(failure.code)),
             _ => Ok(None),
@@ -261,10 +274,11 @@ impl Admin {
                     let _ = client.fetch_metadata(Some(asked.as_str()), ANSWER_MAX);
                 }
                 let partitions: Vec<i32> = (0..).take(count as usize).collect();
-                list_offsets(client, (asked.as_str(), &partitions), at, isolation, ANSWER_MAX)
+                list_offsets(client, (asked.as_str(), &partitions), at, isolation, FIRST_ANSWER_MAX)
             });
             let answers = answers.await?;
-            let failure = answers.iter().find_map(|(partition, one)| Some((*partition, failure(one, at)?)));
+            let failure =
+                answers.iter().find_map(|(partition, one)| Some((*partition, *one.as_ref().err()?)));
             let Some((partition, code)) = failure else {
                 let offsets: Vec<_> = answers.into_iter().filter_map(|(_, offset)| offset.ok()).collect();
                 // A partition that was not answered for would move all behind it.
@@ -302,16 +316,6 @@ impl Admin {
             )),
             (leaderless, _) => Some(format!("{leaderless} of {count} partitions of '{name}' have no leader")),
         })
-    }
-}
-
-/// What is wrong with the answer for a partition. Of one whose leader did not answer the client says that it has no
-/// offset, which is true only of a time behind its last record.
-fn failure(answer: &Result<Option<u64>, Code>, at: At) -> Option<Code> {
-    match (answer, at) {
-        (Err(code), _) => Some(*code),
-        (Ok(None), At::Earliest | At::Latest) => Some(Code::LeaderNotAvailable),
-        (Ok(_), _) => None,
     }
 }
 

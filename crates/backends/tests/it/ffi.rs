@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Longest wait for an answer: a bound of failures, not a measure.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-fn consumer(bootstrap: &str) -> BaseConsumer {
+pub(crate) fn consumer(bootstrap: &str) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "ffi").set("enable.auto.commit", "false");
     config.create().unwrap()

@@ -57,6 +57,7 @@ kinds! {
     EarlyBookmark "early_bookmark" "I6 bookmarkable" "A subscriber was told that it has what it was not given yet.";
     EpochSkipped "epoch_skipped" "I6 resumable" "A subscriber went into another epoch and was not told.";
     Strayed "strayed" "I6 filter" "A subscriber was given an event of another channel.";
+    Felt "felt" "I7 no fault of the bus is felt" "A publish failed, or took too long, though nothing but the bus was broken.";
     Leak "leak" "I11 no leak" "A gauge is not zero when all is over.";
     Unhealed "unhealed" "I12 healed" "A publish failed, or took too long, though no fault was or had been for long enough.";
     Late "late" "I12 healed" "A subscriber was given an event too late though no fault was.";

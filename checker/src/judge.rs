@@ -7,7 +7,7 @@
 //! survival   what was promised, against later full reads                   I1 I3
 //! order      places, against the order of publishing                       I5
 //! chains     each subscriber, against everything that is known to stand    I6 I12
-//! recovery, codes, metrics                                                 I12, I13, I11 and I14
+//! recovery, codes, metrics                                                 I7 and I12, I13, I11 and I14
 //! ```
 //! Whatever breaks one promise is named once: an event whose place or value is in doubt is left out of what follows.
 
@@ -61,7 +61,7 @@ pub fn judge(history: &History, rules: &Rules) -> Report {
     survival::check(history, &facts, &sightings, &mut findings);
     order::check(history, &facts, &sightings, &mut findings);
     chains::check(history, &facts, &sightings, &calm, &mut findings);
-    recovery::check(history, &facts, &calm, &mut findings);
+    recovery::check(history, &facts, &calm, &Calm::beside_the_bus(history, rules.heal_ms_max), &mut findings);
     codes::check(history, &facts, rules, &mut findings);
     metrics::check(history, &mut findings);
     let totals = totals(history, &facts, &sightings);

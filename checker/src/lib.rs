@@ -14,6 +14,7 @@
 //! | I4 exactly once per event id | `duplicate` |
 //! | I5 order per key | `misordered`, `batch_misordered`, `key_split` |
 //! | I6 a subscriber's contract, over reconnects | `disordered`, `redelivered`, `gap`, `lost_on_resume`, `early_bookmark`, `epoch_skipped`, `strayed` |
+//! | I7 no publish feels a fault of the bus | `felt` |
 //! | I11 gauges return to zero | `leak` |
 //! | I12 healed in time after a fault | `unhealed`, `late`, `unseen` |
 //! | I13 honest errors | `no_code`, `unlisted_code`, `ambiguous_code`, `unanswered` |

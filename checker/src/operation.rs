@@ -190,6 +190,9 @@ pub enum Operation<N> {
     FaultBegins {
         /// What.
         fault: N,
+        /// It is of the bus alone: no publish may feel it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        of_bus: bool,
     },
     /// It is whole again.
     FaultEnds {
@@ -266,7 +269,7 @@ impl<N> Operation<N> {
             O::Unrecoverable { chain, from } => O::Unrecoverable { chain: f(chain), from },
             O::Close { chain } => O::Close { chain: f(chain) },
             O::Recreated { topic } => O::Recreated { topic: f(topic) },
-            O::FaultBegins { fault } => O::FaultBegins { fault: f(fault) },
+            O::FaultBegins { fault, of_bus } => O::FaultBegins { fault: f(fault), of_bus },
             O::FaultEnds { fault } => O::FaultEnds { fault: f(fault) },
             O::NodeUp { node } => O::NodeUp { node: f(node) },
             O::NodeDown { node } => O::NodeDown { node: f(node) },

@@ -156,7 +156,16 @@ impl Recorder {
 
     /// Something is broken from now on.
     pub fn fault(&self, name: &str) -> Fault {
-        self.record(Operation::FaultBegins { fault: name });
+        self.begin(name, false)
+    }
+
+    /// The bus is broken from now on, and nothing else: no publish may fail for it.
+    pub fn bus_fault(&self, name: &str) -> Fault {
+        self.begin(name, true)
+    }
+
+    fn begin(&self, name: &str, of_bus: bool) -> Fault {
+        self.record(Operation::FaultBegins { fault: name, of_bus });
         Fault { recorder: self.clone(), name: name.into() }
     }
 

@@ -14,15 +14,24 @@ pub(super) struct Calm {
 impl Calm {
     /// Starting or ending a node is trouble for a moment.
     pub(super) fn of(history: &History, heal_ms_max: u64) -> Calm {
+        Calm::but(history, heal_ms_max, |_| false)
+    }
+
+    /// As if nothing had been done to the bus.
+    pub(super) fn beside_the_bus(history: &History, heal_ms_max: u64) -> Calm {
+        Calm::but(history, heal_ms_max, |of_bus| of_bus)
+    }
+
+    fn but(history: &History, heal_ms_max: u64, is_left_out: impl Fn(bool) -> bool) -> Calm {
         let mut open = BTreeMap::new();
         let mut spans = Vec::new();
         for step in &history.steps {
             match step.operation {
-                Operation::FaultBegins { fault } => {
+                Operation::FaultBegins { fault, of_bus } if !is_left_out(of_bus) => {
                     open.entry(fault).or_insert(step.at_us);
                 }
                 Operation::FaultEnds { fault } => {
-                    spans.push((open.remove(&fault).unwrap_or(step.at_us), step.at_us));
+                    spans.extend(open.remove(&fault).map(|begins| (begins, step.at_us)));
                 }
                 Operation::NodeUp { .. } | Operation::NodeDown { .. } => spans.push((step.at_us, step.at_us)),
                 _ => {}

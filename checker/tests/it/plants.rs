@@ -436,30 +436,59 @@ fn a_publish_that_fails_long_after_the_fault() {
 }
 
 #[test]
+fn a_publish_that_feels_a_fault_of_the_bus() {
+    let (process, key, topic, crc, batch) = ("p9", "gh:source-0", "events", 0, None);
+    let fault = "redis hangs";
+    for is_over in [false, true] {
+        planted_once(Kind::Felt, |story| {
+            story.append(60_000_000, O::FaultBegins { fault, of_bus: true });
+            if is_over {
+                story.append(1_000, O::FaultEnds { fault });
+            }
+            story.append(1_000, O::Invoke { process, id: "felt", key, topic, crc, batch });
+            story.append(1, O::Info { process, id: "felt", code: "ack_unknown" });
+        });
+    }
+}
+
+#[test]
+fn a_publish_that_waits_for_the_bus() {
+    planted_once(Kind::Felt, |story| {
+        let sent = slow(story);
+        story.insert(sent, O::FaultBegins { fault: "redis hangs", of_bus: true });
+    });
+}
+
+#[test]
 fn a_publish_that_takes_long_without_a_fault() {
     planted_once(Kind::Unhealed, |story| {
-        let (process, id, key, topic, crc) = ("p9", "slow", "other:0", "orders", 5);
-        let mut end = 0;
-        for (_, op) in &mut story.steps {
-            if let O::ReadEnds { reader, latest } = op
-                && reader.starts_with("final-1")
-            {
-                (end, latest[11]) = (latest[11], latest[11] + 1);
-            }
-        }
-        let place = Place { epoch: EPOCH, partition: 11, offset: end };
-        let item = Item { id, key, crc: Some(crc), place: Some(place) };
-        for reader in ["final-1-a", "final-1-b"] {
-            let last = *reads(story, reader).last().unwrap();
-            story.insert(last + 1, O::Read { reader, item });
-        }
-        let reads =
-            story.all(|op| matches!(op, O::ReadBegins { reader, .. } if reader.starts_with("final")))[0];
-        story.steps.iter_mut().skip(reads).for_each(|(at_us, _)| *at_us += 40_000_000);
-        story.insert(reads, O::Invoke { process, id, key, topic, crc, batch: None });
-        story.insert(reads + 2, O::Ok { process, id, place });
-        story.insert(reads + 3, O::Deliver { chain: "everything", item });
+        slow(story);
     });
+}
+
+/// Adds a publish to its end that is acknowledged after 40 s: where it was sent.
+fn slow(story: &mut Story) -> usize {
+    let (process, id, key, topic, crc) = ("p9", "slow", "other:0", "orders", 5);
+    let mut end = 0;
+    for (_, op) in &mut story.steps {
+        if let O::ReadEnds { reader, latest } = op
+            && reader.starts_with("final-1")
+        {
+            (end, latest[11]) = (latest[11], latest[11] + 1);
+        }
+    }
+    let place = Place { epoch: EPOCH, partition: 11, offset: end };
+    let item = Item { id, key, crc: Some(crc), place: Some(place) };
+    for reader in ["final-1-a", "final-1-b"] {
+        let last = *reads(story, reader).last().unwrap();
+        story.insert(last + 1, O::Read { reader, item });
+    }
+    let reads = story.all(|op| matches!(op, O::ReadBegins { reader, .. } if reader.starts_with("final")))[0];
+    story.steps.iter_mut().skip(reads).for_each(|(at_us, _)| *at_us += 40_000_000);
+    story.insert(reads, O::Invoke { process, id, key, topic, crc, batch: None });
+    story.insert(reads + 2, O::Ok { process, id, place });
+    story.insert(reads + 3, O::Deliver { chain: "everything", item });
+    reads
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Writer {
         self.publishes(0..third, false);
         self.middle();
         self.metrics(1, 100);
-        self.push(Operation::FaultBegins { fault: "broker 1 killed" });
+        self.push(Operation::FaultBegins { fault: "broker 1 killed", of_bus: false });
         self.push(Operation::NodeDown { node: "b" });
         self.publishes(third..2 * third, true);
         self.push(Operation::NodeUp { node: "b" });

@@ -145,7 +145,21 @@ fn start(settings: &Settings, data: &Path) -> Result<Server> {
     Server::start_with(&settings.server, data, &["--set", "namespaces.live.stream=bus"])
 }
 
-fn table(title: &str, rows: Vec<Vec<String>>) -> Table {
+/// A row for each quantile that is to be reached, of one run against a server that is there.
+pub(crate) fn latencies(
+    settings: &Settings,
+    server: &Server,
+    name: &'static str,
+    arguments: &'static str,
+    wanted: &[(&'static str, Duration)],
+) -> Result<Vec<Vec<String>>> {
+    let found = measure(settings, server, arguments, settings.time_per_table)?;
+    let row =
+        |&(quantile, most)| row_of(&Row { name, arguments, wanted: Wanted::Latency(quantile, most) }, &found);
+    wanted.iter().map(row).collect()
+}
+
+pub(crate) fn table(title: &str, rows: Vec<Vec<String>>) -> Table {
     Table {
         title: title.into(),
         header: vec![

@@ -27,8 +27,10 @@ mod fan_out;
 mod filled;
 mod http;
 mod journal;
+mod kafka;
 mod machine;
 mod mirror;
+mod mirrored;
 mod needle;
 mod produce;
 mod publish;
@@ -47,7 +49,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`. Everything when none is named.
+    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`, `delivery`, `channel`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -100,7 +102,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 17] = [
+const BENCHMARKS: [Benchmark; 19] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -118,6 +120,8 @@ const BENCHMARKS: [Benchmark; 17] = [
     ("idle", fan_out::run_idle),
     ("tail", tail::run),
     ("browser", browser::run),
+    ("delivery", kafka::run_delivery),
+    ("channel", kafka::run_channel),
 ];
 
 fn main() -> Result<()> {

@@ -12,8 +12,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use dualstream_backends::kafka::{KafkaUpstream, Settings as KafkaSettings};
 use dualstream_core::{
+    event::Event,
     log::{Appended, Part},
-    mirror::Upstream,
+    memory::bus::MemoryBus,
+    mirror::{self, Upstream},
+    namespace::Namespaces,
+    publisher::{self, DualPublisher},
     topic::TopicName,
 };
 use dualstream_services::Kafka;
@@ -28,7 +32,8 @@ use tokio::runtime;
 use crate::{
     Settings,
     cpu_time::cpu_time,
-    embedded::PARTITIONS,
+    embedded::{PARTITIONS, SplitMix, SystemClock},
+    mirrored::Mirrored,
     report::{Report, Table},
     samples::Samples,
     workload::Workload,
@@ -36,7 +41,8 @@ use crate::{
 
 const SOURCES: u64 = 5_000;
 const EVENT_BYTES: usize = 256;
-const TOPIC: &str = "bench";
+/// Of the namespace `events`.
+const TOPIC: &str = "events";
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Calls made beforehand, and made again and again.
 const CALLS: usize = 2_000;
@@ -62,14 +68,33 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
         anyhow::Ok(Arc::new(KafkaUpstream::new(KafkaSettings::new(&bootstrap, own.into_iter().collect())?)?))
     };
     let (own, hasty, patient) = (upstream(None)?, upstream(Some("0"))?, upstream(Some("5"))?);
+    let topic = TopicName::new(TOPIC)?;
+    let mirrored = Mirrored::open(
+        &dir.path().join("mirror"),
+        &runtime,
+        &bootstrap,
+        &topic,
+        mirror::Settings::default(),
+    )?;
+    let library = DualPublisher::new(
+        publisher::Settings::default(),
+        Arc::new(mirrored.log.clone()),
+        Arc::new(MemoryBus::default()),
+        Namespaces::new(Vec::new(), None),
+        Arc::new(SystemClock),
+        Arc::new(SplitMix::default()),
+    );
+    let (event_batches, single_events) = (events(BATCH), events(1));
     let mut rows = [
         Row::new("librdkafka alone", BATCH, BATCH_CALLERS),
         Row::new("`append`", BATCH, BATCH_CALLERS),
         Row::new("`append`, `linger.ms` = 5", BATCH, BATCH_CALLERS),
+        Row::new("`DualPublisher`, events", BATCH, BATCH_CALLERS),
         Row::new("librdkafka alone", 1, SINGLE_CALLERS),
         Row::new("`append`", 1, SINGLE_CALLERS),
         Row::new("`append`, `linger.ms` = 0", 1, SINGLE_CALLERS),
         Row::new("`append`, `linger.ms` = 5", 1, SINGLE_CALLERS),
+        Row::new("`DualPublisher`, events", 1, SINGLE_CALLERS),
     ];
     let begun = Instant::now();
     for cycle in 0.. {
@@ -78,15 +103,17 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
         rows[0].measure(cycle > 0, || bare.publish(&batches, BATCH * BATCH_CALLERS))?;
         rows[1].measure(cycle > 0, || many(&own))?;
         rows[2].measure(cycle > 0, || many(&patient))?;
-        rows[3].measure(cycle > 0, || bare.publish(&singles, SINGLE_CALLERS))?;
-        rows[4].measure(cycle > 0, || single(&own))?;
-        rows[5].measure(cycle > 0, || single(&hasty))?;
-        rows[6].measure(cycle > 0, || single(&patient))?;
+        rows[3].measure(cycle > 0, || runtime.block_on(publish(&library, &event_batches, BATCH_CALLERS)))?;
+        rows[4].measure(cycle > 0, || bare.publish(&singles, SINGLE_CALLERS))?;
+        rows[5].measure(cycle > 0, || single(&own))?;
+        rows[6].measure(cycle > 0, || single(&hasty))?;
+        rows[7].measure(cycle > 0, || single(&patient))?;
+        rows[8].measure(cycle > 0, || runtime.block_on(publish(&library, &single_events, SINGLE_CALLERS)))?;
         if cycle > 0 && begun.elapsed() > settings.time_per_table {
             break;
         }
     }
-    let alone = [0, 0, 0, 3, 3, 3, 3].map(|row: usize| rows[row].per_second());
+    let alone = [0, 0, 0, 0, 4, 4, 4, 4, 4].map(|row: usize| rows[row].per_second());
     let table = Table {
         title: format!(
             "Records of {EVENT_BYTES} B to {PARTITIONS} partitions of one broker on the same machine, acknowledged; librdkafka alone: the same settings, bytes and records under way, deliveries only counted"
@@ -112,24 +139,64 @@ fn calls(records: usize) -> Result<Arc<Vec<Vec<Part>>>> {
     Ok(Arc::new((0..CALLS).map(|_| Ok(workload.commit(&topic, records)?.parts)).collect::<Result<_>>()?))
 }
 
-/// Callers that each wait for their answers; how many records were stored.
+/// The same events, not encoded yet.
+fn events(count: usize) -> Arc<Vec<Vec<Event>>> {
+    let mut workload = Workload::new(SOURCES, EVENT_BYTES);
+    Arc::new((0..CALLS).map(|_| (0..count).map(|_| workload.event()).collect()).collect())
+}
+
 async fn append(upstream: &Arc<KafkaUpstream>, calls: &Arc<Vec<Vec<Part>>>, callers: usize) -> Result<u64> {
+    let upstream = upstream.clone();
+    called(calls, callers, move |call| {
+        let upstream = upstream.clone();
+        async move {
+            let outcomes = upstream.append(call).await?;
+            let is_stored = |outcome: &&Appended| matches!(outcome, Appended::Stored(_));
+            let refused = outcomes.iter().flatten().find(|outcome| !is_stored(outcome));
+            ensure!(refused.is_none(), "{refused:?}");
+            Ok(outcomes.iter().map(Vec::len).sum::<usize>() as u64)
+        }
+    })
+    .await
+}
+
+/// Encoded with ids of their own, stored and announced.
+async fn publish(library: &DualPublisher, calls: &Arc<Vec<Vec<Event>>>, callers: usize) -> Result<u64> {
+    let library = library.clone();
+    called(calls, callers, move |call| {
+        let library = library.clone();
+        async move {
+            let receipts = library.publish(call).await;
+            let refused = receipts.iter().find_map(|receipt| receipt.as_ref().err());
+            ensure!(refused.is_none(), "{refused:?}");
+            Ok(receipts.len() as u64)
+        }
+    })
+    .await
+}
+
+/// Callers that each wait for their answers; how many records were stored.
+async fn called<T, F>(
+    calls: &Arc<Vec<Vec<T>>>,
+    callers: usize,
+    call: impl Fn(Vec<T>) -> F + Clone + Send + 'static,
+) -> Result<u64>
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<u64>> + Send,
+{
     let until = Instant::now() + PASS;
     let caller = |number: usize| {
-        let (upstream, calls) = (upstream.clone(), calls.clone());
+        let (call, calls) = (call.clone(), calls.clone());
         tokio::spawn(async move {
             let mut stored = 0;
             for at in number.. {
                 if Instant::now() >= until {
                     break;
                 }
-                let outcomes = upstream.append(calls[at % CALLS].clone()).await?;
-                for outcome in outcomes.iter().flatten() {
-                    ensure!(matches!(outcome, Appended::Stored(_)), "{outcome:?}");
-                    stored += 1;
-                }
+                stored += call(calls[at % CALLS].clone()).await?;
             }
-            Ok(stored)
+            anyhow::Ok(stored)
         })
     };
     let callers: Vec<_> = (0..callers).map(caller).collect();

@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
+    sync::atomic::Ordering::Relaxed,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use dualstream_backends::kafka::{KafkaUpstream, Settings as KafkaSettings};
 use dualstream_core::{
-    mirror::{Place, Upstream},
+    mirror::{self, Place, Upstream},
     topic::TopicName,
 };
 use dualstream_kafka_ffi::consume;
@@ -21,12 +24,13 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
     types::RDKafkaErrorCode,
 };
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 
 use crate::{
     Settings,
     cpu_time::cpu_time,
     embedded::PARTITIONS,
+    mirrored::Mirrored,
     report::{Report, Table},
     samples::Samples,
     workload::{Workload, value_bytes},
@@ -39,6 +43,7 @@ const EVENT_BYTES: usize = 256;
 const COMMIT: usize = 1_000;
 const TOPIC: &str = "bench";
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(settings: &Settings) -> Result<Report> {
     let dir = tempfile::tempdir_in(&settings.dir)?;
@@ -54,6 +59,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
         Row::new("librdkafka, in batches, counted"),
         Row::new("the same, headers read too"),
         Row::new("tail of a mirror: records"),
+        Row::new("mirror: begun, followed and stored"),
     ];
     let begun = Instant::now();
     for cycle in 0.. {
@@ -61,6 +67,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
         rows[1].measure(cycle > 0, || batched(&bootstrap, false))?;
         rows[2].measure(cycle > 0, || batched(&bootstrap, true))?;
         rows[3].measure(cycle > 0, || runtime.block_on(runtime.spawn(followed(bootstrap.clone())))?)?;
+        rows[4].measure(cycle > 0, || mirrored(dir.path(), &runtime, &bootstrap))?;
         if cycle > 0 && begun.elapsed() > settings.time_per_table {
             break;
         }
@@ -171,6 +178,22 @@ async fn followed(bootstrap: String) -> Result<u64> {
         records += tail.next().await?.iter().map(|run| run.records.len() as u64).sum::<u64>();
     }
     Ok(records)
+}
+
+/// A mirror that is begun at the beginning of the topic, until it is level.
+fn mirrored(dir: &Path, runtime: &Runtime, bootstrap: &str) -> Result<u64> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let topic = TopicName::new(TOPIC)?;
+    let settings = mirror::Settings { backfill_records: u64::MAX, ..mirror::Settings::default() };
+    let mirrored = Mirrored::open(dir.path(), runtime, bootstrap, &topic, settings)?;
+    runtime.block_on(mirrored.log.held(&topic))?;
+    let begun = Instant::now();
+    let records = &mirrored.log.counters().records;
+    while records.load(Relaxed) < RECORDS {
+        ensure!(begun.elapsed() < ANSWER_MAX, "the mirror does not come to the end");
+        thread::sleep(POLL);
+    }
+    Ok(records.load(Relaxed))
 }
 
 struct Row {

@@ -16,6 +16,8 @@ use crate::embedded::{PARTITIONS, SplitMix};
 
 const SOURCE_TYPES: [&str; 2] = ["repo", "user"];
 const TIME: &str = "2026-11-21T08:00:00.000Z";
+/// As long as every id.
+const ID: &str = "0199a4b2-7c3d-7e5f-0000-000000000000";
 
 /// Makes events, the same in every run.
 pub(crate) struct Workload {
@@ -65,10 +67,21 @@ impl Workload {
         ((number % 2) as usize, format!("source/{number:05}"))
     }
 
+    /// The next event, without an id: its publisher makes one.
+    pub fn event(&mut self) -> Event {
+        self.next().1
+    }
+
     fn record(&mut self) -> Result<NewRecord> {
+        let (source_type, event) = self.next();
+        let id = format!("0199a4b2-7c3d-7e5f-{:04x}-{:012x}", self.random.below(1 << 16), self.made);
+        Ok(event.into_record(&id, TIME, self.headers[source_type].clone())?)
+    }
+
+    /// An event of a random source, padded, and the type of its source.
+    fn next(&mut self) -> (usize, Event) {
         let (source_type, source_id) = self.source(self.random.below(self.sources));
         self.made += 1;
-        let id = format!("0199a4b2-7c3d-7e5f-{:04x}-{:012x}", self.random.below(1 << 16), self.made);
         let event = |padding: usize| Event {
             event_type: "bench.happened".into(),
             source_type: SOURCE_TYPES[source_type].into(),
@@ -76,9 +89,8 @@ impl Workload {
             data: Data::Json(Bytes::from(format!("{{\"n\":{:08},\"p\":\"{:x<padding$}\"}}", self.made, ""))),
             ..Event::default()
         };
-        let bare = dualstream_core::event::codec::encode(&event(0), &id, TIME).len();
-        let padding = self.event_bytes.saturating_sub(bare);
-        Ok(event(padding).into_record(&id, TIME, self.headers[source_type].clone())?)
+        let bare = dualstream_core::event::codec::encode(&event(0), ID, TIME).len();
+        (source_type, event(self.event_bytes.saturating_sub(bare)))
     }
 }
 

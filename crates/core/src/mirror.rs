@@ -33,7 +33,7 @@ mod topics;
 mod verify;
 
 pub use counters::Counters;
-pub use epoch::epoch_of;
+pub use epoch::{FirstGeneration, epoch_of};
 pub use foreign::Foreign;
 pub use log::{MirroredLog, Runner};
 pub use seam::{Checked, Described, Epochs, MirrorStore, Place, Run, Tail, Upstream};

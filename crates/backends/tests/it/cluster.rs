@@ -1,11 +1,9 @@
 //! Real clusters: one for all tests that leave it whole, and ones of their own for those that do not.
 
 use dualstream_backends::kafka::{KafkaTopics, KafkaUpstream, Settings};
-use dualstream_core::Result;
-use dualstream_core::mirror::{Epochs, epoch_of};
-use dualstream_core::topic::{Epoch, TopicName};
+use dualstream_core::mirror::FirstGeneration;
+use dualstream_core::topic::TopicName;
 use dualstream_services::Kafka;
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -66,17 +64,4 @@ pub(crate) fn topics(upstream: &KafkaUpstream) -> KafkaTopics {
 pub(crate) fn name(text: &str) -> TopicName {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     TopicName::new(&format!("{text}-{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap()
-}
-
-/// Nothing was ever truncated.
-struct FirstGeneration;
-
-impl Epochs for FirstGeneration {
-    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> Result<Epoch> {
-        Ok(epoch_of(id, partitions, 0))
-    }
-
-    fn truncated<'a>(&'a self, _: &'a TopicName, _: u128, _: u32, _: Epoch) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
 }

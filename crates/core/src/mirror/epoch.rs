@@ -1,6 +1,10 @@
 //! The epoch of a topic that stands upstream: which life of its offsets a position belongs to.
 
-use crate::topic::Epoch;
+use crate::Result;
+use crate::mirror::Epochs;
+use crate::topic::{Epoch, TopicName};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The epoch of a topic with this identity and number of partitions, in its generation: another one after it was
@@ -14,6 +18,20 @@ pub fn epoch_of(topic_id: u128, partitions: u32, generation: u64) -> Epoch {
     bytes[16..20].copy_from_slice(&partitions.to_be_bytes());
     bytes[20..].copy_from_slice(&generation.to_be_bytes());
     Epoch(xxh3_64(&bytes))
+}
+
+/// The epochs of topics that never lost records: for whoever reads a cluster without taking part in its decisions.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstGeneration;
+
+impl Epochs for FirstGeneration {
+    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> Result<Epoch> {
+        Ok(epoch_of(id, partitions, 0))
+    }
+
+    fn truncated<'a>(&'a self, _: &'a TopicName, _: u128, _: u32, _: Epoch) -> BoxFuture<'a, Result<()>> {
+        ready(Ok(())).boxed()
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use super::sides::{Held, PAGE_BYTES, Source, Target};
 use dualstream_backends::kafka::{KafkaTopics, KafkaUpstream, Settings};
 use dualstream_core::Result;
 use dualstream_core::log::{Appended, Part, Span};
-use dualstream_core::mirror::{Epochs, Run, Upstream, epoch_of};
-use dualstream_core::topic::{Epoch, TopicName, TopicSpec};
+use dualstream_core::mirror::{FirstGeneration, Run, Upstream, epoch_of};
+use dualstream_core::topic::{TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
 use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,19 +40,6 @@ impl KafkaSide {
         let upstream = KafkaUpstream::new(Settings::new(bootstrap, all)?)?;
         let topics = upstream.topics(Arc::new(FirstGeneration));
         Ok(KafkaSide { upstream, topics })
-    }
-}
-
-/// Epochs of topics that never lost records: which ones did is decided in the cluster, and no matter here.
-struct FirstGeneration;
-
-impl Epochs for FirstGeneration {
-    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> Result<Epoch> {
-        Ok(epoch_of(id, partitions, 0))
-    }
-
-    fn truncated<'a>(&'a self, _: &'a TopicName, _: u128, _: u32, _: Epoch) -> BoxFuture<'a, Result<()>> {
-        ready(Ok(())).boxed()
     }
 }
 

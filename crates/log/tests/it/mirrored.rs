@@ -5,25 +5,13 @@ use crate::rig::{Seeded, small};
 use dualstream_core::filter::Filter;
 use dualstream_core::log::*;
 use dualstream_core::memory::upstream::MemoryUpstream;
-use dualstream_core::mirror::{Epochs, MirroredLog, MirroredSources, MirroredTopics, Settings, epoch_of};
+use dualstream_core::mirror::{FirstGeneration, MirroredLog, MirroredSources, MirroredTopics, Settings};
 use dualstream_core::testing::{self, Backend};
 use dualstream_core::topic::{Epoch, TopicName};
 use dualstream_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
-
-struct FirstGeneration;
-
-impl Epochs for FirstGeneration {
-    fn epoch(&self, _: &TopicName, id: u128, partitions: u32) -> Result<Epoch> {
-        Ok(epoch_of(id, partitions, 0))
-    }
-
-    fn truncated<'a>(&'a self, _: &'a TopicName, _: u128, _: u32, _: Epoch) -> BoxFuture<'a, Result<()>> {
-        async { Err(Error::new(ErrorKind::Internal, "truncated", "nothing is lost here")) }.boxed()
-    }
-}
 
 /// A log whose commits are answered once they can be read, as the suites expect.
 struct Settled(MirroredLog);

@@ -35,7 +35,7 @@ pub enum Delivery {
     /// A message.
     Message(Message),
     /// So many messages were dropped because this subscriber was slow, or the connection was lost: anything may be
-    /// missing before the next message.
+    /// missing before the next message. 0 when nobody knows how many.
     Lost(u64),
 }
 

@@ -17,6 +17,7 @@ pub mod conflation;
 pub mod decisions;
 pub mod error;
 pub mod event;
+pub mod fan_out;
 pub mod filter;
 pub mod hidden;
 pub mod histogram;

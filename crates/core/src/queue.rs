@@ -30,15 +30,20 @@ impl<T> LossyQueue<T> {
     /// Takes an item of `weight` bytes; false when it was dropped instead.
     pub(crate) fn push(&mut self, item: T, weight: usize) -> bool {
         if self.bytes > 0 && self.bytes + weight > self.bytes_max {
-            match self.items.back_mut() {
-                Some((Queued::Lost(count), _)) => *count += 1,
-                _ => self.items.push_back((Queued::Lost(1), 0)),
-            }
+            self.lose(1);
             return false;
         }
         self.items.push_back((Queued::Item(item), weight));
         self.bytes += weight;
         true
+    }
+
+    /// Notes that `count` items are missing here.
+    pub(crate) fn lose(&mut self, count: u64) {
+        match self.items.back_mut() {
+            Some((Queued::Lost(lost), _)) => *lost += count,
+            _ => self.items.push_back((Queued::Lost(count), 0)),
+        }
     }
 
     /// The oldest item or gap.

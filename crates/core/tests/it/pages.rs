@@ -2,8 +2,8 @@
 
 use dualstream_core::channel::{CHANNEL_BYTES_MAX, SOURCE_ID_BYTES_MAX, SOURCE_TYPE_BYTES_MAX};
 use dualstream_core::event::{EVENT_BYTES_MAX, EXTENSIONS_MAX, ID_BYTES_MAX, TYPE_BYTES_MAX};
+use dualstream_core::fan_out::QUEUE_BYTES_MAX;
 use dualstream_core::hub::{self, RECENT_MAX};
-use dualstream_core::memory::bus::QUEUE_BYTES_MAX;
 use dualstream_core::position::TOKEN_BYTES_MAX;
 use dualstream_core::publisher;
 use dualstream_core::topic::PARTITIONS_DEFAULT;

@@ -4,7 +4,15 @@
 
 mod address;
 mod client;
+mod commands;
 mod fault;
+mod log_claim;
+mod presence;
+mod registry;
 
 pub use address::Address;
 pub use client::{Connection, Node};
+pub use commands::Commands;
+pub use log_claim::{LogClaim, LogId};
+pub use presence::{PRESENT_MAX, Presence, Present, Stats, Time};
+pub use registry::RedisRegistry;

@@ -4,6 +4,7 @@
 //! records and ids.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 /// Wall-clock time. Implementations may jump; whoever stamps records keeps `max(previous, now)`.
 pub trait Clock: Send + Sync + Debug {
@@ -15,4 +16,10 @@ pub trait Clock: Send + Sync + Debug {
 pub trait Entropy: Send + Sync + Debug {
     /// 64 fresh bits.
     fn next_u64(&self) -> u64;
+}
+
+/// A duration around `middle`, give or take `part` of it, so that nodes do not keep step.
+pub fn spread(middle: Duration, part: f64, entropy: &dyn Entropy) -> Duration {
+    let unit = (entropy.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+    middle.mul_f64(1.0 + part * (2.0 * unit - 1.0))
 }

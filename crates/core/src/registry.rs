@@ -52,8 +52,8 @@ pub const PAGE_CONNECTIONS_MAX: usize = 1_000;
 /// nothing and is [`ErrorKind::Fenced`] (`registry_fenced`); the caller goes on by beginning a later incarnation. So a
 /// write that comes late, after a pause or out of an old connection, never revives or overwrites.
 ///
-/// *Outcome*: after any other error (`registry_unavailable`) the write may have been done, may not, or may yet be: the
-/// caller begins a later incarnation. Nothing waits for longer than the backend's deadline.
+/// *Outcome*: after any other error, the backend's (`redis_unavailable`, …), the write may have been done, may not, or may
+/// yet be: the caller begins a later incarnation. Nothing waits for longer than the backend's deadline.
 ///
 /// *Concurrency*: calls of different owners may overlap; one owner makes one call after the other. A dropped future may
 /// have done its work, as after an error.

@@ -101,7 +101,7 @@ impl Membership {
     /// Of the whole registry, see [`Registry::instances`].
     ///
     /// # Errors
-    /// `registry_unavailable`.
+    /// The backend's.
     pub async fn instances(&self) -> Result<Vec<Listed>> {
         self.shared.registry.instances().await
     }
@@ -109,7 +109,7 @@ impl Membership {
     /// Of the whole registry, see [`Registry::connections`].
     ///
     /// # Errors
-    /// `registry_unavailable`, `page_invalid`.
+    /// `page_invalid`; the backend's.
     pub async fn connections(
         &self,
         instance: InstanceId,

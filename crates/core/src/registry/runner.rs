@@ -11,6 +11,7 @@
 use super::membership::Shared;
 use super::{Beat, Removal};
 use crate::bus::Health;
+use crate::clock::spread;
 use crate::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -50,7 +51,7 @@ impl Runner {
         loop {
             let Err(error) = self.incarnation().await;
             self.lost(&error);
-            let pause = self.retry.mul_f64(self.spread(0.5));
+            let pause = spread(self.retry, 0.5, &*self.shared.entropy);
             self.retry = (self.retry * 2).min(self.shared.settings.heartbeat);
             tokio::time::sleep(pause).await;
         }
@@ -65,7 +66,7 @@ impl Runner {
         self.say().await?;
         self.reached();
         loop {
-            let due = Instant::now() + shared.settings.heartbeat.mul_f64(self.spread(0.1));
+            let due = Instant::now() + spread(shared.settings.heartbeat, 0.1, &*shared.entropy);
             self.say_until(due).await?;
             self.renew().await?;
         }
@@ -139,12 +140,6 @@ impl Runner {
             );
         }
         *health = Health::Down { since_ms, reason: error.message().to_owned() };
-    }
-
-    /// A factor from `1 - part` to `1 + part`, so that nodes do not keep step.
-    fn spread(&self, part: f64) -> f64 {
-        let unit = (self.shared.entropy.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        1.0 + part * (2.0 * unit - 1.0)
     }
 }
 

@@ -37,7 +37,7 @@ impl Faulty {
             sleep(Duration::from_secs(1)).await;
         }
         match self.is_away.load(Relaxed) || self.hangs.load(Relaxed) {
-            true => Err(Error::new(ErrorKind::Unavailable, "registry_unavailable", "it is away")),
+            true => Err(Error::new(ErrorKind::Unavailable, "redis_unavailable", "it is away")),
             false => Ok(()),
         }
     }

@@ -1,0 +1,128 @@
+//! Scripts on Redis, over a connection that is made again after it was lost.
+//!
+//! Every operation is one `EVAL` of a short script: nothing has to be loaded before, and nothing is missing after a
+//! restart, a failover or a moved slot. Nothing is tried again: what to do after an error is the caller's to say. An
+//! operation takes [`Commands::deadline`] at the most, and a second more where it has to connect.
+
+use super::address::Address;
+use super::client::{CONNECT_MAX, Connection};
+use super::fault;
+use dualstream_core::{Error, ErrorKind, Result};
+use redis::{Cmd, FromRedisValue};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// So long after it failed, connecting is not tried again, but the failure told again: many callers at once do not make
+/// many connections to what is away.
+const CONNECT_AGAIN: Duration = Duration::from_millis(200);
+
+/// What registry, claims and presence run their scripts with. All their keys begin with one prefix.
+pub struct Commands {
+    address: Address,
+    prefix: Box<str>,
+    deadline: Duration,
+    link: Mutex<Link>,
+}
+
+#[derive(Default)]
+struct Link {
+    connection: Option<Connection>,
+    /// Which connection it is: what failed on one before says nothing about this one.
+    number: u64,
+    failed: Option<(Instant, Error)>,
+}
+
+impl Commands {
+    /// Connects when the first script runs.
+    pub fn new(address: Address, prefix: &str, deadline: Duration) -> Commands {
+        Commands { address, prefix: prefix.into(), deadline, link: Mutex::default() }
+    }
+
+    /// How long a script may take, its way there and back included.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// A key's whole name.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Runs a script; `call` was made by [`script`].
+    pub(super) async fn run<T: FromRedisValue>(&self, call: Cmd) -> Result<T> {
+        let (mut connection, number) = self.connection().await?;
+        let error = match timeout(self.deadline, call.query_async(&mut connection)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => fault::at(&self.address, &error),
+            Err(_) => {
+                let message = format!("Redis at {}: no answer in time", self.address);
+                Error::new(ErrorKind::Unavailable, "redis_unavailable", message)
+            }
+        };
+        self.forget(number);
+        Err(error)
+    }
+
+    async fn connection(&self) -> Result<(Connection, u64)> {
+        {
+            let link = self.link();
+            match (&link.connection, &link.failed) {
+                (Some(connection), _) => return Ok((connection.clone(), link.number)),
+                (None, Some((at, error))) if at.elapsed() < CONNECT_AGAIN => return Err(error.clone()),
+                _ => {}
+            }
+        }
+        // Not under the lock: who comes meanwhile makes one of its own, and the last one stays.
+        let made = timeout(CONNECT_MAX, self.address.connect(self.deadline)).await.unwrap_or_else(|_| {
+            let message = format!("Redis at {}: no connection in time", self.address);
+            Err(Error::new(ErrorKind::Unavailable, "redis_unavailable", message))
+        });
+        let mut link = self.link();
+        match made {
+            Ok(connection) => {
+                link.number += 1;
+                link.connection = Some(connection.clone());
+                Ok((connection, link.number))
+            }
+            Err(error) => {
+                link.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// A late answer, a server that is no master any more, a lost connection: none of them is worth telling apart.
+    fn forget(&self, number: u64) {
+        let mut link = self.link();
+        if link.number == number {
+            link.connection = None;
+        }
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commands")
+            .field("address", &self.address)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call of a script over keys of one slot; its arguments are to be added.
+pub(super) fn script(text: &str, keys: &[&str]) -> Cmd {
+    let mut call = redis::cmd("EVAL");
+    call.arg(text).arg(keys.len()).arg(keys);
+    call
+}

@@ -1,0 +1,102 @@
+//! Redis for tests: a server or a cluster, and its keys made older.
+
+use dualstream_backends::redis::{Address, Commands};
+use dualstream_services::Redis;
+use dualstream_services::redis::{Cluster, Setup};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// What a busy machine answers within. Where Redis is away, it is waited for so long.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Lets everything under a prefix grow older by so many ms, as if time had passed: leases of keys, of entries of sorted
+/// sets, and of connections.
+const AGE: &str = "
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  if string.sub(key, 1, #ARGV[1]) == ARGV[1] then
+    local left = redis.call('PTTL', key) - ARGV[2]
+    local kind = redis.call('TYPE', key).ok
+    if kind == 'zset' then
+      for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+        redis.call('ZINCRBY', key, -ARGV[2], member)
+      end
+    elseif kind == 'hash' then
+      local flat = redis.call('HGETALL', key)
+      for i = 1, #flat, 2 do
+        local head, ms, rest = string.match(flat[i + 1], '^({\"expires_ms\":)(%d+)(,.*)$')
+        if ms then
+          redis.call('HSET', key, flat[i], head .. string.format('%.0f', ms - ARGV[2]) .. rest)
+        end
+      end
+    end
+    if left <= 0 then redis.call('DEL', key) else redis.call('PEXPIRE', key, left) end
+  end
+end
+return 0";
+
+/// Redis, with its directory.
+pub struct Server {
+    pub address: Address,
+    masters: Vec<Redis>,
+    _cluster: Option<Cluster>,
+    _dir: TempDir,
+}
+
+impl Server {
+    /// One server.
+    pub fn start() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let redis = Redis::start(dir.path(), false).unwrap();
+        let address = Address::parse(&format!("redis://{}", redis.address)).unwrap();
+        Server { address, masters: vec![redis], _cluster: None, _dir: dir }
+    }
+
+    /// A cluster.
+    pub fn start_cluster() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Setup::new().start_cluster(dir.path(), false).unwrap();
+        let masters = std::mem::take(&mut cluster.servers);
+        let hosts: Vec<_> = masters.iter().map(|server| server.address.to_string()).collect();
+        let address = Address::parse(&format!("redis+cluster://{}", hosts.join(","))).unwrap();
+        Server { address, masters, _cluster: Some(cluster), _dir: dir }
+    }
+
+    /// Commands under a prefix of their own.
+    pub fn commands(&self) -> Arc<Commands> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        self.commands_under(&format!("check-{}:", NEXT.fetch_add(1, Relaxed)))
+    }
+
+    /// Commands under a prefix.
+    pub fn commands_under(&self, prefix: &str) -> Arc<Commands> {
+        Arc::new(Commands::new(self.address.clone(), prefix, DEADLINE))
+    }
+
+    /// The server, where it is one.
+    pub fn redis(&mut self) -> &mut Redis {
+        &mut self.masters[0]
+    }
+
+    /// Lets all leases under a prefix grow older.
+    pub fn age(&self, prefix: &str, time: Duration) {
+        let ms = time.as_millis().to_string();
+        for master in &self.masters {
+            master.command(&["EVAL", AGE, "0", prefix, &ms]).unwrap();
+        }
+    }
+
+    /// The names of all keys under a prefix, in order.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let pattern = format!("{prefix}*");
+        let answers = self.masters.iter().map(|master| master.command(&["KEYS", &pattern]).unwrap());
+        let mut keys: Vec<String> = answers
+            .flat_map(|answer| {
+                answer.array().unwrap().iter().map(|key| key.text().unwrap().to_owned()).collect::<Vec<_>>()
+            })
+            .collect();
+        keys.sort();
+        keys
+    }
+}

@@ -5,32 +5,8 @@ use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 use std::ffi::{CStr, CString, c_char};
-use std::fmt;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
-
-/// Why a call failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What it is.
-    pub code: RDKafkaErrorCode,
-    /// What librdkafka or the broker says of it.
-    pub reason: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<RDKafkaErrorCode> for Failure {
-    fn from(code: RDKafkaErrorCode) -> Failure {
-        Failure { code, reason: code.to_string() }
-    }
-}
 
 /// librdkafka answers within the time of a request; this is for what keeps it from doing so.
 const GRACE: Duration = Duration::from_secs(5);
@@ -63,22 +39,15 @@ impl<'a> Call<'a> {
     }
 
     /// The answer, which must have been asked for with this call's queue.
-    pub(crate) fn wait(&self) -> Result<Answer<'_>, Failure> {
+    pub(crate) fn wait(&self) -> Result<Answer<'_>, RDKafkaErrorCode> {
         // SAFETY: the queue is ours; what it gives is owned by the answer.
         let event = unsafe { c::rd_kafka_queue_poll(self.queue, millis(self.within + GRACE)) };
         let Some(event) = NonNull::new(event) else {
-            return Err(RDKafkaErrorCode::OperationTimedOut.into());
+            return Err(RDKafkaErrorCode::OperationTimedOut);
         };
         let answer = Answer { event, borrow: std::marker::PhantomData };
-        // SAFETY: the event is alive; its text is copied.
-        let (code, reason) = unsafe {
-            let reason = c::rd_kafka_event_error_string(event.as_ptr());
-            (c::rd_kafka_event_error(event.as_ptr()), text(reason))
-        };
-        match code {
-            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(answer),
-            code => Err(Failure { code: code.into(), reason }),
-        }
+        // SAFETY: the event is alive.
+        outcome(unsafe { c::rd_kafka_event_error(event.as_ptr()) }).map(|()| answer)
     }
 }
 
@@ -94,8 +63,31 @@ impl Drop for Call<'_> {
 
 /// The answer to a call: everything that was read from it points into it.
 pub(crate) struct Answer<'a> {
-    pub(crate) event: NonNull<c::rd_kafka_event_t>,
+    event: NonNull<c::rd_kafka_event_t>,
     borrow: std::marker::PhantomData<&'a ()>,
+}
+
+impl Answer<'_> {
+    /// What it lists.
+    ///
+    /// # Safety
+    /// `of` and `items` are the calls of librdkafka for its kind of answer.
+    pub(crate) unsafe fn list<R, T>(
+        &self,
+        of: unsafe extern "C" fn(*mut c::rd_kafka_event_t) -> *const R,
+        items: unsafe extern "C" fn(*const R, *mut usize) -> *mut *const T,
+    ) -> Result<&[*const T], RDKafkaErrorCode> {
+        let mut count = 0;
+        // SAFETY: the event is alive, and what is listed lives as long; an event of another kind gives null.
+        unsafe {
+            let result = of(self.event.as_ptr());
+            if result.is_null() {
+                Err(RDKafkaErrorCode::BadMessage)
+            } else {
+                Ok(list(items(result, &mut count), count))
+            }
+        }
+    }
 }
 
 impl Drop for Answer<'_> {
@@ -107,21 +99,24 @@ impl Drop for Answer<'_> {
 
 /// # Safety
 /// `error` is null or alive.
-pub(crate) unsafe fn check(error: *const c::rd_kafka_error_t) -> Result<(), Failure> {
+pub(crate) unsafe fn check(error: *const c::rd_kafka_error_t) -> Result<(), RDKafkaErrorCode> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: it is alive, and its text is copied.
-    let (code, reason) = unsafe { (c::rd_kafka_error_code(error), text(c::rd_kafka_error_string(error))) };
+    // SAFETY: it is alive.
+    outcome(unsafe { c::rd_kafka_error_code(error) })
+}
+
+pub(crate) fn outcome(code: c::rd_kafka_resp_err_t) -> Result<(), RDKafkaErrorCode> {
     match code {
         c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(Failure { code: code.into(), reason }),
+        code => Err(code.into()),
     }
 }
 
 /// # Safety
 /// `error` is null or ours: it is freed.
-pub(crate) unsafe fn check_own(error: *mut c::rd_kafka_error_t) -> Result<(), Failure> {
+pub(crate) unsafe fn check_own(error: *mut c::rd_kafka_error_t) -> Result<(), RDKafkaErrorCode> {
     // SAFETY: as promised by the caller; it is read before it goes.
     unsafe {
         let outcome = check(error);
@@ -153,6 +148,6 @@ pub(crate) unsafe fn list<'a, T>(items: *const T, count: usize) -> &'a [T] {
 }
 
 /// Text for C; one with a zero byte in it is no name of anything.
-pub(crate) fn c_text(text: &str) -> Result<CString, Failure> {
-    CString::new(text).map_err(|_| RDKafkaErrorCode::InvalidArgument.into())
+pub(crate) fn c_text(text: &str) -> Result<CString, RDKafkaErrorCode> {
+    CString::new(text).map_err(|_| RDKafkaErrorCode::InvalidArgument)
 }

@@ -1,5 +1,6 @@
 //! Consuming many messages with one call.
 
+use crate::admin::outcome;
 use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -105,10 +106,7 @@ pub struct Message<'a>(&'a c::rd_kafka_message_t);
 impl<'a> Message<'a> {
     /// What is wrong; of such a message only topic, partition and (at the end of a partition) offset are told.
     pub fn error(&self) -> Option<RDKafkaErrorCode> {
-        match self.0.err {
-            c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
-            error => Some(error.into()),
-        }
+        outcome(self.0.err).err()
     }
 
     /// Its topic; empty for an error of no topic.

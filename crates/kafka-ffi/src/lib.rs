@@ -8,13 +8,14 @@
 mod admin;
 mod batch;
 mod configs;
+mod lines;
 mod message;
 mod offsets;
 mod topics;
 
-pub use admin::Failure;
 pub use batch::{Batch, Message, Stamp, consume, wake};
-pub use configs::{alter_topic, effective};
+pub use configs::alter_topic;
+pub use lines::Lines;
 pub use message::{Status, status};
 pub use offsets::{At, Isolation, list_offsets};
 pub use topics::{PartitionDescription, TopicDescription, describe_topics};

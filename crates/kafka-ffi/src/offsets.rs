@@ -1,6 +1,6 @@
 //! Where partitions begin and end, and where a time stands in them.
 
-use crate::admin::{Call, Failure, check_own, list};
+use crate::admin::{Call, check_own, outcome};
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -39,7 +39,7 @@ pub fn list_offsets<C: ClientContext>(
     at: At,
     isolation: Isolation,
     within: Duration,
-) -> Result<Vec<(i32, Result<Option<u64>, RDKafkaErrorCode>)>, Failure> {
+) -> Result<Vec<(i32, Result<Option<u64>, RDKafkaErrorCode>)>, RDKafkaErrorCode> {
     let at = match at {
         At::Earliest => Offset::Beginning,
         At::Latest => Offset::End,
@@ -62,29 +62,24 @@ pub fn list_offsets<C: ClientContext>(
     let answer = call.wait()?;
     // SAFETY: the answer is one to this call, and lives until everything is copied from it.
     let mut offsets: Vec<_> = unsafe {
-        let result = c::rd_kafka_event_ListOffsets_result(answer.event.as_ptr());
-        if result.is_null() {
-            return Err(RDKafkaErrorCode::BadMessage.into());
-        }
-        let mut count = 0;
-        let infos = c::rd_kafka_ListOffsets_result_infos(result, &mut count);
+        let infos =
+            answer.list(c::rd_kafka_event_ListOffsets_result, c::rd_kafka_ListOffsets_result_infos)?;
         let one = |&info| &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
-        list(infos, count).iter().map(one).map(|one| (one.partition, offset(one))).collect()
+        infos.iter().map(one).map(|one| (one.partition, offset(one))).collect()
     };
     offsets.sort_by_key(|&(partition, _)| partition);
     Ok(offsets)
 }
 
 fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, RDKafkaErrorCode> {
-    match (one.err, u64::try_from(one.offset)) {
-        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, Ok(offset)) => Ok(Some(offset)),
+    outcome(one.err)?;
+    match one.offset {
         // The broker's word for none; of a partition whose leader did not answer the client says another (-1001).
-        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, _) if one.offset == -1 => Ok(None),
-        (c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, _) => Err(RDKafkaErrorCode::LeaderNotAvailable),
-        (error, _) => Err(error.into()),
+        -1 => Ok(None),
+        offset => u64::try_from(offset).map(Some).map_err(|_| RDKafkaErrorCode::LeaderNotAvailable),
     }
 }
 
-fn refused(error: KafkaError) -> Failure {
-    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument).into()
+fn refused(error: KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument)
 }

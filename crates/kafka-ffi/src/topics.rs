@@ -1,6 +1,6 @@
 //! What topics are: their ids (KIP-516), who leads their partitions, and who is in sync.
 
-use crate::admin::{Call, Failure, c_text, check, list, text};
+use crate::admin::{Call, c_text, check, list, text};
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -39,7 +39,7 @@ pub fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
     within: Duration,
-) -> Result<Vec<Result<TopicDescription, Failure>>, Failure> {
+) -> Result<Vec<Result<TopicDescription, RDKafkaErrorCode>>, RDKafkaErrorCode> {
     let names = names.iter().map(|name| c_text(name)).collect::<Result<Vec<CString>, _>>()?;
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let call = Call::new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
@@ -52,19 +52,17 @@ pub fn describe_topics<C: ClientContext>(
     let answer = call.wait()?;
     // SAFETY: the answer is one to this call, and lives until everything is copied from it.
     unsafe {
-        let result = c::rd_kafka_event_DescribeTopics_result(answer.event.as_ptr());
-        if result.is_null() {
-            return Err(RDKafkaErrorCode::BadMessage.into());
-        }
-        let mut count = 0;
-        let topics = c::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-        Ok(list(topics, count).iter().map(|&topic| describe(topic)).collect())
+        let topics =
+            answer.list(c::rd_kafka_event_DescribeTopics_result, c::rd_kafka_DescribeTopics_result_topics)?;
+        Ok(topics.iter().map(|&topic| describe(topic)).collect())
     }
 }
 
 /// # Safety
 /// `topic` is alive.
-unsafe fn describe(topic: *const c::rd_kafka_TopicDescription_t) -> Result<TopicDescription, Failure> {
+unsafe fn describe(
+    topic: *const c::rd_kafka_TopicDescription_t,
+) -> Result<TopicDescription, RDKafkaErrorCode> {
     // SAFETY: all of it is part of the topic, and copied.
     unsafe {
         check(c::rd_kafka_TopicDescription_error(topic))?;

@@ -15,7 +15,7 @@ use super::settings::{Settings, refused};
 use dualstream_core::mirror::Described;
 use dualstream_core::topic::{Cleanup, TimestampKind, TopicName, TopicSpec};
 use dualstream_core::{Error, ErrorKind, Result};
-use dualstream_kafka_ffi::{At, Failure, Isolation, TopicDescription, describe_topics, list_offsets};
+use dualstream_kafka_ffi::{At, Isolation, TopicDescription, describe_topics, list_offsets};
 use memory::Memory;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::Client;
@@ -73,7 +73,7 @@ impl Admin {
     /// A call that blocks. It goes on when the future is dropped, until it is answered or its time is over.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&Client<Said>) -> Result<T, Failure> + Send + 'static,
+        call: impl FnOnce(&Client<Said>) -> Result<T, Code> + Send + 'static,
     ) -> Result<T> {
         let permit = self.calls.clone().acquire_owned().await.expect("it is never closed");
         let client = self.client.clone();
@@ -84,7 +84,7 @@ impl Admin {
         let outcome = called.await.map_err(|error| {
             Error::new(ErrorKind::Internal, "internal", "a call to Kafka ended by a panic").with_source(error)
         })?;
-        outcome.map_err(|failure| self.failed(failure.code))
+        outcome.map_err(|code| self.failed(code))
     }
 
     /// What a failed call means.
@@ -157,10 +157,10 @@ impl Admin {
             let topics = [asked.as_str()];
             match describe_topics(client, &topics, FIRST_ANSWER_MAX) {
                 // The client goes on waiting for the broker it took for the controller, until it looks brokers up anew.
-                Err(failure) if failure.code == Code::OperationTimedOut => {
+                Err(timeout @ Code::OperationTimedOut) => {
                     let refreshed =
                         client.fetch_metadata(Some(asked.as_str()), ANSWER_MAX - FIRST_ANSWER_MAX);
-                    refreshed.map_err(|_| failure)?;
+                    refreshed.map_err(|_| timeout)?;
                     describe_topics(client, &topics, FIRST_ANSWER_MAX)
                 }
                 answered => answered,
@@ -168,7 +168,7 @@ impl Admin {
         });
         match described.await?.into_iter().next() {
             Some(Ok(topic)) if !topic.partitions.is_empty() => Ok(Some(topic)),
-            Some(Err(failure)) if !is_missing(failure.code) => Err(self.failed(failure.code)),
+            Some(Err(code)) if !is_missing(code) => Err(self.failed(code)),
             _ => Ok(None),
         }
     }
@@ -274,7 +274,13 @@ impl Admin {
                     let _ = client.fetch_metadata(Some(asked.as_str()), ANSWER_MAX);
                 }
                 let partitions: Vec<i32> = (0..).take(count as usize).collect();
-                list_offsets(client, (asked.as_str(), &partitions), at, isolation, FIRST_ANSWER_MAX)
+                match list_offsets(client, (asked.as_str(), &partitions), at, isolation, FIRST_ANSWER_MAX) {
+                    // It knows no leader of any of them.
+                    Err(none @ Code::NoEnt) => {
+                        Ok(partitions.into_iter().map(|one| (one, Err(none))).collect())
+                    }
+                    answered => answered,
+                }
             });
             let answers = answers.await?;
             let failure =

@@ -6,7 +6,8 @@
 
 use super::fault;
 use super::tail::positions::Positions;
-use super::tail::reader::{Consumer, list, next_batch, refused};
+use super::tail::reader::{list, next_batch, refused};
+use super::tail::source::{Consumer, Source};
 use super::{Settings, tail};
 use dualstream_core::log::Span;
 use dualstream_core::mirror::{Place, Run};
@@ -48,7 +49,7 @@ pub(crate) struct Ranges {
 
 struct Pool {
     config: ClientConfig,
-    idle: Mutex<Vec<Consumer>>,
+    idle: Mutex<Vec<Source>>,
 }
 
 impl Ranges {
@@ -66,6 +67,7 @@ impl Ranges {
     pub(crate) async fn fetch(&self, topic: &TopicName, span: Span, bytes_max: usize) -> Result<Run> {
         if span.from >= span.until {
             return Ok(Run {
+                id: 0,
                 topic: topic.clone(),
                 partition: span.partition,
                 records: Vec::new(),
@@ -108,14 +110,14 @@ impl Pool {
     /// Reads a span with a reader that idles, or with a new one. One that failed is not used again.
     fn serve(&self, request: &Request) -> Result<Run> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let consumer = match idle {
-            Some(consumer) => consumer,
-            None => tail::create(&self.config)?,
+        let mut source = match idle {
+            Some(source) => source,
+            None => Source::new(Arc::new(tail::create(&self.config)?)),
         };
-        let outcome = request.read(&consumer);
+        let outcome = request.read(&mut source);
         let is_fit = outcome.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Gone);
-        if is_fit && consumer.unassign().is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
+        if is_fit && source.consumer.unassign().is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(source);
         }
         outcome
     }
@@ -137,9 +139,10 @@ struct Request {
 }
 
 impl Request {
-    fn read(&self, consumer: &Consumer) -> Result<Run> {
+    fn read(&self, source: &mut Source) -> Result<Run> {
+        let consumer = &*source.consumer.clone();
         let Place { topic, partition, from } = self.place.clone();
-        let mut read = Run { topic, partition, records: Vec::new(), next: from };
+        let mut read = Run { id: 0, topic, partition, records: Vec::new(), next: from };
         let mut positions = Positions::default();
         positions.follow(vec![self.place.clone()]);
         let places = list(std::slice::from_ref(&self.place)).map_err(refused)?;
@@ -158,7 +161,7 @@ impl Request {
                 self.check_exists(consumer)?;
                 doubt = Instant::now() + DOUBT;
             }
-            for item in next_batch(consumer, &mut positions, left.min(LOOK))? {
+            for item in next_batch(source, &mut positions, left.min(LOOK))? {
                 match item.outcome {
                     Ok(run) => self.take(run, &mut read, &mut bytes),
                     Err(_) if read.next > from => return Ok(read),
@@ -202,6 +205,7 @@ impl Request {
 
     /// Adds what belongs to the span, as much as is wanted.
     fn take(&self, run: Run, read: &mut Run, bytes: &mut usize) {
+        read.id = run.id;
         for record in run.records {
             if record.offset >= self.until {
                 read.next = self.until;

@@ -9,20 +9,22 @@
 //! nothing more is fetched. What a change of leader, a restart of a broker or a short outage needs, librdkafka does by
 //! itself, from the position it is at; a position outside of its partition is an error and never a jump.
 //!
-//! It does not tell that a topic is gone, nor that another one was made in its place whose offsets are past the
-//! position: who follows a topic describes it from time to time.
+//! Each run says of which topic it is, by its id ([`source`]): another one may have been made under the name. It does not
+//! tell that a topic is gone: who follows a topic describes it from time to time.
 
 pub(super) mod positions;
 pub(super) mod reader;
 mod shelf;
+pub(super) mod source;
 
 use super::{Settings, client};
 use dualstream_core::mirror::{Place, Run, Tail};
 use dualstream_core::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
 use rdkafka::ClientConfig;
-use reader::{Consumer, Reader};
+use reader::Reader;
 use shelf::Shelf;
+use source::{Consumer, Source};
 use std::sync::Arc;
 
 /// What waits in librdkafka, in KiB.
@@ -36,7 +38,7 @@ const FETCH_WAIT_MS: u32 = 100;
 pub(crate) fn open(settings: &Settings) -> Result<Box<dyn Tail>> {
     let consumer = Arc::new(create(&config(settings))?);
     let shelf = Arc::new(Shelf::default());
-    let reader = Reader::new(consumer.clone(), shelf.clone());
+    let reader = Reader::new(Source::new(consumer.clone()), shelf.clone());
     std::thread::Builder::new()
         .name("kafka-tail".into())
         .spawn(move || reader.run())
@@ -52,7 +54,8 @@ pub(super) fn config(settings: &Settings) -> ClientConfig {
         .set("queued.max.messages.kbytes", FETCHED_KIB_MAX.to_string())
         .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string())
-        .set("fetch.error.backoff.ms", "100");
+        .set("fetch.error.backoff.ms", "100")
+        .set("debug", source::DEBUG);
     config
 }
 

@@ -126,7 +126,7 @@ impl KafkaTopics {
             let (topic, settings) = (name.clone(), settings.clone());
             let altered = self.admin.call(move |client| {
                 let changes: Vec<_> =
-                    settings.iter().map(|(setting, value)| (*setting, Some(value.as_str()))).collect();
+                    settings.iter().map(|(setting, value)| (*setting, value.as_str())).collect();
                 alter_topic(client, topic.as_str(), &changes, ANSWER_MAX)
             });
             altered.await?;

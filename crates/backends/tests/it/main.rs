@@ -7,6 +7,7 @@ mod codecs;
 mod ffi;
 mod following;
 mod foreign;
+mod lives;
 mod log_claim;
 mod presence;
 mod publish;

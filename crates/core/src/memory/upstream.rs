@@ -233,8 +233,9 @@ impl Upstream for MemoryUpstream {
         async move {
             let mut state = self.state();
             state.fetches += 1;
-            let (records, next) = state.topic(name)?.run(span, usize::MAX, bytes_max)?;
-            Ok(Run { topic: name.clone(), partition: span.partition, records, next })
+            let topic = state.topic(name)?;
+            let (records, next) = topic.run(span, usize::MAX, bytes_max)?;
+            Ok(Run { topic: name.clone(), id: topic.id, partition: span.partition, records, next })
         }
         .boxed()
     }
@@ -253,7 +254,7 @@ impl Upstream for MemoryUpstream {
     }
 
     fn tail(&self) -> Result<Box<dyn Tail>> {
-        Ok(Box::new(MemoryTail { upstream: self.clone(), places: Vec::new(), ids: BTreeMap::new() }))
+        Ok(Box::new(MemoryTail { upstream: self.clone(), places: Vec::new() }))
     }
 }
 
@@ -347,7 +348,6 @@ impl Topics for MemoryUpstream {
 struct MemoryTail {
     upstream: MemoryUpstream,
     places: Vec<Place>,
-    ids: BTreeMap<TopicName, u128>,
 }
 
 impl MemoryTail {
@@ -356,15 +356,12 @@ impl MemoryTail {
         let mut runs = Vec::new();
         for place in &mut self.places {
             let topic = state.topic(&place.topic)?;
-            if self.ids.get(&place.topic) != Some(&topic.id) {
-                let message = "the topic is another one now";
-                return Err(Error::new(ErrorKind::Gone, "position_unrecoverable", message));
-            }
             let span = Span { partition: place.partition, from: place.from, until: u64::MAX };
             let (records, next) = topic.run(span, RUN_RECORDS_MAX, 1 << 20)?;
             if next > place.from {
                 place.from = next;
-                runs.push(Run { topic: place.topic.clone(), partition: place.partition, records, next });
+                let (name, partition) = (place.topic.clone(), place.partition);
+                runs.push(Run { topic: name, id: topic.id, partition, records, next });
             }
         }
         Ok(runs)
@@ -375,10 +372,7 @@ impl Tail for MemoryTail {
     fn assign(&mut self, places: Vec<Place>) -> BoxFuture<'_, Result<()>> {
         async move {
             let state = self.upstream.state();
-            self.ids = places
-                .iter()
-                .map(|place| Ok((place.topic.clone(), state.topic(&place.topic)?.id)))
-                .collect::<Result<_>>()?;
+            places.iter().try_for_each(|place| state.topic(&place.topic).map(drop))?;
             drop(state);
             self.places = places;
             Ok(())

@@ -71,9 +71,10 @@ struct Follower<'a> {
     next_tick: Instant,
 }
 
-/// A topic that is followed, and the epoch in which it is.
+/// A topic that is followed: which one it is, and the epoch in which it is.
 struct Followed {
     topic: Arc<Topic>,
+    id: u128,
     epoch: Epoch,
     next_look: Instant,
 }
@@ -88,7 +89,7 @@ enum Done {
 }
 
 enum Begun {
-    In(Epoch),
+    In { id: u128, epoch: Epoch },
     Lost(Loss),
 }
 
@@ -214,7 +215,7 @@ impl<'a> Follower<'a> {
         for name in idle {
             let Some((followed, runs)) = self.early.remove(&name) else { continue };
             self.begin_job(followed.topic.clone(), async move {
-                let stored = store_early(inner, &followed.topic, runs).await;
+                let stored = store_early(inner, &followed, runs).await;
                 Done::Stored(followed, stored)
             });
         }
@@ -249,10 +250,10 @@ impl<'a> Follower<'a> {
                 self.refreshing -= 1;
                 self.heard(&name, refreshed.err());
             }
-            Done::Begun(Ok(Begun::In(epoch))) => {
+            Done::Begun(Ok(Begun::In { id, epoch })) => {
                 self.heard(&name, None);
                 let next_look = now + self.inner.settings.verify;
-                self.ready.insert(name.clone(), Followed { topic: topic.clone(), epoch, next_look });
+                self.ready.insert(name.clone(), Followed { topic: topic.clone(), id, epoch, next_look });
             }
             Done::Begun(Ok(Begun::Lost(loss))) | Done::Looked(Ok(Verdict::Lost(loss))) => {
                 // The tail would fail at the place of what is lost, for all topics.
@@ -365,8 +366,12 @@ impl<'a> Follower<'a> {
             by_topic.entry(run.topic.clone()).or_default().push(run);
         }
         for (name, runs) in by_topic {
-            let Some(Followed { topic, epoch, .. }) = self.followed.get(&name) else { continue };
-            if has_early(self.inner, topic, *epoch, &runs) {
+            let Some(Followed { topic, id, epoch, .. }) = self.followed.get(&name) else { continue };
+            if runs.iter().any(|run| run.id != *id) {
+                // Another topic has the name. It is begun once that is described, which not every broker knows at once.
+                self.let_go(&name);
+                self.pauses.insert(name, Instant::now() + RETRY);
+            } else if has_early(self.inner, topic, *epoch, &runs) {
                 self.is_stale = true;
                 self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
             } else if store(self.inner, &name, runs).await.is_err() {
@@ -399,9 +404,12 @@ async fn begin(inner: &Inner, topic: &Topic) -> Result<Begun> {
     };
     match verdict {
         Verdict::Lost(loss) => return Ok(Begun::Lost(loss)),
-        Verdict::Same if held.as_ref().is_some_and(is_near) => return Ok(Begun::In(epoch)),
+        Verdict::Same if held.as_ref().is_some_and(is_near) => {
+            return Ok(Begun::In { id: described.id, epoch });
+        }
         Verdict::Same | Verdict::MappedOtherwise => {}
     }
+    let id = described.id;
     let spec = TopicSpec {
         retention_ms: None,
         retention_bytes: inner.settings.topic_bytes_max,
@@ -410,7 +418,7 @@ async fn begin(inner: &Inner, topic: &Topic) -> Result<Begun> {
     };
     inner.counters.begun.fetch_add(1, Relaxed);
     inner.store.begin(spec, epoch, begin).await?;
-    Ok(Begun::In(epoch))
+    Ok(Begun::In { id, epoch })
 }
 
 /// Compares what is held of a topic that is followed; gives up what is out of date.
@@ -455,8 +463,9 @@ fn is_early(record: &Record, start: u64) -> bool {
 }
 
 /// Leaves out what repeats an event of before the mirror's beginning; the store sees to the rest.
-async fn store_early(inner: &Inner, topic: &Topic, mut runs: Vec<Run>) -> Result<()> {
-    if let Some(held) = inner.held(&topic.name, topic.epoch()) {
+async fn store_early(inner: &Inner, followed: &Followed, mut runs: Vec<Run>) -> Result<()> {
+    let Followed { topic, id, epoch, .. } = followed;
+    if let Some(held) = inner.held(&topic.name, *epoch) {
         for run in &mut runs {
             let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
             let early: Vec<_> =
@@ -465,7 +474,7 @@ async fn store_early(inner: &Inner, topic: &Topic, mut runs: Vec<Run>) -> Result
                 continue;
             }
             let span = Span { partition: run.partition, from: start, until: run.next };
-            let hidden = hidden_in(&*inner.upstream, &run.topic, &early, span).await?;
+            let hidden = hidden_in(&*inner.upstream, (&run.topic, *id), &early, span).await?;
             inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
             run.records.retain(|record| !hidden.contains(&record.offset));
         }

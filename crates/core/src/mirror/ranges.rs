@@ -8,11 +8,12 @@
 //! its epoch, so it may be kept. Whether its offsets are still above the start of the partition is for the reader to know.
 
 use super::counters::Counters;
+use super::reading::epoch_changed;
 use super::seam::{Run, Upstream};
 use crate::log::Span;
 use crate::record::Record;
 use crate::topic::{Epoch, TopicName};
-use crate::{ErrorKind, Result, hidden, identity};
+use crate::{Result, hidden, identity};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -32,6 +33,9 @@ pub(super) struct Ranges {
     bytes_max: usize,
     kept: Mutex<Kept>,
 }
+
+/// A topic by its name and its identity.
+pub(super) type Which<'a> = (&'a TopicName, u128);
 
 /// Topic, epoch, partition, first offset.
 type Key = (TopicName, Epoch, u32, u64);
@@ -61,10 +65,10 @@ impl Ranges {
     /// The chunk that holds offset `at` of a partition that goes from `start` to `end`. Its `next` is past `at`, and at most `end`.
     ///
     /// # Errors
-    /// As [`Upstream::fetch`].
+    /// As [`Upstream::fetch`]; `Gone` (`epoch_changed`) when another topic has the name.
     pub async fn chunk(
         &self,
-        topic: &TopicName,
+        (topic, id): Which<'_>,
         epoch: Epoch,
         partition: u32,
         at: u64,
@@ -87,7 +91,7 @@ impl Ranges {
                     self.counters.range_reads.fetch_add(1, Relaxed);
                     let (upstream, topic) = (self.upstream.clone(), topic.clone());
                     let span = Span { partition, from, until };
-                    async move { read(&*upstream, &topic, span).await.map(Arc::new) }.boxed().shared()
+                    async move { read(&*upstream, (&topic, id), span).await.map(Arc::new) }.boxed().shared()
                 });
                 kept.reading.retain(|_, reading| reading.upgrade().is_some());
                 kept.reading.extend(reading.downgrade().map(|weak| (key.clone(), weak)));
@@ -98,7 +102,7 @@ impl Ranges {
             let is_first = kept.reading.remove(&key).is_some();
             let run = match read {
                 // Retention passed where the chunk begins: the rest of it is there.
-                Err(error) if error.kind() == ErrorKind::Gone && key.3 < at => {
+                Err(error) if error.code() == "position_unrecoverable" && key.3 < at => {
                     start = at;
                     continue;
                 }
@@ -162,11 +166,18 @@ impl Kept {
 }
 
 /// Reads a chunk and leaves out what is hidden.
-async fn read(upstream: &dyn Upstream, topic: &TopicName, span: Span) -> Result<Run> {
-    let mut run = upstream.fetch(topic, span, CHUNK_BYTES).await?;
+async fn read(upstream: &dyn Upstream, topic: Which<'_>, span: Span) -> Result<Run> {
+    let mut run = fetch(upstream, topic, span).await?;
     let hidden = hidden_in(upstream, topic, &run.records, span).await?;
     run.records.retain(|record| !hidden.contains(&record.offset));
     Ok(run)
+}
+
+/// What is fetched of a topic, and of no other that has its name.
+async fn fetch(upstream: &dyn Upstream, (topic, id): Which<'_>, span: Span) -> Result<Run> {
+    let run = upstream.fetch(topic, span, CHUNK_BYTES).await?;
+    let says_nothing = run.records.is_empty() && run.next <= span.from;
+    if run.id == id || says_nothing { Ok(run) } else { Err(epoch_changed()) }
 }
 
 /// Offsets of the records that are hidden by others before them, which are looked for upstream where they are not among
@@ -176,7 +187,7 @@ async fn read(upstream: &dyn Upstream, topic: &TopicName, span: Span) -> Result<
 /// As [`Upstream::fetch`].
 pub(super) async fn hidden_in(
     upstream: &dyn Upstream,
-    topic: &TopicName,
+    topic: Which<'_>,
     records: &[Record],
     span: Span,
 ) -> Result<Vec<u64>> {
@@ -216,7 +227,7 @@ pub(super) async fn hidden_in(
 /// As [`Upstream::fetch`].
 pub(super) async fn first_of(
     upstream: &dyn Upstream,
-    topic: &TopicName,
+    topic: Which<'_>,
     partition: u32,
     offset: u64,
 ) -> Result<Option<Record>> {
@@ -233,20 +244,20 @@ pub(super) async fn first_of(
 /// Records of a span that are wanted, as they stand upstream. What retention took from its front is left out.
 async fn fetch_those(
     upstream: &dyn Upstream,
-    topic: &TopicName,
+    topic: Which<'_>,
     mut span: Span,
     is_wanted: impl Fn(&Record) -> bool,
 ) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     while span.from < span.until {
-        match upstream.fetch(topic, span, CHUNK_BYTES).await {
+        match fetch(upstream, topic, span).await {
             Ok(run) if run.next > span.from => {
                 span.from = run.next;
                 records.extend(run.records.into_iter().filter(&is_wanted));
             }
             Ok(_) => break,
             Err(error) if error.code() == "position_unrecoverable" => {
-                let start = upstream.describe(topic).await?.earliest;
+                let start = upstream.describe(topic.0).await?.earliest;
                 let start = start.get(span.partition as usize).copied().unwrap_or(u64::MAX);
                 if start <= span.from {
                     return Err(error);

@@ -13,6 +13,7 @@ use super::ranges::{CHUNK_OFFSETS, first_of};
 use super::topic::Topic;
 use crate::filter::Filter;
 use crate::log::{Bounds, Page, Read, Span};
+use crate::topic::{Epoch, TopicName};
 use crate::{Error, ErrorKind, Result};
 use futures::future::try_join_all;
 use std::sync::Arc;
@@ -40,6 +41,11 @@ impl Inner {
         let page = match self.read_first(read, &bounds, &places(held.as_ref())).await {
             // The mirror is a copy: what it has lost, or gave up a moment ago, is upstream.
             Ok(None) => self.read_first(read, &bounds, &places(None)).await?.unwrap_or_default(),
+            Err(error) if error.code() == "epoch_changed" => {
+                // Who is told so asks what the epoch is now.
+                self.refresh(&topic.name).await?;
+                return Err(error);
+            }
             page => page?.unwrap_or_default(),
         };
         match (&page.records[..], &read.spans[..]) {
@@ -177,7 +183,8 @@ impl Inner {
     async fn piece(&self, read: &Read, bounds: &Bounds, part: Span) -> Result<Option<Piece>> {
         let of = |offsets: &[u64]| offsets.get(part.partition as usize).copied().unwrap_or(0);
         let ends = (of(&bounds.earliest), of(&bounds.latest));
-        let chunk = |at: u64| self.ranges.chunk(&read.topic, bounds.epoch, part.partition, at, ends);
+        let id = self.identity(&read.topic, bounds.epoch)?;
+        let chunk = |at: u64| self.ranges.chunk((&read.topic, id), bounds.epoch, part.partition, at, ends);
         if !read.reverse {
             let run = chunk(part.from).await?;
             if run.next <= part.from {
@@ -206,9 +213,17 @@ impl Inner {
         Ok(Some(Piece { begin: part.until, end, is_whole: end == part.from, runs }))
     }
 
+    /// Which topic has the name in an epoch.
+    fn identity(&self, topic: &TopicName, epoch: Epoch) -> Result<u128> {
+        let topic = self.topic(topic)?;
+        let state = topic.state();
+        if state.epoch == epoch { Ok(state.id) } else { Err(epoch_changed()) }
+    }
+
     /// A single record that is not there may be hidden: then its position stands for the first of its kind.
     async fn alias(&self, read: &Read, span: Span, page: Page) -> Result<Page> {
-        let record = first_of(&*self.upstream, &read.topic, span.partition, span.from).await?;
+        let id = self.identity(&read.topic, read.epoch)?;
+        let record = first_of(&*self.upstream, (&read.topic, id), span.partition, span.from).await?;
         Ok(Page { records: record.into_iter().collect(), ..page })
     }
 }
@@ -272,7 +287,7 @@ fn check_spans(read: &Read, bounds: &Bounds) -> Result<()> {
     Ok(())
 }
 
-fn epoch_changed() -> Error {
+pub(super) fn epoch_changed() -> Error {
     let message = "the topic was recreated, repartitioned or truncated since: positions from before are void";
     Error::new(ErrorKind::Gone, "epoch_changed", message)
 }

@@ -73,6 +73,9 @@ pub trait Tail: Send {
 pub struct Run {
     /// The topic.
     pub topic: TopicName,
+    /// Its identity ([`Described::id`]) when the records were read: another one may have the name by then. Of a run that
+    /// neither holds records nor passes offsets it says nothing.
+    pub id: u128,
     /// The partition.
     pub partition: u32,
     /// The records, by offset; [`Record::append_time_ms`] never decreases in a partition.

@@ -30,6 +30,8 @@ pub(super) struct Topic {
 #[derive(Clone)]
 pub(super) struct State {
     pub epoch: Epoch,
+    /// Its identity upstream.
+    pub id: u128,
     pub spec: TopicSpec,
     pub earliest: Vec<u64>,
     /// Ends that were told or acknowledged: nothing committed below them may be left out of a read.
@@ -162,9 +164,9 @@ impl Topic {
 impl State {
     fn of(epoch: Epoch, described: Described) -> State {
         let held_back = distance(&described.latest, &described.high);
-        let Described { spec, earliest, latest, high, .. } = described;
+        let Described { id, spec, earliest, latest, high } = described;
         let (wanted_at, asked_at, is_gone) = (None, None, false);
-        State { epoch, spec, earliest, latest, high, held_back, wanted_at, asked_at, is_gone }
+        State { epoch, id, spec, earliest, latest, high, held_back, wanted_at, asked_at, is_gone }
     }
 }
 

@@ -79,7 +79,7 @@ async fn compare(inner: &Inner, topic: &Topic, held: &Bounds, described: &Descri
         for until in [end, before.max(start + 1).min(end)] {
             let span = Span { partition, from: until.saturating_sub(REACH).max(start), until };
             let Some(own) = last_of(inner, topic, held.epoch, span).await else { continue };
-            match sample(inner, topic, &own).await? {
+            match sample(inner, topic, loss.id, &own).await? {
                 Sample::Same => drop(inner.counters.verified.fetch_add(1, Relaxed)),
                 Sample::Silent => {}
                 Sample::MappedOtherwise => verdict = Verdict::MappedOtherwise,
@@ -112,9 +112,11 @@ async fn last_of(inner: &Inner, topic: &Topic, epoch: Epoch, span: Span) -> Opti
     inner.store.read(read).await.ok()?.records.into_iter().next()
 }
 
-async fn sample(inner: &Inner, topic: &Topic, own: &Record) -> Result<Sample> {
+async fn sample(inner: &Inner, topic: &Topic, id: u128, own: &Record) -> Result<Sample> {
     let span = Span { partition: own.partition, from: own.offset, until: own.offset + 1 };
     match inner.upstream.fetch(&topic.name, span, 1).await {
+        // Another topic has the name, which is no loss of this one.
+        Ok(run) if !run.records.is_empty() && run.id != id => Ok(Sample::Silent),
         Ok(run) => match run.records.first() {
             Some(there) => Ok(compare_records(inner, topic, own, there)),
             // A hole: compaction took it.

@@ -102,7 +102,7 @@ impl Source for EmbeddedSide {
                     ));
             }
             let next = page.next.first().copied().unwrap_or(span.from);
-            Ok(Run { topic: topic.clone(), partition: span.partition, records: page.records, next })
+            Ok(Run { topic: topic.clone(), id: 0, partition: span.partition, records: page.records, next })
         }
         .boxed()
     }

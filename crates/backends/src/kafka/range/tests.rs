@@ -11,7 +11,7 @@ fn record(offset: u64) -> Record {
 
 fn run(offsets: &[u64], next: u64) -> Run {
     let records = offsets.iter().copied().map(record).collect();
-    Run { topic: TopicName::new("t").unwrap(), partition: 3, records, next }
+    Run { id: 7, topic: TopicName::new("t").unwrap(), partition: 3, records, next }
 }
 
 /// What a request takes of runs that come one after the other: offsets, and where it goes on.

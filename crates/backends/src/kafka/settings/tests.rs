@@ -1,9 +1,7 @@
 //! What may be set, what may not, and what the clients are in effect.
 
 use super::*;
-use dualstream_kafka_ffi::effective;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::config::NativeClientConfig;
 
 fn settings(properties: &[(&str, &str)]) -> Result<Settings> {
     let own = properties.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -14,9 +12,8 @@ fn settings(properties: &[(&str, &str)]) -> Result<Settings> {
 fn what_safety_fixes_is_in_effect() {
     // Properties that are given stay beside it.
     let settings = settings(&[("linger.ms", "3"), ("fetch.wait.max.ms", "77")]).unwrap();
-    let producer: BaseProducer<_> = client::producer(&settings).create().unwrap();
-    let consumer: BaseConsumer<_> = client::consumer(&settings).create().unwrap();
-    let (producer, consumer) = (effective(producer.client()), effective(consumer.client()));
+    let producer = client::producer(&settings).create_native_config().unwrap();
+    let consumer = client::consumer(&settings).create_native_config().unwrap();
     let wanted_of_producer = [
         ("metadata.broker.list", "127.0.0.1:9092"),
         ("enable.idempotence", "true"),
@@ -50,9 +47,9 @@ fn what_safety_fixes_is_in_effect() {
     assert_eq!(in_effect(&producer, "queue.buffering.max.kbytes"), "2147483647");
 }
 
-/// Names of topics' settings are dumped with those of the client.
-fn in_effect<'a>(all: &'a BTreeMap<String, String>, name: &str) -> &'a str {
-    all.get(name).map_or("", String::as_str)
+/// As librdkafka has it, its defaults included.
+fn in_effect(config: &NativeClientConfig, name: &str) -> String {
+    config.get(name).unwrap()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::super::fault;
 use super::super::records::{offset, records};
 use super::shelf::Item;
+use super::source::Ids;
 use dualstream_core::mirror::{Place, Run};
 use dualstream_core::topic::TopicName;
 use dualstream_kafka_ffi::Message;
@@ -66,7 +67,7 @@ impl Positions {
     }
 
     /// What a batch brings, runs first.
-    pub(crate) fn sort<'a>(&mut self, batch: impl Iterator<Item = Message<'a>>) -> Vec<Item> {
+    pub(crate) fn sort<'a>(&mut self, batch: impl Iterator<Item = Message<'a>>, ids: &Ids) -> Vec<Item> {
         let mut piles: Vec<(usize, Pile<'a>)> = Vec::new();
         let mut errors = Vec::new();
         let mut last = None;
@@ -90,10 +91,19 @@ impl Positions {
             let (at, pile) = &mut piles[pile];
             errors.extend(self.all[*at].see(message, pile));
         }
-        let runs = piles.into_iter().filter_map(|(at, pile)| self.all[at].run(&pile));
+        let runs = piles.into_iter().filter_map(|(at, pile)| self.all[at].run(&pile, ids));
         let mut items: Vec<Item> = runs.collect();
         items.extend(errors);
         items
+    }
+
+    /// Names that other topics have now: what comes is not what was to be followed.
+    pub(crate) fn replaced(&mut self, names: &[String]) -> Vec<Item> {
+        let is_replaced = |position: &&mut Position| {
+            !position.has_failed && names.iter().any(|name| *name == position.topic.as_str())
+        };
+        let fail = |position: &mut Position| position.fail(RDKafkaErrorCode::UnknownTopicId);
+        self.all.iter_mut().filter(is_replaced).map(fail).collect()
     }
 
     /// Whether nothing was behind any of them when it was last told.
@@ -185,20 +195,22 @@ impl Position {
                 }
                 self.next = offset(&message);
             }
-            Some(code) => {
-                self.has_failed = true;
-                let outcome = Err(fault::of_partition(code, &self.topic, self.partition));
-                return Some(Item { outcome, bytes: 0 });
-            }
+            Some(code) => return Some(self.fail(code)),
         }
         pile.has_moved = true;
         None
     }
 
-    fn run(&mut self, pile: &Pile<'_>) -> Option<Item> {
+    fn fail(&mut self, code: RDKafkaErrorCode) -> Item {
+        self.has_failed = true;
+        Item { outcome: Err(fault::of_partition(code, &self.topic, self.partition)), bytes: 0 }
+    }
+
+    fn run(&mut self, pile: &Pile<'_>, ids: &Ids) -> Option<Item> {
         let (records, bytes) = records(self.partition, &pile.messages, &mut self.time_ms);
         self.note_time();
-        let run = Run { topic: self.topic.clone(), partition: self.partition, records, next: self.next };
+        let (topic, partition, next) = (self.topic.clone(), self.partition, self.next);
+        let run = Run { id: ids.of(topic.as_str()), topic, partition, records, next };
         pile.has_moved.then_some(Item { outcome: Ok(run), bytes })
     }
 }

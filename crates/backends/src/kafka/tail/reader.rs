@@ -1,13 +1,13 @@
 //! The thread that consumes: what librdkafka fetched becomes runs, places become its assignment.
 
-use super::super::client::Said;
 use super::positions::Positions;
 use super::shelf::{Item, Order, Shelf, Step};
+use super::source::Source;
 use super::unavailable;
 use dualstream_core::mirror::Place;
 use dualstream_core::{Error, Result};
-use dualstream_kafka_ffi::{Batch, consume};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use dualstream_kafka_ffi::Batch;
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::Arc;
@@ -18,20 +18,17 @@ const BATCH_MAX: usize = 2_000;
 /// An order wakes the consumer: this is only for a wake-up that comes too early.
 const WAIT: Duration = Duration::from_millis(200);
 
-/// A consumer of librdkafka.
-pub(crate) type Consumer = BaseConsumer<Said>;
-
 /// What the thread owns.
 pub(super) struct Reader {
-    consumer: Arc<Consumer>,
+    source: Source,
     shelf: Arc<Shelf>,
     positions: Positions,
 }
 
 impl Reader {
     /// It follows nothing yet.
-    pub(super) fn new(consumer: Arc<Consumer>, shelf: Arc<Shelf>) -> Reader {
-        Reader { consumer, shelf, positions: Positions::default() }
+    pub(super) fn new(source: Source, shelf: Arc<Shelf>) -> Reader {
+        Reader { source, shelf, positions: Positions::default() }
     }
 
     /// Reads until nobody wants it any more.
@@ -39,7 +36,7 @@ impl Reader {
         loop {
             match self.shelf.step() {
                 Step::Read => {
-                    match next_batch(&self.consumer, &mut self.positions, WAIT) {
+                    match next_batch(&mut self.source, &mut self.positions, WAIT) {
                         Ok(items) => self.shelf.put(items),
                         // A client that cannot read does not come to again: who reads is told, and opens another.
                         Err(error) => return self.shelf.put(vec![Item { outcome: Err(error), bytes: 0 }]),
@@ -58,10 +55,10 @@ impl Reader {
         let (left, taken) = self.positions.follow(places);
         let assign = || -> Result<(), KafkaError> {
             if !left.is_empty() {
-                self.consumer.incremental_unassign(&list(&left)?)?;
+                self.source.consumer.incremental_unassign(&list(&left)?)?;
             }
             if !taken.is_empty() {
-                self.consumer.incremental_assign(&list(&taken)?)?;
+                self.source.consumer.incremental_assign(&list(&taken)?)?;
             }
             Ok(())
         };
@@ -70,25 +67,22 @@ impl Reader {
             // Which of both lists hold is not known: the next order takes up everything.
             self.positions = Positions::default();
             // An error leaves it as it is, and the next order fails as this one did.
-            let _ = self.consumer.unassign();
+            let _ = self.source.consumer.unassign();
         }
         outcome.map_err(refused)
     }
 }
 
-/// What comes next: one message is waited for, others are taken along. An error is the client's, and of no partition.
+/// What comes next. An error is the client's, and of no partition.
 pub(crate) fn next_batch(
-    consumer: &Consumer,
+    source: &mut Source,
     positions: &mut Positions,
     wait: Duration,
 ) -> Result<Vec<Item>> {
-    let others = |first: Batch<'_>| -> Result<Vec<Item>, RDKafkaErrorCode> {
-        let others =
-            if first.is_empty() { None } else { Some(consume(consumer, Duration::ZERO, BATCH_MAX)?) };
-        Ok(positions.sort(first.iter().chain(others.iter().flat_map(Batch::iter))))
-    };
-    let batch = consume(consumer, wait, 1).and_then(others);
-    batch.map_err(|code| unavailable("Kafka's client cannot read").with_source(code))
+    let taken = source.take(wait, BATCH_MAX)?;
+    let mut items = positions.replaced(&taken.replaced);
+    items.extend(positions.sort(taken.batches.iter().flatten().flat_map(Batch::iter), taken.ids));
+    Ok(items)
 }
 
 /// Whatever ends the thread, nobody waits for it.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 fn run(next: u64) -> Item {
     let topic = TopicName::new("t").unwrap();
-    Item { outcome: Ok(Run { topic, partition: 3, records: Vec::new(), next }), bytes: BYTES_MAX / 4 }
+    Item { outcome: Ok(Run { id: 7, topic, partition: 3, records: Vec::new(), next }), bytes: BYTES_MAX / 4 }
 }
 
 fn error() -> Item {

@@ -15,6 +15,7 @@ mod batch;
 mod counters;
 mod headers;
 mod ids;
+mod unanswered;
 mod waiting;
 
 pub use counters::Counters;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::Instant;
+use unanswered::Unanswered;
 use waiting::Room;
 
 /// Limits of a publisher.
@@ -124,7 +126,7 @@ impl DualPublisher {
     /// refused does not keep the others back.
     pub async fn publish(&self, events: Vec<Event>) -> Vec<Result<Receipt, Failure>> {
         let inner = &*self.inner;
-        inner.counters.events_in.fetch_add(events.len() as u64, Relaxed);
+        let unanswered = Unanswered::received(&inner.counters, events.len());
         let started = Instant::now();
         let mut results: Vec<Option<Result<Receipt, Failure>>> = events.iter().map(|_| None).collect();
         let mut preparation = Preparation::new(inner);
@@ -139,6 +141,7 @@ impl DualPublisher {
             results[index] = Some(result);
         }
         inner.count(&results, started);
+        unanswered.answered();
         results.into_iter().map(|r| r.expect("every event was refused, stored or failed")).collect()
     }
 

@@ -197,5 +197,12 @@ async fn waiting_bytes_are_bounded_and_a_stuck_log_is_unknown() {
     let mut dropped = publisher.publish(vec![event(1)]).boxed();
     assert!(futures::poll!(&mut dropped).is_pending());
     drop(dropped);
-    assert_eq!(publisher.counters().waiting_bytes.load(SeqCst), 0, "a caller that went away holds no room");
+    let counters = publisher.counters();
+    assert_eq!(counters.waiting_bytes.load(SeqCst), 0, "a caller that went away holds no room");
+    let failed = counters.failed.load(SeqCst);
+    assert_eq!(
+        (counters.events_in.load(SeqCst), failed),
+        (3, 3),
+        "it is counted as one who was told nothing"
+    );
 }

@@ -4,17 +4,26 @@
 //! It is a test tool: nothing of dualstream is in it but the program, its HTTP API and how a position is written.
 #![forbid(unsafe_code)]
 
+pub mod audience;
+pub mod bus_stage;
 pub mod cluster;
+pub mod fleet;
 pub mod history;
 pub mod http;
+pub mod listener;
 pub mod load;
 pub mod node;
 pub mod publisher;
 pub mod reader;
 pub mod sdk;
 pub mod stage;
+mod stream;
 
+pub use audience::Audience;
+pub use bus_stage::BusStage;
 pub use cluster::Cluster;
+pub use fleet::Fleet;
+pub use listener::Listener;
 pub use load::Load;
 pub use node::Node;
 pub use publisher::{Event, Outcomes, Publisher};

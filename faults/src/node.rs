@@ -8,6 +8,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// An ordered end that takes longer is none.
+const END_MAX: Duration = Duration::from_secs(60);
+/// What is to become of it must be said by then.
+const SAID_MAX: Duration = Duration::from_secs(60);
+const ASK: Duration = Duration::from_millis(20);
 
 /// A node; killed with the value.
 pub struct Node {
@@ -81,6 +88,85 @@ impl Node {
         child.kill()?;
         child.wait()?;
         Ok(())
+    }
+
+    /// Asks it to end, with SIGTERM; [`ended`](Node::ended) waits for it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn terminate(&self) -> Result<()> {
+        dualstream_services::process::terminate(self.process().context("it does not run")?)
+    }
+
+    /// Waits until it has ended by itself: its exit code.
+    ///
+    /// # Errors
+    /// When it has not within a minute; its log says what it waits for.
+    pub async fn ended(&mut self) -> Result<Option<i32>> {
+        let child = self.child.as_mut().context("it does not run")?;
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            ensure!(
+                since.elapsed() < END_MAX,
+                "{} has not ended; its log is {}",
+                self.name,
+                self.log().display()
+            );
+            tokio::time::sleep(ASK).await;
+        };
+        self.child = None;
+        Ok(status.code())
+    }
+
+    /// What it says of itself: the status, and the parts.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn health(&self) -> Result<(u16, serde_json::Value)> {
+        let response = Connection::open(self.address).await?.get("/health/ready").await?;
+        Ok((response.status().as_u16(), serde_json::from_slice(response.body())?))
+    }
+
+    /// Asks it how it is until it says so of the bus: `up` or `down`. It must be ready all the while.
+    ///
+    /// # Errors
+    /// When it does not say so within a minute, or is not ready.
+    pub async fn until_bus_is(&self, status: &str) -> Result<serde_json::Value> {
+        let since = Instant::now();
+        loop {
+            let (code, said) = self.health().await?;
+            ensure!(code == 200, "{} is ready without the bus too: {said}", self.name);
+            if said["bus"]["status"] == status {
+                let whole = if status == "up" { "ready" } else { "degraded" };
+                ensure!(said["status"] == whole, "{}: {said}", self.name);
+                return Ok(said);
+            }
+            ensure!(
+                since.elapsed() < SAID_MAX,
+                "{}: the bus is not {status} within {SAID_MAX:?}: {said}",
+                self.name
+            );
+            tokio::time::sleep(ASK).await;
+        }
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not within a minute.
+    pub async fn until_ready(&self) -> Result<()> {
+        let since = Instant::now();
+        loop {
+            let (code, said) = self.health().await?;
+            if code == 200 {
+                return Ok(());
+            }
+            ensure!(since.elapsed() < SAID_MAX, "{} is not ready within {SAID_MAX:?}: {said}", self.name);
+            tokio::time::sleep(ASK).await;
+        }
     }
 
     /// SIGSTOP: it hangs, its connections stay open.

@@ -1,10 +1,9 @@
 //! A reader of an event stream as browsers have one: it comes back, on any node, after the last id it saw.
 
-use crate::http::Connection;
+use crate::stream::{Block, Stream};
 use anyhow::{Result, bail};
-use dualstream_checker::{Chain, Place, Recorder, Start, value_crc};
+use dualstream_checker::{Chain, Recorder, Start, value_crc};
 use dualstream_core::position::Position;
-use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,10 +19,11 @@ pub struct Reader {
     task: JoinHandle<()>,
 }
 
+/// A node, or a balancer before some: its name in the history, and its address.
+pub type Place = (String, SocketAddr);
+
 /// Pause before something is tried again.
-const RETRY: Duration = Duration::from_millis(50);
-/// A stream without a heartbeat for so long is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(40);
+pub(crate) const RETRY: Duration = Duration::from_millis(50);
 
 /// An event as clients get it.
 #[derive(serde::Deserialize)]
@@ -36,6 +36,12 @@ pub(crate) struct Sighting<'a> {
     data: &'a RawValue,
 }
 
+/// Where an event stands, by its position.
+pub(crate) fn place(position: &str) -> Option<dualstream_checker::Place> {
+    let Position { epoch, partition, offset } = position.parse().ok()?;
+    Some(dualstream_checker::Place { epoch: epoch.0, partition, offset })
+}
+
 impl<'a> Sighting<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Sighting<'a>> {
         Ok(serde_json::from_str(text)?)
@@ -43,10 +49,7 @@ impl<'a> Sighting<'a> {
 
     pub(crate) fn record(&self, chain: &Chain) {
         let key = format!("{}:{}", self.source_type, self.source_id);
-        let place = self.position.parse().ok();
-        let place =
-            place.map(|Position { epoch, partition, offset }| Place { epoch: epoch.0, partition, offset });
-        chain.delivered(&self.id, &key, Some(value_crc(self.data.get().as_bytes())), place);
+        chain.delivered(&self.id, &key, Some(value_crc(self.data.get().as_bytes())), place(&self.position));
     }
 }
 
@@ -62,7 +65,7 @@ impl Reader {
         topic: &str,
         channel: &str,
         key: &str,
-        nodes: Vec<(String, SocketAddr)>,
+        nodes: Vec<Place>,
     ) -> Result<Reader> {
         let since = if from == Start::Earliest { "earliest" } else { "latest" };
         let (counted, count) = watch::channel(0);
@@ -120,7 +123,7 @@ struct Following {
     path: String,
     from: Start,
     key: String,
-    nodes: Vec<(String, SocketAddr)>,
+    nodes: Vec<Place>,
     last_id: Option<String>,
     chain: Option<Chain>,
     begun: Option<tokio::sync::oneshot::Sender<()>>,
@@ -141,31 +144,18 @@ impl Following {
 
     async fn follow(&mut self, node: usize) -> Result<()> {
         let (name, address) = self.nodes[node].clone();
-        let connection = Connection::open(address).await?;
-        let mut body = connection.stream(&self.path, self.last_id.as_deref()).await?.into_body();
+        let mut stream = Stream::open(address, &self.path, self.last_id.as_deref()).await?;
         if let Some(chain) = &self.chain {
             chain.resumed(&name);
         }
-        let mut buffer = Vec::new();
-        loop {
-            let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await?;
-            let Some(frame) = frame else { bail!("the stream ended") };
-            let Ok(data) = frame?.into_data() else { continue };
-            buffer.extend_from_slice(&data);
-            while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
-                let block: Vec<u8> = buffer.drain(..end + 2).collect();
-                self.block(&name, std::str::from_utf8(&block)?)?;
-            }
+        while let Some(block) = stream.next().await? {
+            self.block(&name, &block)?;
         }
+        Ok(())
     }
 
-    /// Lines up to a blank one.
-    fn block(&mut self, node: &str, block: &str) -> Result<()> {
-        let field = |name: &str| {
-            let value = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            value.map(|value| value.strip_prefix(' ').unwrap_or(value))
-        };
-        if let Some(id) = field("id") {
+    fn block(&mut self, node: &str, block: &Block) -> Result<()> {
+        if let Some(id) = block.field("id") {
             self.last_id = Some(id.to_owned());
             if let Some(begun) = self.begun.take() {
                 let topic = Some(self.topic.as_str());
@@ -175,10 +165,10 @@ impl Following {
                 let _ = begun.send(());
             }
         }
-        if field("event") == Some("unrecoverable") {
+        if block.field("event") == Some("unrecoverable") {
             bail!("it was told that something is lost");
         }
-        let (Some(data), Some(chain)) = (field("data"), &self.chain) else { return Ok(()) };
+        let (Some(data), Some(chain)) = (block.field("data"), &self.chain) else { return Ok(()) };
         let event = Sighting::parse(data)?;
         event.record(chain);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

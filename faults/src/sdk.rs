@@ -37,13 +37,14 @@ struct Line<'a> {
 }
 
 impl Sdk {
-    /// Subscribes to a channel of the namespace `events`, and waits until it is confirmed.
+    /// Subscribes to a channel, and waits until it is confirmed.
     ///
     /// # Errors
     /// When it is not.
     pub async fn start(
         recorder: &Recorder,
         name: &str,
+        topic: &str,
         channel: &str,
         key: &str,
         (node, address): (&str, SocketAddr),
@@ -55,14 +56,14 @@ impl Sdk {
         let output = child.stdout.take().context("it has an output")?;
         let (told, mut seen) = watch::channel(Seen::default());
         let (recorder, name) = (recorder.clone(), name.to_owned());
-        let (node, key) = (node.to_owned(), key.to_owned());
+        let (node, topic, key) = (node.to_owned(), topic.to_owned(), key.to_owned());
         std::thread::spawn(move || {
             let mut chain: Option<Chain> = None;
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let Ok(line) = serde_json::from_str::<Line<'_>>(&line) else { continue };
                 match (&chain, line.subscribed.is_some()) {
                     (None, true) => {
-                        chain = Some(recorder.subscribe(&name, &node, Some("events"), &key, Start::Latest));
+                        chain = Some(recorder.subscribe(&name, &node, Some(&topic), &key, Start::Latest));
                     }
                     (Some(chain), true) => chain.resumed(&node),
                     _ => {}
@@ -95,7 +96,8 @@ impl Sdk {
         self.check()
     }
 
-    fn check(&self) -> Result<()> {
+    /// Fails when it was told that something is lost.
+    pub(crate) fn check(&self) -> Result<()> {
         match &self.seen.borrow().lost {
             Some(lost) => bail!("the SDK says: {lost}"),
             None => Ok(()),

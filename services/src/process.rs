@@ -166,6 +166,11 @@ pub fn resume(id: u32) -> Result<()> {
     send(id, Signal::CONT)
 }
 
+/// SIGTERM for such a process: it is asked to end.
+pub fn terminate(id: u32) -> Result<()> {
+    send(id, Signal::TERM)
+}
+
 /// Sends a signal to a process.
 pub(crate) fn send(id: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw).context("a process id is a positive number")?;

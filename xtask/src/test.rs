@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// What the tests need beside the Rust toolchain.
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 12] = [
     Need {
         package: "e2fsprogs",
         proof: "/usr/sbin/mkfs.ext4",
@@ -63,6 +63,12 @@ const NEEDS: [Need; 10] = [
         proof: "/usr/bin/openssl",
         needed_by: "the tests against Redis with TLS (they fail without it; --no-services leaves them out)",
     },
+    Need {
+        package: "nginx",
+        proof: "/usr/sbin/nginx",
+        needed_by: "the tests of several nodes (they fail without it; --no-services leaves them out)",
+    },
+    Need { package: "haproxy", proof: "/usr/sbin/haproxy", needed_by: "the same tests" },
     Need {
         package: "golang-go",
         proof: "/usr/bin/go",

@@ -14,7 +14,7 @@ const REPLICAS: usize = 2;
 /// A master that is silent for so long is gone.
 const DOWN_AFTER_MS: u32 = 1_000;
 /// A failover that takes longer is tried again.
-const FAILOVER_MAX_MS: u32 = 5_000;
+const FAILOVER_MAX_MS: u32 = 3_000;
 
 /// The servers and who watches them.
 #[derive(Debug)]

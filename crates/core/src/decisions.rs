@@ -35,6 +35,7 @@ pub use generations::Generations;
 pub use settings::Settings;
 pub use state::{Applied, GENERATIONS_MAX, State, Verdict};
 
+use crate::bus::Health;
 use crate::clock::{Clock, Entropy};
 use crate::log::{Appended, Commit, Log, Part};
 use crate::record::NewRecord;
@@ -45,8 +46,8 @@ use bytes::Bytes;
 use orders::Orders;
 use proposals::{Answer, Proposals};
 use reader::Reader;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -82,6 +83,7 @@ struct Shared {
     counters: Arc<Counters>,
     proposals: Proposals,
     orders: Orders,
+    health: Mutex<Health>,
     states: watch::Sender<Arc<State>>,
 }
 
@@ -102,7 +104,9 @@ impl Decisions {
         let reader = Reader::open(&settings, &log, &*topics, &counters).await?;
         let states = watch::Sender::new(Arc::new(reader.state().clone()));
         let (proposals, orders) = (Proposals::default(), Orders::new(counters.clone()));
-        let shared = Shared { settings, log, topics, clock, entropy, counters, proposals, orders, states };
+        let health = Mutex::new(Health::Up);
+        let shared =
+            Shared { settings, log, topics, clock, entropy, counters, proposals, orders, health, states };
         let shared = Arc::new(shared);
         Ok((Decisions { shared: shared.clone() }, Runner::new(shared, reader)))
     }
@@ -144,6 +148,11 @@ impl Decisions {
     /// one twice. For one who follows them all: each is given once. Cancel-safe.
     pub async fn ordered(&self) -> Disconnect {
         self.shared.orders.next().await
+    }
+
+    /// Whether what is decided can be read now.
+    pub fn health(&self) -> Health {
+        self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was counted.
@@ -223,6 +232,23 @@ impl Shared {
     fn fresh_id(&self) -> ProposalId {
         let (high, low) = (self.entropy.next_u64(), self.entropy.next_u64());
         ProposalId(u128::from(high) << 64 | u128::from(low))
+    }
+
+    /// Notes whether the topic could be read; says so once for each change.
+    fn note_health(&self, error: Option<&Error>) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        match (error, &*health) {
+            (None, Health::Down { .. }) => {
+                tracing::info!(topic = %self.settings.topic, "what the nodes decide can be read again");
+                *health = Health::Up;
+            }
+            (Some(error), Health::Up) => {
+                tracing::warn!(topic = %self.settings.topic, code = error.code(), "what the nodes decide cannot be read: {error}");
+                let since_ms = self.clock.now_ms();
+                *health = Health::Down { since_ms, reason: error.message().to_owned() };
+            }
+            _ => {}
+        }
     }
 
     /// Shows a state and answers those whose records it has, in one step.

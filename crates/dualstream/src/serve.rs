@@ -23,17 +23,19 @@ use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::publisher::{self, DualPublisher};
+use dualstream_core::registry::{About, InstanceId};
 use dualstream_core::topic_admin::TopicAdmin;
-use dualstream_gateway::{Gateway, Metrics, Operations, SessionSettings};
+use dualstream_gateway::{Gateway, Metrics, Nodes, Operations, SessionSettings};
 use dualstream_log::FileStorage;
 use parts::Parts;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long reads go on after the log failed to sync, before the server ends.
 const READ_ONLY_DRAIN: Duration = Duration::from_secs(30);
@@ -70,6 +72,14 @@ impl Server {
             .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
         let backend = Backend::open(&settings, &world, storage).await?;
         let Backend { log, topics, sources, stats, upstream, store } = backend;
+        let mirror = upstream.as_ref().map(|upstream| upstream.log.clone());
+        let own = About {
+            id: InstanceId::fresh(&*entropy),
+            version: env!("CARGO_PKG_VERSION").into(),
+            address: listener.local_addr()?.to_string().into(),
+        };
+        let decisions = upstream.as_ref().map(|upstream| upstream.decisions.clone());
+        let nodes = Nodes { own, membership: None, decisions };
         let bus = Arc::new(MemoryBus::default());
         let publisher = DualPublisher::new(
             publisher_settings(&settings),
@@ -86,11 +96,12 @@ impl Server {
             // The sender going away is the same as its word.
             let _ = stopped.await;
         }));
-        let parts = Parts::new(store.failed.clone(), upstream.clone(), bus, clock);
-        let metrics = Metrics::new(Some(stats), upstream);
+        let parts = Parts::new(store.failed.clone(), upstream, bus, nodes.membership.clone(), clock);
+        let metrics = Metrics::new(Some(stats), mirror);
         let operations = Operations {
             topics: TopicAdmin::new(topics, log, settings.namespaces()),
             channels: Channels::new(sources, hub.clone()),
+            nodes,
         };
         let gateway =
             Gateway::new(gateway_settings(&settings), publisher, hub, operations, Arc::new(parts), metrics);
@@ -118,6 +129,7 @@ impl Server {
             let _ = seen.wait_for(Option::is_some).await;
             tokio::time::sleep(READ_ONLY_DRAIN).await;
         };
+        let began = OnceLock::new();
         let until = async {
             tokio::select! {
                 biased;
@@ -126,6 +138,7 @@ impl Server {
                 () = store.starved() => tracing::error!("stopping: the mirror ended, nothing new can be read"),
                 _ = &mut hub => tracing::error!("stopping: the hub ended, no subscription can be served"),
             }
+            let _ = began.set(Instant::now());
         };
         gateway.run(listener, until).await;
         // Before it is told to end, the hub ends only by a panic.
@@ -138,7 +151,9 @@ impl Server {
             }
             store.close().await
         };
-        let joined = tokio::time::timeout(settings.shutdown_max.as_duration(), stop).await;
+        let deadline =
+            began.get().copied().unwrap_or_else(Instant::now) + settings.shutdown_max.as_duration();
+        let joined = tokio::time::timeout_at(deadline, stop).await;
         if let Some(error) = failed.borrow_and_update().clone() {
             return Err(SyncFailed(error).into());
         }
@@ -203,6 +218,7 @@ fn gateway_settings(settings: &Settings) -> dualstream_gateway::Settings {
         header_bytes_max: http.header_bytes_max.as_len(),
         uri_bytes_max: http.uri_bytes_max.as_len(),
         connections_max: http.connections_max as usize,
+        connects_per_second: u32::try_from(http.connects_per_second).unwrap_or(u32::MAX),
         header_deadline: http.header_max.as_duration(),
         body_grace: http.body_grace.as_duration(),
         body_rate_min: http.body_rate_min.as_bytes(),

@@ -173,6 +173,8 @@ pub struct Http {
     pub uri_bytes_max: Size,
     /// Connections served at a time.
     pub connections_max: u64,
+    /// Connections accepted per second in the long run, and so many at once.
+    pub connects_per_second: u64,
     /// How long the headers of a request may take.
     pub header_max: Period,
     /// How long a body may be slower than `body_rate_min`.
@@ -310,6 +312,7 @@ impl Default for Http {
             header_bytes_max: Size::bytes(32 << 10),
             uri_bytes_max: Size::bytes(8 << 10),
             connections_max: 15_000,
+            connects_per_second: 2_000,
             header_max: Period::seconds(10),
             body_grace: Period::seconds(5),
             body_rate_min: Size::bytes(1 << 10),

@@ -1,9 +1,11 @@
 //! What every request handler shares.
 
-use crate::gateway::Status;
+use crate::clients::Clients;
 use crate::inflow::Inflow;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
+use crate::readiness::{Readiness, Status};
+use crate::stream::now_ms;
 use crate::{Problem, Settings};
 use axum::response::Response;
 use bytes::Bytes;
@@ -15,7 +17,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use uuid::Uuid;
 
 /// Bodies are counted in units of this many bytes.
 const BODY_UNIT_BYTES: usize = 1 << 10;
@@ -26,12 +27,13 @@ pub(crate) struct App {
     pub publisher: DualPublisher,
     pub hub: Hub,
     pub operations: Operations,
-    pub status: Arc<dyn Status>,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
+    pub readiness: Arc<Readiness>,
     pub metrics: Metrics,
     /// Turns true at shutdown.
     pub draining: watch::Receiver<bool>,
-    /// Id of this process, for clients of the client protocol.
-    pub node: Uuid,
+    pub started_ms: i64,
     bodies: Arc<Semaphore>,
     /// Sets the request ids of one process apart from those of another.
     nonce: u64,
@@ -48,17 +50,19 @@ impl App {
         metrics: Metrics,
         draining: watch::Receiver<bool>,
     ) -> App {
-        metrics.observe(&publisher, &hub);
+        let readiness = Arc::new(Readiness::new(status));
+        metrics.observe(&publisher, &hub, &readiness);
         App {
             bodies: Arc::new(Semaphore::new(settings.bodies_bytes_max / BODY_UNIT_BYTES)),
             settings: Arc::new(settings),
             publisher,
             hub,
+            clients: Clients::new(operations.nodes.membership.clone()),
             operations,
-            status,
+            readiness,
             metrics,
             draining,
-            node: Uuid::new_v4(),
+            started_ms: now_ms(),
             nonce: RandomState::new().hash_one(0),
             requests: AtomicU64::new(0),
         }

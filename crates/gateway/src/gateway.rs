@@ -4,15 +4,17 @@ use crate::app::App;
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
+use crate::pace::Pace;
+use crate::readiness::Status;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::transport::Transport;
 use crate::websocket::Connection;
-use crate::{Problem, Settings, admission, routes};
+use crate::{Problem, Settings, admission, routes, stream};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use dualstream_core::bus::Health;
+use dualstream_core::decisions::{Decisions, Disconnect as Order};
 use dualstream_core::hub::Hub;
 use dualstream_core::publisher::DualPublisher;
 use futures::FutureExt;
@@ -33,6 +35,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tower_service::Service;
 
 /// Pause after an accept that failed for want of file descriptors or memory.
@@ -44,16 +47,10 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(2);
 /// Connections that may wait to be accepted, as far as the system allows (`net.core.somaxconn`): all clients come back at
 /// once after a restart, and one that finds no room tries again a second later, or more.
 const WAITING_MAX: i32 = 4_096;
+/// How often the parts are looked at when nobody asks.
+const LOOK: Duration = Duration::from_secs(1);
 /// What the library may hold of a request.
 const BUFFER_BYTES: usize = 64 << 10;
-
-/// Tells whether the parts behind the gateway work, for `/health/ready`.
-pub trait Status: Send + Sync {
-    /// The durable log. Without it the server is not ready.
-    fn log(&self) -> Health;
-    /// The bus. Without it the server is degraded.
-    fn bus(&self) -> Health;
-}
 
 /// The HTTP server. `run` owns every connection.
 ///
@@ -92,7 +89,7 @@ impl Gateway {
         let settings = &self.app.settings.session;
         let connection =
             Connection::new(io, Bytes::new(), settings.message_bytes_max, settings.message_deadline);
-        Session::new(self.app.clone(), false).run(connection)
+        Session::new(self.app.clone(), false, None).run(connection)
     }
 
     /// Serves `listener` until `shutdown` resolves, then in order: accepts no more, closes idle connections, lets
@@ -102,6 +99,11 @@ impl Gateway {
         if let Err(error) = SockRef::from(&listener).listen(WAITING_MAX) {
             tracing::warn!(%error, "the queue of connections that wait to be accepted stays as it was");
         }
+        let decisions = app.operations.nodes.decisions.clone();
+        let per_second = app.settings.connects_per_second;
+        let mut pace = Pace::new(f64::from(per_second), per_second);
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let server = Server::new(app);
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
@@ -110,8 +112,13 @@ impl Gateway {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => note_panic(ended),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => server.begin(stream, &mut connections),
+                order = ordered(decisions.as_ref()) => drop(server.app.clients.end(order)),
+                _ = looks.tick() => drop(server.app.readiness.look(stream::now_ms())),
+                accepted = accept(&listener, &pace) => match accepted {
+                    Ok(stream) => {
+                        pace.take();
+                        server.begin(stream, &mut connections);
+                    }
                     Err(error) => back_off(&error).await,
                 },
             }
@@ -128,6 +135,21 @@ impl Gateway {
             tracing::warn!(connections = connections.len(), "connections cut at the shutdown deadline");
         }
         connections.shutdown().await;
+    }
+}
+
+/// The next connection that is within the pace: those past it wait in the system's queue, so that a crowd that comes at
+/// once is served one after the other, and not all a little. Cancel-safe.
+async fn accept(listener: &TcpListener, pace: &Pace) -> io::Result<TcpStream> {
+    pace.ready().await;
+    listener.accept().await.map(|(stream, _)| stream)
+}
+
+/// The next client that the nodes decided to disconnect, here or elsewhere.
+async fn ordered(decisions: Option<&Decisions>) -> Order {
+    match decisions {
+        Some(decisions) => decisions.ordered().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/health/live` and `/health/ready`.
 
 use crate::app::App;
+use crate::readiness::{Ready, Seen};
 use crate::stream::now_ms;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -17,36 +18,33 @@ pub(crate) async fn live() -> Response {
     json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())
 }
 
-/// Ready to store and serve events: 503 without the log. Without the bus everything works, only later: `degraded`.
+/// Ready to store and serve events: 503 without a part that is needed. Without another everything works, only later or
+/// with less to see: `degraded`, and still 200.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let (log, bus) = (app.status.log(), app.status.bus());
+    let parts = app.readiness.look(now_ms());
     let is_draining = *app.draining.borrow();
-    let (code, status) = match (&log, &bus) {
+    let (code, status) = match Ready::of(&parts) {
         _ if is_draining => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        (Health::Down { .. }, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        (Health::Up, Health::Down { .. }) => (StatusCode::OK, "degraded"),
-        (Health::Up, Health::Up) => (StatusCode::OK, "ready"),
+        Ready::No => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Ready::Degraded => (StatusCode::OK, "degraded"),
+        Ready::Yes => (StatusCode::OK, "ready"),
     };
     let time = format_rfc3339(now_ms());
     let mut body = format!("{{\"status\":\"{status}\",\"time\":\"{time}\"");
-    push_part(&mut body, "log", &log);
-    push_part(&mut body, "bus", &bus);
+    parts.iter().for_each(|seen| push_part(&mut body, seen));
     body.push('}');
     json(code, body)
 }
 
-fn push_part(out: &mut String, name: &str, health: &Health) {
-    match health {
-        Health::Up => {
-            let _ = write!(out, ",\"{name}\":{{\"status\":\"up\"}}");
-        }
-        Health::Down { since_ms, reason } => {
-            let since = format_rfc3339(*since_ms);
-            let _ = write!(out, ",\"{name}\":{{\"status\":\"down\",\"since\":\"{since}\",\"reason\":");
-            push_string(out, reason);
-            out.push('}');
-        }
+fn push_part(out: &mut String, Seen { part, since_ms }: &Seen) {
+    let status = if part.health == Health::Up { "up" } else { "down" };
+    let since = format_rfc3339(*since_ms);
+    let _ = write!(out, ",\"{}\":{{\"status\":\"{status}\",\"since\":\"{since}\"", part.name);
+    if let Health::Down { reason, .. } = &part.health {
+        out.push_str(",\"reason\":");
+        push_string(out, reason);
     }
+    out.push('}');
 }
 
 fn json(status: StatusCode, body: String) -> Response {

@@ -4,7 +4,7 @@
 //! socket ── transport ── admission ── routes ──┬─ events, ingest, messages ──> DualPublisher
 //!           (framing)                          ├─ history, stream ───────────> Hub
 //!                                              ├─ websocket ── session ──────> both
-//!                                              ├─ topics, channels ──────────> Operations
+//!                                              ├─ topics, channels, nodes ───> Operations
 //!                                              └─ health, metrics, openapi, page
 //! ```
 //! Everything a client can see of HTTP is decided here: forms and strictness of input (`json`, `plain_event`,
@@ -17,7 +17,9 @@
 mod admission;
 mod app;
 mod channels;
+mod clients;
 mod cloudevent;
+mod connections;
 mod events;
 mod exchange;
 mod framing;
@@ -28,6 +30,7 @@ mod health;
 mod history;
 mod inflow;
 mod ingest;
+mod instances;
 mod json;
 mod lines;
 mod media_type;
@@ -35,11 +38,13 @@ mod messages;
 mod metrics;
 pub mod openapi;
 mod operations;
+mod pace;
 mod page;
 mod plain_event;
 mod problem;
 mod protocol;
 mod query;
+mod readiness;
 mod receipt;
 pub mod routes;
 mod session;
@@ -53,9 +58,10 @@ mod topics;
 mod transport;
 mod websocket;
 
-pub use gateway::{Gateway, Status};
+pub use gateway::Gateway;
 pub use metrics::{LogReading, LogStats, Metrics, cpu_seconds};
-pub use operations::Operations;
+pub use operations::{Nodes, Operations};
 pub use problem::Problem;
+pub use readiness::{Part, Status};
 pub use session::SessionSettings;
 pub use settings::Settings;

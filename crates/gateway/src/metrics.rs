@@ -8,8 +8,11 @@ pub use process::cpu_seconds;
 
 use crate::app::App;
 use crate::protocol::{Disconnect, Refusal};
+use crate::readiness::{Readiness, Seen};
+use crate::stream;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use dualstream_core::bus::Health;
 use dualstream_core::histogram::Snapshot;
 use dualstream_core::hub::Hub;
 use dualstream_core::mirror::MirroredLog;
@@ -64,8 +67,8 @@ struct Own {
     streams: AtomicI64,
     websockets: AtomicI64,
     client_subscriptions: AtomicI64,
-    /// By place in [`Disconnect::ALL`].
-    disconnects: [AtomicU64; Disconnect::ALL.len()],
+    /// By place in [`Disconnect::ALL`]; last those with another code, which somebody ordered.
+    disconnects: [AtomicU64; Disconnect::ALL.len() + 1],
     /// By place in [`Refusal::ALL`].
     refusals: [AtomicU64; Refusal::ALL.len()],
     /// Attempts that failed, and that succeeded.
@@ -102,11 +105,12 @@ impl Metrics {
         Metrics { registry: Arc::new(Mutex::new(registry)), own }
     }
 
-    /// Adds the counters of a publisher and a hub.
-    pub(crate) fn observe(&self, publisher: &DualPublisher, hub: &Hub) {
+    /// Adds the counters of a publisher and a hub, and the state of the parts.
+    pub(crate) fn observe(&self, publisher: &DualPublisher, hub: &Hub, readiness: &Arc<Readiness>) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(Box::new(OfPublisher(publisher.clone())));
         registry.register_collector(Box::new(OfHub(hub.clone())));
+        registry.register_collector(Box::new(OfParts(readiness.clone())));
     }
 
     pub(crate) fn connection_opened(&self) -> Open {
@@ -125,8 +129,10 @@ impl Metrics {
         self.open(|own| &own.client_subscriptions)
     }
 
-    pub(crate) fn client_disconnected(&self, disconnect: Disconnect) {
-        self.own.disconnects[disconnect as usize].fetch_add(1, Relaxed);
+    /// The server ended a connection with this close code.
+    pub(crate) fn client_disconnected(&self, code: u16) {
+        let known = Disconnect::ALL.iter().position(|disconnect| disconnect.code() == code);
+        self.own.disconnects[known.unwrap_or(Disconnect::ALL.len())].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn client_refused(&self, refusal: Refusal) {
@@ -184,7 +190,8 @@ impl Own {
         let subscriptions = self.client_subscriptions.load(Relaxed);
         let help = "Subscriptions of the client protocol open";
         page.gauge("client_subscriptions_inflight", help, subscriptions)?;
-        let codes = Disconnect::ALL.map(|disconnect| disconnect.code().to_string());
+        let codes = Disconnect::ALL.iter().map(|disconnect| disconnect.code().to_string());
+        let codes: Vec<String> = codes.chain(["other".to_owned()]).collect();
         let help = "Connections of the client protocol that the server ended, by close code";
         page.family("client_num_server_disconnects", help, "code", &codes, &self.disconnects)?;
         let codes = Refusal::ALL.map(|refusal| refusal.code().to_string());
@@ -199,6 +206,7 @@ struct OfPublisher(DualPublisher);
 struct OfHub(Hub);
 struct OfLog(Arc<dyn LogStats>);
 struct OfMirror(MirroredLog);
+struct OfParts(Arc<Readiness>);
 
 macro_rules! named {
     ($($collector:ident)*) => {$(
@@ -209,7 +217,18 @@ macro_rules! named {
         }
     )*};
 }
-named!(OfPublisher OfHub OfLog OfMirror);
+named!(OfPublisher OfHub OfLog OfMirror OfParts);
+
+impl Collector for OfParts {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (mut page, parts) = (Page(encoder), self.0.look(stream::now_ms()));
+        let up = |seen: &Seen| f64::from(u8::from(seen.part.health == Health::Up));
+        page.of_parts("part_up", "Whether a part of the server works", &parts, up)?;
+        let since = |seen: &Seen| seen.since_ms as f64 / 1e3;
+        let help = "Since when it does, or does not: seconds since 1970";
+        page.of_parts("part_since_seconds", help, &parts, since)
+    }
+}
 
 impl Collector for OfPublisher {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -353,6 +372,21 @@ impl Page<'_> {
         for (value, count) in values.iter().zip(counts) {
             let count = ConstCounter::new(count.load(Relaxed));
             count.encode(metric.encode_family(&[(label, value.as_ref())])?)?;
+        }
+        Ok(())
+    }
+
+    /// A gauge for each part.
+    fn of_parts(
+        &mut self,
+        name: &str,
+        help: &str,
+        parts: &[Seen],
+        value: impl Fn(&Seen) -> f64,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for seen in parts {
+            ConstGauge::new(value(seen)).encode(metric.encode_family(&[("part", seen.part.name)])?)?;
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 
 use crate::app::App;
 use crate::{
-    Problem, channels, events, health, history, messages, metrics, openapi, page, stream, topics, websocket,
+    Problem, channels, connections, events, health, history, instances, messages, metrics, openapi, page,
+    stream, topics, websocket,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post};
@@ -21,7 +22,7 @@ pub struct Route {
 }
 
 /// The table.
-pub const ROUTES: [Route; 21] = [
+pub const ROUTES: [Route; 24] = [
     Route { method: "POST", path: "/v1/events", handler: || post(events::publish) },
     Route { method: "GET", path: "/v1/events", handler: || get(history::of_query) },
     Route { method: "GET", path: "/v1/events/{position}", handler: || get(history::one) },
@@ -36,6 +37,9 @@ pub const ROUTES: [Route; 21] = [
     Route { method: "PATCH", path: "/v1/topics/{topic}", handler: || patch(topics::alter) },
     Route { method: "DELETE", path: "/v1/topics/{topic}", handler: || delete(topics::delete) },
     Route { method: "POST", path: "/v1/topics/{topic}/trim", handler: || post(topics::trim) },
+    Route { method: "GET", path: "/v1/instances", handler: || get(instances::list) },
+    Route { method: "GET", path: "/v1/connections", handler: || get(connections::list) },
+    Route { method: "DELETE", path: "/v1/connections/{id}", handler: || delete(connections::disconnect) },
     Route { method: "GET", path: "/connection/websocket", handler: || get(websocket::open) },
     Route { method: "GET", path: "/health/live", handler: || get(health::live) },
     Route { method: "GET", path: "/health/ready", handler: || get(health::ready) },

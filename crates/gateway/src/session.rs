@@ -16,7 +16,6 @@ mod delivery;
 mod handling;
 mod history;
 mod opening;
-mod pace;
 mod pings;
 mod place;
 mod settings;
@@ -25,18 +24,21 @@ mod subscriptions;
 pub use settings::SessionSettings;
 
 use crate::app::App;
+use crate::clients::Seat;
+use crate::pace::{Pace, Verdict};
 use crate::protocol::reply::Replies;
 use crate::protocol::{Command, Disconnect, Refusal};
 use crate::stream;
 use crate::websocket::{Connection, HEAD_BYTES_MAX, Message, Received, Text};
 use bytes::Bytes;
+use dualstream_core::decisions::Disconnect as Order;
 use dualstream_core::hub::Allowance;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
 use handling::Done;
-use pace::{Pace, Verdict};
 use pings::{Due, Pings};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use subscriptions::Subscriptions;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -52,7 +54,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 /// One connection of the client protocol.
 pub(crate) struct Session {
     app: Arc<App>,
+    /// Where the client is.
+    peer: Option<SocketAddr>,
     stage: Stage,
+    /// Its place among the clients of this node, from `connect` on.
+    seat: Option<Seat>,
     /// Lines of a frame that were not carried out yet.
     lines: Lines,
     /// A command that waits for the work before it.
@@ -88,6 +94,8 @@ enum Stage {
 enum End {
     /// The server ends it.
     Because(Disconnect),
+    /// Somebody wants it ended.
+    Ordered(Order),
     /// The peer broke the protocol, or closed: that code is answered.
     Answered(u16, &'static str),
     /// The peer is gone.
@@ -101,10 +109,12 @@ impl From<Disconnect> for End {
 }
 
 impl Session {
-    pub fn new(app: Arc<App>, has_frame_pings: bool) -> Session {
+    pub fn new(app: Arc<App>, has_frame_pings: bool, peer: Option<SocketAddr>) -> Session {
         let settings = &app.settings.session;
         Session {
+            peer,
             stage: Stage::Opening,
+            seat: None,
             lines: Lines::default(),
             waiting: None,
             work: FuturesOrdered::new(),
@@ -124,12 +134,17 @@ impl Session {
     /// Serves the client to its end.
     pub async fn run<S: Io>(mut self, mut socket: Connection<S>) {
         let end = self.serve(&mut socket).await;
-        let Session { app, subscriptions, .. } = self;
-        drop(subscriptions);
+        let Session { app, subscriptions, seat, .. } = self;
+        drop((subscriptions, seat));
+        let close_wait = app.settings.session.close_wait;
         match end {
             End::Because(disconnect) => {
-                app.metrics.client_disconnected(disconnect);
-                socket.close(disconnect.code(), disconnect.reason(), app.settings.session.close_wait).await;
+                app.metrics.client_disconnected(disconnect.code());
+                socket.close(disconnect.code(), disconnect.reason(), close_wait).await;
+            }
+            End::Ordered(order) => {
+                app.metrics.client_disconnected(order.code());
+                socket.close(order.code(), order.reason(), close_wait).await;
             }
             End::Answered(code, reason) => socket.finish(code, reason).await,
             End::Gone => {}
@@ -144,6 +159,7 @@ impl Session {
             let step = tokio::select! {
                 biased;
                 () = &mut ending => Err(Disconnect::Shutdown.into()),
+                order = ordered(&mut self.seat) => Err(End::Ordered(order)),
                 () = self.pings.wait() => self.tick(socket).await,
                 Some(done) = self.work.next() => self.finish(done),
                 received = socket.receive(), if is_reading => self.take(received, socket).await,
@@ -271,6 +287,14 @@ impl Session {
             true => Err(Disconnect::TooManyErrors),
             false => Ok(()),
         }
+    }
+}
+
+/// Resolves when somebody wants this connection ended.
+async fn ordered(seat: &mut Option<Seat>) -> Order {
+    match seat {
+        Some(seat) => seat.ended().await,
+        None => std::future::pending().await,
     }
 }
 

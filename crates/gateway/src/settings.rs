@@ -16,6 +16,8 @@ pub struct Settings {
     pub uri_bytes_max: usize,
     /// Connections served at a time; more are answered 503 and closed.
     pub connections_max: usize,
+    /// Connections accepted per second in the long run, and so many at once; others wait to be accepted.
+    pub connects_per_second: u32,
     /// From accept, or from the end of the last answer, to the end of the request's headers.
     pub header_deadline: Duration,
     /// How long a body may be slower than [`body_rate_min`](Settings::body_rate_min).
@@ -51,6 +53,7 @@ impl Default for Settings {
             header_bytes_max: 32 << 10,
             uri_bytes_max: 8 << 10,
             connections_max: 15_000,
+            connects_per_second: 2_000,
             header_deadline: Duration::from_secs(10),
             body_grace: Duration::from_secs(5),
             body_rate_min: 1 << 10,

@@ -6,6 +6,7 @@
 
 use socket2::SockRef;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -36,6 +37,11 @@ impl Socket {
         let _ = options.set_tcp_user_timeout(Some(peer_silence_max));
         let _ = options.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(peer_silence_max));
         Socket { stream, write_stall_max, timer: None, lingering: None }
+    }
+
+    /// The address at the other end: a balancer's, where one stands between.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 
     /// `Pending`, or the error that the peer has been taking nothing for too long.

@@ -4,6 +4,7 @@
 //! reader is a cursor that is behind. Whatever is ready goes out in one write.
 
 use crate::app::App;
+use crate::clients::Seat;
 use crate::metrics::Open;
 use crate::query::Query;
 use crate::sse::{self, Naming};
@@ -15,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use dualstream_core::Error;
 use dualstream_core::channel::Target;
 use dualstream_core::hub::{Hub, Item, Mode, OnUnrecoverable, RECENT_MAX, Start, Subscribe, Subscription};
+use dualstream_core::registry::Connection;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use http::HeaderMap;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 const PARAMETERS: [&str; 5] = ["since", "recent", "mode", "on_unrecoverable", "event"];
 
@@ -102,6 +105,8 @@ struct Tail {
     stage: Stage,
     /// Resolves when this stream is to end for shutdown.
     ending: BoxFuture<'static, ()>,
+    /// Its place among the clients of this node.
+    seat: Seat,
     /// What was appended before is no measure of latency.
     began_ms: i64,
     _open: Open,
@@ -119,12 +124,14 @@ enum Stage {
 
 impl Tail {
     fn new(app: Arc<App>, subscription: Subscription, naming: Naming) -> Tail {
+        let (id, began_ms) = (Uuid::new_v4(), now_ms());
         Tail {
             subscription,
             naming,
             stage: Stage::Opening,
             ending: ending(app.draining.clone(), app.settings.drain).boxed(),
-            began_ms: now_ms(),
+            seat: app.clients.join(id, shown(id, began_ms)),
+            began_ms,
             _open: app.metrics.stream_opened(),
             app,
         }
@@ -145,6 +152,7 @@ impl Tail {
         let items = tokio::select! {
             biased;
             () = &mut self.ending => return Some(self.end("the server is stopping")),
+            order = self.seat.ended() => return Some(self.end(&format!("disconnected: {}", order.reason()))),
             items = self.subscription.next(settings.write_bytes_max) => items,
             () = heartbeat => return Some(sse::heartbeat(&self.subscription.resume())),
         };
@@ -170,6 +178,21 @@ impl Tail {
     fn end(&mut self, reason: &str) -> Bytes {
         self.stage = Stage::Ended;
         sse::farewell(reason, &self.subscription.resume(), self.app.settings.retry)
+    }
+}
+
+/// What lists show of a stream.
+fn shown(id: Uuid, connected_ms: i64) -> Connection {
+    let nothing: Arc<str> = "".into();
+    Connection {
+        client: id.to_string().into(),
+        user: nothing.clone(),
+        transport: "sse".into(),
+        protocol: "json".into(),
+        name: nothing.clone(),
+        version: nothing,
+        connected_ms,
+        remote: None,
     }
 }
 
@@ -202,4 +225,30 @@ pub(crate) async fn ending(mut draining: watch::Receiver<bool>, drain: Duration)
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use futures::stream::FuturesUnordered;
+    use tokio::time::Instant;
+
+    /// Fault 31. Whatever their number, as many end in each part of the drain time.
+    #[tokio::test(start_paused = true)]
+    async fn the_ends_of_streams_are_spread_over_the_drain_time() {
+        for count in [12, 120, 5_000] {
+            let (drain, draining) = watch::channel(false);
+            let mut endings: FuturesUnordered<_> =
+                (0..count).map(|_| ending(draining.clone(), Duration::from_secs(12)).boxed()).collect();
+            assert!(endings.next().now_or_never().is_none(), "nobody leaves before it begins");
+            drain.send_replace(true);
+            let (began, mut ends) = (Instant::now(), [0; 12]);
+            while endings.next().await.is_some() {
+                ends[(began.elapsed().as_millis() as usize / 1_000).min(11)] += 1;
+            }
+            let fair = count / 12;
+            assert!(ends.iter().all(|end| (fair / 2..=fair * 2 + 1).contains(end)), "{count}: {ends:?}");
+        }
+    }
 }

@@ -76,13 +76,14 @@ async fn serve(app: Arc<App>, upgrade: OnUpgrade, wanted: Wanted) {
         return;
     };
     let (socket, early) = io.into_inner().into_raw();
+    let peer = socket.peer();
     let settings = &app.settings.session;
     let connection = Connection::new(socket, early, settings.message_bytes_max, settings.message_deadline);
     let _open = app.metrics.websocket_opened();
     if wanted.protobuf {
         let refused = Disconnect::InappropriateProtocol;
-        app.metrics.client_disconnected(refused);
+        app.metrics.client_disconnected(refused.code());
         return connection.close(refused.code(), refused.reason(), settings.close_wait).await;
     }
-    Session::new(app, wanted.frame_pings).run(connection).await;
+    Session::new(app, wanted.frame_pings, peer).run(connection).await;
 }

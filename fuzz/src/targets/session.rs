@@ -20,10 +20,11 @@ use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
 use dualstream_core::publisher::{self, DualPublisher};
+use dualstream_core::registry::{About, InstanceId};
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use dualstream_core::topic::TopicName;
 use dualstream_core::topic_admin::TopicAdmin;
-use dualstream_gateway::{Gateway, Metrics, Operations, SessionSettings, Settings, Status};
+use dualstream_gateway::{Gateway, Metrics, Nodes, Operations, Part, SessionSettings, Settings, Status};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -96,11 +97,8 @@ struct World {
 struct Fine;
 
 impl Status for Fine {
-    fn log(&self) -> Health {
-        Health::Up
-    }
-    fn bus(&self) -> Health {
-        Health::Up
+    fn parts(&self) -> Vec<Part> {
+        vec![Part { name: "log", health: Health::Up, is_needed: true }]
     }
 }
 
@@ -123,6 +121,7 @@ impl World {
         let operations = Operations {
             topics: TopicAdmin::new(log.clone(), log.clone(), namespaces()),
             channels: Channels::new(log, hub.clone()),
+            nodes: Nodes { own: own(), membership: None, decisions: None },
         };
         let session = SessionSettings {
             commands_per_second: 1_000,
@@ -149,6 +148,11 @@ impl World {
             false => drop(self.publisher.send(&channel, Bytes::from(payload)).await),
         }
     }
+}
+
+fn own() -> About {
+    let id = InstanceId::fresh(&SeededEntropy::new(7));
+    About { id, version: "1".into(), address: "127.0.0.1:8000".into() }
 }
 
 fn namespaces() -> Namespaces {

@@ -54,6 +54,7 @@ impl Runner {
     async fn follow(&mut self) {
         loop {
             if let Err(error) = self.turn().await {
+                self.shared.note_health(Some(&error));
                 self.note(&error);
                 tokio::time::sleep(self.shared.settings.retry).await;
             }
@@ -92,6 +93,7 @@ impl Runner {
             outcomes.extend(outcome(&judged).filter(|_| wanted(&judged)));
         };
         reader.catch_up(end, judge).await?;
+        self.shared.note_health(None);
         self.shared.publish(reader.state(), outcomes);
         self.snapshots = Snapshots::default();
         self.reader = Some(reader);
@@ -112,7 +114,7 @@ impl Runner {
             (ErrorKind::Gone | ErrorKind::NotFound | ErrorKind::Invalid, _) if self.reader.is_some() => {
                 self.restart(error.message());
             }
-            _ => tracing::debug!(code = error.code(), "decisions are read again in a moment: {error}"),
+            _ => {}
         }
     }
 }
@@ -134,6 +136,7 @@ async fn next(reader: &mut Reader, shared: &Shared) -> Result<Vec<Judged>> {
     let mut is_new = true;
     loop {
         let judged = reader.page().await?;
+        shared.note_health(None);
         if reader.state().next() > before {
             return Ok(judged);
         }

@@ -90,13 +90,13 @@ fn instance(owner: &Owner) -> Instance {
 fn connection(n: usize) -> Connection {
     Connection {
         client: format!("client-{n:05}").into(),
-        user: if n % 3 == 0 { "".into() } else { format!("ü\"\\{{}}\n{n}").into() },
+        user: if n.is_multiple_of(3) { "".into() } else { format!("ü\"\\{{}}\n{n}").into() },
         transport: "websocket".into(),
         protocol: "json".into(),
         name: "js".into(),
         version: "5.8.0".into(),
         connected_ms: 1_700_000_000_000 + n as i64,
-        remote: (n % 2 == 0).then(|| format!("[2001:db8::{n:x}]:443").into()),
+        remote: n.is_multiple_of(2).then(|| format!("[2001:db8::{n:x}]:443").into()),
     }
 }
 

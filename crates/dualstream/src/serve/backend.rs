@@ -5,6 +5,7 @@ use crate::settings::Settings;
 use anyhow::Context;
 use dualstream_core::Error;
 use dualstream_core::clock::{Clock, Entropy};
+use dualstream_core::decisions::Decisions;
 use dualstream_core::log::Log;
 use dualstream_core::mirror::MirroredLog;
 use dualstream_core::sources::Sources;
@@ -22,8 +23,16 @@ pub(super) struct Backend {
     pub sources: Arc<dyn Sources>,
     pub stats: Arc<dyn LogStats>,
     /// The log upstream, when it is not on this node.
-    pub upstream: Option<MirroredLog>,
+    pub upstream: Option<Upstream>,
     pub store: Store,
+}
+
+/// A log that several nodes share.
+pub(super) struct Upstream {
+    /// It, with the mirror here.
+    pub log: MirroredLog,
+    /// What the nodes decide in it.
+    pub decisions: Decisions,
 }
 
 /// The files on this node, with the thread that writes them.

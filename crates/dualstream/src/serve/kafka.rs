@@ -8,7 +8,7 @@
 //! First the topic of decisions is read: only then the epochs of the others are known, and they can be opened.
 //! The one place that names Kafka, the mirror's files and the decisions of the cluster together.
 
-use super::backend::{Backend, Store, World};
+use super::backend::{Backend, Store, Upstream, World};
 use super::parts::LogCounters;
 use super::{log_settings, topics};
 use crate::settings::Settings;
@@ -40,12 +40,12 @@ pub(super) async fn open(
     let closing = mirror.clone();
     let mut store = Store::start(writer, move || closing.close())?;
     match connect(settings, world, mirror.clone(), &mut store).await {
-        Ok((log, topics)) => Ok(Backend {
+        Ok((upstream, topics)) => Ok(Backend {
             topics,
-            sources: Arc::new(MirroredSources::new(log.clone(), Arc::new(mirror.clone()))),
+            sources: Arc::new(MirroredSources::new(upstream.log.clone(), Arc::new(mirror.clone()))),
             stats: Arc::new(LogCounters(mirror, Mirror::counters)),
-            log: Arc::new(log.clone()),
-            upstream: Some(log),
+            log: Arc::new(upstream.log.clone()),
+            upstream: Some(upstream),
             store,
         }),
         Err(error) => {
@@ -61,7 +61,7 @@ async fn connect(
     world: &World,
     mirror: Mirror,
     store: &mut Store,
-) -> anyhow::Result<(MirroredLog, Arc<dyn Topics>)> {
+) -> anyhow::Result<(Upstream, Arc<dyn Topics>)> {
     let client = kafka::Settings::new(&settings.log.kafka.0, settings.kafka.clone())?;
     let upstream = Arc::new(KafkaUpstream::new(client)?);
     let generations = Arc::new(Generations::new(TopicName::new(DECISIONS_TOPIC)?));
@@ -93,11 +93,11 @@ async fn connect(
     .await?;
     store.feed(tokio::spawn(runner.run(pending())));
     // From here on the epoch of every topic is known.
-    generations.learn(decisions);
+    generations.learn(decisions.clone());
     for wanted in topics::wanted(settings)? {
         make_known(settings, &log, &*topics, wanted).await?;
     }
-    Ok((log, topics))
+    Ok((Upstream { log, decisions }, topics))
 }
 
 /// Learns of a topic, and creates it first if it may. One that is there is used as it is: others may own it.

@@ -1,50 +1,81 @@
 //! What the gateway is told of the parts behind it: whether they work, and what they count.
 
+use super::backend::Upstream;
 use dualstream_core::Error;
 use dualstream_core::bus::{Bus, Health};
 use dualstream_core::clock::Clock;
-use dualstream_core::mirror::MirroredLog;
-use dualstream_gateway::{LogReading, LogStats, Status};
+use dualstream_core::registry::Membership;
+use dualstream_gateway::{LogReading, LogStats, Part, Status};
 use dualstream_log::Counters;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::watch;
 
-/// Whether log and bus work.
+/// Whether the parts work.
+///
+/// | part | what it is | where |
+/// |---|---|---|
+/// | `log` | what makes events durable: the files here, or the brokers | |
+/// | `mirror` | the copy of it on this node | over Kafka |
+/// | `decisions` | what the nodes decide | over Kafka |
+/// | `bus` | what carries announcements | |
+/// | `registry` | who is connected to which node | with Redis |
 pub(super) struct Parts {
-    failed: watch::Receiver<Option<Error>>,
-    /// When the failure of the log was first asked for.
-    failed_since_ms: OnceLock<i64>,
-    upstream: Option<MirroredLog>,
+    files: Files,
+    upstream: Option<Upstream>,
     bus: Arc<dyn Bus>,
+    membership: Option<Membership>,
+}
+
+/// The files on this node.
+struct Files {
+    failed: watch::Receiver<Option<Error>>,
+    /// When their failure was first asked for.
+    failed_since_ms: OnceLock<i64>,
     clock: Arc<dyn Clock>,
 }
 
 impl Parts {
     pub(super) fn new(
         failed: watch::Receiver<Option<Error>>,
-        upstream: Option<MirroredLog>,
+        upstream: Option<Upstream>,
         bus: Arc<dyn Bus>,
+        membership: Option<Membership>,
         clock: Arc<dyn Clock>,
     ) -> Parts {
-        Parts { failed, failed_since_ms: OnceLock::new(), upstream, bus, clock }
+        let files = Files { failed, failed_since_ms: OnceLock::new(), clock };
+        Parts { files, upstream, bus, membership }
     }
 }
 
 impl Status for Parts {
-    fn log(&self) -> Health {
+    fn parts(&self) -> Vec<Part> {
+        let needed = |name, health| Part { name, health, is_needed: true };
+        let helpful = |name, health| Part { name, health, is_needed: false };
+        let mut parts = match &self.upstream {
+            None => vec![needed("log", self.files.health())],
+            Some(Upstream { log, decisions }) => vec![
+                needed("log", log.health()),
+                needed("mirror", self.files.health()),
+                helpful("decisions", decisions.health()),
+            ],
+        };
+        parts.push(helpful("bus", self.bus.health()));
+        parts.extend(self.membership.as_ref().map(|member| helpful("registry", member.health())));
+        parts
+    }
+}
+
+impl Files {
+    fn health(&self) -> Health {
         let reason = match &*self.failed.borrow() {
             Some(error) => error.message().to_owned(),
             // It ended without a word: it panicked.
             None if self.failed.has_changed().is_err() => "the writer of the log ended".to_owned(),
-            None => return self.upstream.as_ref().map_or(Health::Up, MirroredLog::health),
+            None => return Health::Up,
         };
         Health::Down { since_ms: *self.failed_since_ms.get_or_init(|| self.clock.now_ms()), reason }
-    }
-
-    fn bus(&self) -> Health {
-        self.bus.health()
     }
 }
 

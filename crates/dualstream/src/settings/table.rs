@@ -71,6 +71,7 @@ pub static FIELDS: &[Field] = &[
     number("http.header_bytes_max", 8 * KIB, MIB, |s| &mut s.http.header_bytes_max),
     number("http.uri_bytes_max", KIB, 64 * KIB, |s| &mut s.http.uri_bytes_max),
     number("http.connections_max", 1, 1_000_000, |s| &mut s.http.connections_max),
+    number("http.connects_per_second", 1, 1_000_000, |s| &mut s.http.connects_per_second),
     number("http.header_max", 100 * US_PER_MS, US_PER_H, |s| &mut s.http.header_max),
     number("http.body_grace", 100 * US_PER_MS, US_PER_H, |s| &mut s.http.body_grace),
     number("http.body_rate_min", 1, GIB, |s| &mut s.http.body_rate_min),

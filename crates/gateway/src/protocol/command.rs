@@ -19,7 +19,7 @@ pub struct Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// The first command of a connection.
-    Connect,
+    Connect(Connect),
     /// To follow a channel or pattern.
     Subscribe(Subscribe),
     /// To follow it no more.
@@ -44,6 +44,15 @@ pub enum Request {
         /// Whether it is a `connect`.
         is_connect: bool,
     },
+}
+
+/// What a client says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connect {
+    /// Name of its program or library.
+    pub name: String,
+    /// Its version.
+    pub version: String,
 }
 
 /// A subscription asked for.
@@ -101,6 +110,8 @@ pub struct Undecodable;
 /// A part of a command that is not what it has to be.
 struct Malformed;
 
+/// Most bytes that are kept of what a client says of itself.
+const SAID_BYTES_MAX: usize = 128;
 /// Flag of a subscription: an attempt to recover that fails is an error.
 const REJECT_UNRECOVERED: i64 = 2;
 
@@ -108,7 +119,7 @@ type Parse = fn(&Members<'_>, &Bytes) -> Result<Request, Malformed>;
 
 /// The commands, in the order in which they are looked for: a command holds the first of these that is there.
 const COMMANDS: [(&str, Parse); 12] = [
-    ("connect", |_, _| Ok(Request::Connect)),
+    ("connect", connect),
     ("subscribe", subscribe),
     ("unsubscribe", |members, _| Ok(Request::Unsubscribe { channel: members.text("channel")? })),
     ("publish", publish),
@@ -142,6 +153,16 @@ impl Command {
         };
         Ok(Command { id, request })
     }
+}
+
+/// What it says of itself is for lists only: of another type it is nothing said, and the end of much is left out.
+fn connect(members: &Members<'_>, _: &Bytes) -> Result<Request, Malformed> {
+    let said = |name| {
+        let mut text = members.text(name).unwrap_or_default();
+        text.truncate(text.floor_char_boundary(SAID_BYTES_MAX));
+        text
+    };
+    Ok(Request::Connect(Connect { name: said("name"), version: said("version") }))
 }
 
 fn subscribe(members: &Members<'_>, _: &Bytes) -> Result<Request, Malformed> {

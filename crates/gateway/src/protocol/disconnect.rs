@@ -11,6 +11,8 @@ pub enum Disconnect {
     Internal,
     /// Live items were dropped because the client is slow.
     Slow,
+    /// Somebody wants it to connect again.
+    ForceReconnect,
     /// A ping was not answered in time.
     NoPong,
     /// Commands came much faster than they may.
@@ -19,6 +21,8 @@ pub enum Disconnect {
     BadRequest,
     /// No `connect` came in time.
     Stale,
+    /// Somebody wants it gone.
+    Force,
     /// A form of the protocol that is not served here.
     InappropriateProtocol,
     /// Too many commands were refused.
@@ -27,14 +31,16 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// All of them.
-    pub const ALL: [Disconnect; 9] = [
+    pub const ALL: [Disconnect; 11] = [
         Disconnect::Shutdown,
         Disconnect::Internal,
         Disconnect::Slow,
+        Disconnect::ForceReconnect,
         Disconnect::NoPong,
         Disconnect::TooManyRequests,
         Disconnect::BadRequest,
         Disconnect::Stale,
+        Disconnect::Force,
         Disconnect::InappropriateProtocol,
         Disconnect::TooManyErrors,
     ];
@@ -54,10 +60,12 @@ impl Disconnect {
             Disconnect::Shutdown => (3001, "shutdown"),
             Disconnect::Internal => (3004, "internal server error"),
             Disconnect::Slow => (3008, "slow"),
+            Disconnect::ForceReconnect => (3011, "force reconnect"),
             Disconnect::NoPong => (3012, "no pong"),
             Disconnect::TooManyRequests => (3013, "too many requests"),
             Disconnect::BadRequest => (3501, "bad request"),
             Disconnect::Stale => (3502, "stale"),
+            Disconnect::Force => (3503, "force disconnect"),
             Disconnect::InappropriateProtocol => (3506, "inappropriate protocol"),
             Disconnect::TooManyErrors => (3509, "too many errors"),
         }

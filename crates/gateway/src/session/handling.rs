@@ -3,11 +3,12 @@
 use super::opening::{self, Opened};
 use super::subscriptions::Follower;
 use super::{End, Session, Stage, history};
-use crate::protocol::command::{self, Position, Publish};
+use crate::protocol::command::{self, Connect, Position, Publish};
 use crate::protocol::reply::Connected;
 use crate::protocol::{Command, Disconnect, Refusal, Request};
 use bytes::Bytes;
 use dualstream_core::channel::{Channel, Target};
+use dualstream_core::registry::Connection;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -54,7 +55,7 @@ impl Session {
         }
         let id = command.id;
         let refused = match command.request {
-            Request::Connect | Request::Malformed { is_connect: true } => {
+            Request::Connect(_) | Request::Malformed { is_connect: true } => {
                 return Err(Disconnect::BadRequest.into());
             }
             Request::Pong => {
@@ -84,27 +85,42 @@ impl Session {
 
     /// The first command. Whatever else it is ends the connection.
     fn connect(&mut self, command: &Command) -> Result<(), End> {
-        match (self.stage, &command.request) {
-            (Stage::Opening, Request::Connect) => {}
+        let said = match (self.stage, &command.request) {
+            (Stage::Opening, Request::Connect(said)) => said,
             (Stage::Opening, Request::Malformed { is_connect: true }) => {
                 self.stage = Stage::Failed;
                 return Ok(self.refuse(command.id, Refusal::BadRequest)?);
             }
             _ => return Err(Disconnect::BadRequest.into()),
-        }
+        };
         self.stage = Stage::Open;
         let (client, session) = (Uuid::new_v4(), Uuid::new_v4());
         self.pings.connected((client.as_u128() >> 96) as u32);
         let ping_s = self.app.settings.session.ping_interval.as_secs();
-        let node = self.app.node.to_string();
+        let (app, has_frame_pings) = (self.app.clone(), self.has_frame_pings);
         let connected = Connected {
             client: &client.to_string(),
-            ping_s: (!self.has_frame_pings).then_some(ping_s),
+            ping_s: (!has_frame_pings).then_some(ping_s),
             session: &session.to_string(),
-            node: &node,
+            node: app.operations.nodes.own.id.as_str(),
         };
         self.replies().connected(command.id, &connected);
+        self.seat = Some(app.clients.join(client, self.shown(client, said)));
         Ok(())
+    }
+
+    /// What lists show of the connection.
+    fn shown(&self, client: Uuid, said: &Connect) -> Connection {
+        Connection {
+            client: client.to_string().into(),
+            user: "".into(),
+            transport: "websocket".into(),
+            protocol: "json".into(),
+            name: said.name.as_str().into(),
+            version: said.version.as_str().into(),
+            connected_ms: self.began_ms,
+            remote: self.peer.map(|peer| peer.to_string().into()),
+        }
     }
 
     fn subscribe(&mut self, id: u32, wanted: command::Subscribe) -> Result<(), Refusal> {

@@ -43,7 +43,7 @@ async fn a_panic_is_one_request_s_failure() {
     let server = Server::start().await;
     let mut wire = Wire::connect(server.address).await;
     server.parts.panics.store(true, Ordering::Relaxed);
-    let answer = wire.ask(get("/health/ready")).await;
+    let answer = wire.ask(get("/metrics")).await;
     assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
     assert!(!answer.body.contains("secret"), "{}", answer.body);
     assert!(wire.is_closed().await);
@@ -72,7 +72,27 @@ async fn pages_of_allowed_origins_may_ask() {
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, None));
 }
 
-/// A client that finds no room in the queue of those that wait to be accepted tries again a second later, or more.
+/// Fault 35. A crowd that comes at once is accepted at the pace that is set: nobody is refused, and all are served.
+#[tokio::test]
+async fn a_crowd_waits_to_be_accepted_at_the_pace_that_is_set() {
+    let server = Server::with(Settings { connects_per_second: 100, ..Settings::default() }).await;
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send(get("/health/live")).await;
+        crowd.push(wire);
+    }
+    let first = crowd[0].answer().await.unwrap();
+    assert_eq!(first.status, 200);
+    let metrics = crowd[0].ask(get("/metrics")).await.body;
+    let open = metrics.lines().find_map(|line| line.strip_prefix("dualstream_connections ")).unwrap();
+    assert!(open.parse::<usize>().unwrap() < 200, "{open} are accepted at once");
+    for wire in &mut crowd[1..] {
+        assert_eq!(wire.answer().await.unwrap().status, 200);
+    }
+}
+
+/// Fault 35. A client that finds no room in the queue of those that wait to be accepted tries again a second later, or more.
 #[tokio::test]
 async fn a_crowd_that_comes_at_once_finds_room() {
     let server = Server::start().await;
@@ -120,15 +140,30 @@ async fn readiness_tells_the_truth_about_each_part() {
     let time = parse_rfc3339(answer["time"].as_str().unwrap()).unwrap();
     let time = UNIX_EPOCH + Duration::from_millis(time.try_into().unwrap());
     assert!(before < time && time <= SystemTime::now(), "{answer}");
-    let up = json!({"status": "up"});
+    let up = json!({"status": "up", "since": answer["log"]["since"]});
     assert_eq!(answer, json!({"status": "ready", "time": answer["time"], "log": up, "bus": up}));
+    let metrics = wire.ask(get("/metrics")).await.body;
+    for line in ["dualstream_part_up{part=\"log\"} 1.0", "dualstream_part_up{part=\"bus\"} 1.0"] {
+        assert!(metrics.lines().any(|l| l == line), "{line}\n{metrics}");
+    }
     *server.parts.bus.lock().unwrap() = down();
     let answer = wire.ask(get("/health/ready")).await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("degraded")));
     assert_eq!(answer.json()["bus"]["since"], "2023-11-14T22:13:20.123Z");
+    assert_eq!((&answer.json()["bus"]["reason"], &answer.json()["log"]), (&json!("no route"), &up));
+    let metrics = wire.ask(get("/metrics")).await.body;
+    for line in ["up{part=\"bus\"} 0.0", "since_seconds{part=\"bus\"} 1700000000.123", "up{part=\"log\"} 1.0"]
+    {
+        let line = format!("dualstream_part_{line}");
+        assert!(metrics.lines().any(|l| l == line), "{line}\n{metrics}");
+    }
     *server.parts.log.lock().unwrap() = down();
     let answer = wire.ask(get("/health/ready")).await;
     assert_eq!((answer.status, answer.json()["log"]["reason"].as_str()), (503, Some("no route")));
+    *server.parts.log.lock().unwrap() = Health::Up;
+    let answer = wire.ask(get("/health/ready")).await.json();
+    assert_eq!(answer["status"], "degraded");
+    assert!(answer["log"]["since"].as_str() >= up["since"].as_str(), "{answer}");
 }
 
 #[tokio::test]

@@ -9,10 +9,11 @@ use dualstream_core::hub::{self, Hub};
 use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
 use dualstream_core::publisher::{self, DualPublisher};
+use dualstream_core::registry::{About, InstanceId};
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use dualstream_core::topic::TopicName;
 use dualstream_core::topic_admin::TopicAdmin;
-use dualstream_gateway::{Gateway, LogReading, LogStats, Metrics, Operations, Settings, Status};
+use dualstream_gateway::{Gateway, LogReading, LogStats, Metrics, Nodes, Operations, Part, Settings, Status};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,8 @@ pub struct Server {
     pub log: Arc<TinyLog>,
     pub bus: MemoryBus,
     pub parts: Arc<Parts>,
+    pub publisher: DualPublisher,
+    pub id: InstanceId,
     stop: watch::Sender<bool>,
     pub task: JoinHandle<()>,
 }
@@ -34,25 +37,24 @@ pub struct Server {
 pub struct Parts {
     pub log: Mutex<Health>,
     pub bus: Mutex<Health>,
-    /// Asking panics: a bug in a handler.
+    /// Asking for what the log counts panics: a bug in a handler.
     pub panics: AtomicBool,
 }
 
 impl Status for Parts {
-    fn log(&self) -> Health {
-        assert!(!self.panics.load(Ordering::Relaxed), "a secret of the inside");
-        self.log.lock().unwrap().clone()
-    }
-
-    fn bus(&self) -> Health {
-        self.bus.lock().unwrap().clone()
+    fn parts(&self) -> Vec<Part> {
+        let part = |name, health: &Mutex<Health>, is_needed| Part {
+            name,
+            health: health.lock().unwrap().clone(),
+            is_needed,
+        };
+        vec![part("log", &self.log, true), part("bus", &self.bus, false)]
     }
 }
 
-struct Stats;
-
-impl LogStats for Stats {
+impl LogStats for Parts {
     fn read(&self) -> LogReading {
+        assert!(!self.panics.load(Ordering::Relaxed), "a secret of the inside");
         LogReading {
             fsyncs: 7,
             records: 21,
@@ -73,7 +75,18 @@ impl Server {
     }
 
     /// A server over a log that may hold something already: what is started again.
-    pub async fn over(log: Arc<TinyLog>, mut settings: Settings, hub: hub::Settings, listen: &str) -> Server {
+    pub async fn over(log: Arc<TinyLog>, settings: Settings, hub: hub::Settings, listen: &str) -> Server {
+        Server::among(alone(), log, settings, hub, listen).await
+    }
+
+    /// One of several nodes over one log.
+    pub async fn among(
+        nodes: Nodes,
+        log: Arc<TinyLog>,
+        mut settings: Settings,
+        hub: hub::Settings,
+        listen: &str,
+    ) -> Server {
         // What requests of tests call it.
         settings.allowed_hosts.push("x".into());
         let bus = MemoryBus::default();
@@ -91,30 +104,43 @@ impl Server {
             Arc::new(SeededEntropy::new(1)),
         );
         let (hub, runner) = Hub::new(hub, seams.0, seams.1, namespaces.clone());
+        let id = nodes.own.id.clone();
         let operations = Operations {
             topics: TopicAdmin::new(log.clone(), log.clone(), namespaces),
             channels: Channels::new(log.clone(), hub.clone()),
+            nodes,
         };
         let parts = Arc::new(Parts {
             log: Mutex::new(Health::Up),
             bus: Mutex::new(Health::Up),
             panics: AtomicBool::default(),
         });
-        let metrics = Metrics::new(Some(Arc::new(Stats)), None);
-        let gateway = Gateway::new(settings, publisher, hub, operations, parts.clone(), metrics);
+        let metrics = Metrics::new(Some(parts.clone()), None);
+        let gateway = Gateway::new(settings, publisher.clone(), hub, operations, parts.clone(), metrics);
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, mut stopped) = watch::channel(false);
         // The hub outlives the gateway, as it does wherever parts are stopped in order.
         tokio::spawn(runner.run(std::future::pending()));
         let task = tokio::spawn(gateway.run(listener, async move { drop(stopped.changed().await) }));
-        Server { address, log, bus, parts, stop, task }
+        Server { address, log, bus, parts, publisher, id, stop, task }
     }
 
     /// Begins the shutdown.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
+}
+
+/// There is no other node.
+fn alone() -> Nodes {
+    Nodes { own: about(1), membership: None, decisions: None }
+}
+
+/// The node of that number.
+pub fn about(number: u64) -> About {
+    let id = InstanceId::new(&format!("node-{number}")).unwrap();
+    About { id, version: "1.2.3".into(), address: format!("127.0.0.1:{}", 8000 + number).into() }
 }
 
 fn board() -> Namespace {

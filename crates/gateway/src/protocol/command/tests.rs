@@ -14,9 +14,11 @@ fn request(line: &str) -> Request {
 fn commands_are_read() {
     let position = |offset, epoch: &str| Position { offset, epoch: epoch.into() };
     let subscribe = |channel: &str| Subscribe { channel: channel.into(), ..Subscribe::default() };
+    let said =
+        |name: &str, version: &str| Request::Connect(Connect { name: name.into(), version: version.into() });
     for (line, wanted) in [
-        (r#"{"id":1,"connect":{"token":"…","name":"js"}}"#, Request::Connect),
-        (r#"{"id":1,"connect":{},"subscribe":{"channel":"a"}}"#, Request::Connect),
+        (r#"{"id":1,"connect":{"token":"…","name":"js","version":"5"}}"#, said("js", "5")),
+        (r#"{"id":1,"connect":{"name":7,"version":null},"subscribe":{"channel":"a"}}"#, said("", "")),
         (r#"{"connect":null,"id":4,"subscribe":{"channel":"a"}}"#, Request::Subscribe(subscribe("a"))),
         (
             r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e1","offset":18446744073709551615,"flag":3}}"#,

@@ -1,5 +1,6 @@
 //! How often something may happen: a bucket that fills at a steady rate.
 
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A bucket of tokens.
@@ -29,6 +30,15 @@ impl Pace {
         Pace { per_second, burst, tokens: burst, filled: Instant::now() }
     }
 
+    /// Resolves when one more is within the pace. Cancel-safe.
+    pub async fn ready(&self) {
+        let earned = self.filled.elapsed().as_secs_f64() * self.per_second;
+        let missing = 1.0 - (self.tokens + earned);
+        if missing > 0.0 {
+            tokio::time::sleep(Duration::from_secs_f64(missing / self.per_second)).await;
+        }
+    }
+
     /// Takes one. What is too much counts, too.
     pub fn take(&mut self) -> Verdict {
         let now = Instant::now();
@@ -45,7 +55,6 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_then_the_rate() {
@@ -57,5 +66,16 @@ mod tests {
         assert_eq!(take(3), [Verdict::Over, Verdict::Over, Verdict::FarOver]);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(take(4), [Verdict::Within, Verdict::Within, Verdict::Within, Verdict::Over]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_pace_keeps_it() {
+        let (mut pace, began) = (Pace::new(100.0, 10), Instant::now());
+        for _ in 0..60 {
+            pace.ready().await;
+            assert_eq!(pace.take(), Verdict::Within);
+        }
+        // Ten at once, and fifty at the rate.
+        assert!((500..=600).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     }
 }

@@ -13,6 +13,6 @@ mod registry;
 pub use address::Address;
 pub use client::{Connection, Node};
 pub use commands::Commands;
-pub use log_claim::{LogClaim, LogId};
+pub use log_claim::LogClaim;
 pub use presence::{PRESENT_MAX, Presence, Present, Stats, Time};
 pub use registry::RedisRegistry;

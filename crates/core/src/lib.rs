@@ -24,6 +24,7 @@ pub mod histogram;
 pub mod hub;
 pub mod identity;
 pub mod log;
+pub mod log_id;
 pub mod memory;
 pub mod mirror;
 pub mod namespace;

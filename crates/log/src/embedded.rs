@@ -49,6 +49,11 @@ impl EmbeddedLog {
         self.shared.queue.end();
     }
 
+    /// Which log it is: a random number that its data directory got when it was made, and keeps.
+    pub fn id(&self) -> u64 {
+        self.shared.log_id
+    }
+
     /// What it counts.
     pub fn counters(&self) -> &Counters {
         &self.shared.counters

@@ -238,7 +238,7 @@ impl Engine {
         catalog: Catalog,
         journal: Option<Journal>,
     ) -> Engine {
-        let shared = Arc::new(Shared::new(settings.queue_bytes_max));
+        let shared = Arc::new(Shared::new(catalog.log_id, settings.queue_bytes_max));
         let cache = Arc::new(SidecarCache::new(settings.sidecar_cache_bytes_max, entropy.next_u64()));
         Engine {
             settings,

@@ -14,6 +14,8 @@ const DAMAGE_MAX: usize = 1_000;
 
 /// Shared by every handle and the writer.
 pub(crate) struct Shared {
+    /// Random number of the log.
+    pub log_id: u64,
     pub queue: Queue,
     pub counters: Counters,
     topics: RwLock<HashMap<TopicName, Arc<TopicView>>>,
@@ -21,8 +23,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub fn new(queue_bytes_max: usize) -> Shared {
+    pub fn new(log_id: u64, queue_bytes_max: usize) -> Shared {
         Shared {
+            log_id,
             queue: Queue::new(queue_bytes_max),
             counters: Counters::default(),
             topics: RwLock::default(),

@@ -1,6 +1,6 @@
 //! Kafka behind the seam of a mirror.
 
-use super::describe::Admin;
+use super::describe::{ANSWER_MAX, Admin};
 use super::topics::KafkaTopics;
 use super::{Settings, outcome, producer::Producer, range::Ranges, tail};
 use dualstream_core::Result;
@@ -8,6 +8,7 @@ use dualstream_core::log::{Appended, Part, Span};
 use dualstream_core::mirror::{Described, Epochs, Run, Tail, Upstream};
 use dualstream_core::topic::TopicName;
 use futures::future::BoxFuture;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ impl KafkaUpstream {
     /// The topics of the cluster, in the epochs that `epochs` says.
     pub fn topics(&self, epochs: Arc<dyn Epochs>) -> KafkaTopics {
         KafkaTopics::new(self.admin.clone(), epochs)
+    }
+
+    /// Id of the cluster, as its brokers tell it.
+    ///
+    /// # Errors
+    /// `log_unavailable` when none of them does in time.
+    pub async fn cluster_id(&self) -> Result<String> {
+        self.admin.call(|client| client.fetch_cluster_id(ANSWER_MAX).ok_or(Code::OperationTimedOut)).await
     }
 
     /// Says why records waited in vain: it is the cluster that has to be looked at, and often one setting of it.

@@ -4,7 +4,7 @@
 //! restart, a failover or a moved slot. Nothing is tried again: what to do after an error is the caller's to say. An
 //! operation takes [`Commands::deadline`] at the most, and a second more where it has to connect.
 
-use super::address::Address;
+use super::address::{Address, Kind};
 use super::client::{CONNECT_MAX, Connection};
 use super::fault;
 use dualstream_core::{Error, ErrorKind, Result};
@@ -18,17 +18,22 @@ use tokio::time::{Instant, timeout};
 /// many connections to what is away.
 const CONNECT_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a connection to a master is used before Sentinel is asked again who that is: one that was replaced may go on
+/// serving whoever is still connected.
+const MASTER_AGE_MAX: Duration = Duration::from_secs(60);
+
 /// What registry, claims and presence run their scripts with. All their keys begin with one prefix.
 pub struct Commands {
     address: Address,
     prefix: Box<str>,
     deadline: Duration,
+    age_max: Option<Duration>,
     link: Mutex<Link>,
 }
 
 #[derive(Default)]
 struct Link {
-    connection: Option<Connection>,
+    connection: Option<(Connection, Instant)>,
     /// Which connection it is: what failed on one before says nothing about this one.
     number: u64,
     failed: Option<(Instant, Error)>,
@@ -37,7 +42,14 @@ struct Link {
 impl Commands {
     /// Connects when the first script runs.
     pub fn new(address: Address, prefix: &str, deadline: Duration) -> Commands {
-        Commands { address, prefix: prefix.into(), deadline, link: Mutex::default() }
+        let age_max = matches!(address.kind, Kind::Sentinel { .. }).then_some(MASTER_AGE_MAX);
+        Commands { address, prefix: prefix.into(), deadline, age_max, link: Mutex::default() }
+    }
+
+    /// Uses no connection for longer than this.
+    pub fn with_age_max(mut self, age_max: Duration) -> Commands {
+        self.age_max = Some(age_max);
+        self
     }
 
     /// How long a script may take, its way there and back included.
@@ -73,9 +85,12 @@ impl Commands {
     async fn connection(&self) -> Result<(Connection, u64)> {
         {
             let link = self.link();
+            let is_old = |made: &Instant| self.age_max.is_some_and(|max| made.elapsed() >= max);
             match (&link.connection, &link.failed) {
-                (Some(connection), _) => return Ok((connection.clone(), link.number)),
-                (None, Some((at, error))) if at.elapsed() < CONNECT_AGAIN => return Err(error.clone()),
+                (Some((connection, made)), _) if !is_old(made) => {
+                    return Ok((connection.clone(), link.number));
+                }
+                (_, Some((at, error))) if at.elapsed() < CONNECT_AGAIN => return Err(error.clone()),
                 _ => {}
             }
         }
@@ -88,7 +103,7 @@ impl Commands {
         match made {
             Ok(connection) => {
                 link.number += 1;
-                link.connection = Some(connection.clone());
+                link.connection = Some((connection.clone(), Instant::now()));
                 Ok((connection, link.number))
             }
             Err(error) => {

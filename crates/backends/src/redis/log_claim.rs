@@ -12,6 +12,7 @@
 use super::commands::{Commands, script};
 use dualstream_core::bus::Health;
 use dualstream_core::clock::{Clock, Entropy, spread};
+use dualstream_core::log_id::LogId;
 use dualstream_core::registry::{HEARTBEAT, LEASE};
 use dualstream_core::{Error, ErrorKind, Result};
 use std::fmt;
@@ -35,20 +36,6 @@ return false";
 const GIVE_UP: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])";
-
-/// Which log a node serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogId {
-    /// A data directory, by the random number in its catalog.
-    Embedded(u64),
-    /// A topic of a Kafka cluster.
-    Kafka {
-        /// Id of the cluster, as its brokers tell it.
-        cluster: String,
-        /// The topic of events.
-        topic: String,
-    },
-}
 
 /// A node's claim that a prefix is its log's.
 pub struct LogClaim {
@@ -176,16 +163,6 @@ impl LogClaim {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// As it stands in Redis.
-impl fmt::Display for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LogId::Embedded(id) => write!(f, "embedded {id:016x}"),
-            LogId::Kafka { cluster, topic } => write!(f, "kafka {cluster} {topic}"),
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! One log under one prefix.
 
 use crate::redis_server::Server;
-use dualstream_backends::redis::{Commands, LogClaim, LogId};
+use dualstream_backends::redis::{Commands, LogClaim};
 use dualstream_core::ErrorKind;
 use dualstream_core::bus::Health;
+use dualstream_core::log_id::LogId;
 use dualstream_core::registry::LEASE;
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use std::sync::Arc;
@@ -113,4 +114,14 @@ async fn while_redis_is_away_nobody_is_refused() {
     assert_eq!(error.code(), "log_conflict");
     let Health::Down { reason, .. } = late.health() else { panic!("{:?}", late.health()) };
     assert!(reason.contains("another log"), "{reason}");
+}
+
+/// What Kafka's nodes claim by is told by the brokers, and the same through each client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_cluster_has_one_id() {
+    let cluster = crate::cluster::shared();
+    let (first, second) = (cluster.upstream(&[]), cluster.upstream(&[]));
+    let id = first.cluster_id().await.unwrap();
+    assert!(!id.is_empty());
+    assert_eq!(second.cluster_id().await.unwrap(), id);
 }

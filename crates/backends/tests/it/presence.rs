@@ -115,7 +115,7 @@ async fn a_channel_that_nobody_is_in_leaves_nothing() {
     let presence = Presence::new(commands.clone());
     let channel = Channel::new("a:x").unwrap();
     let one = |client: &str| Present { client: client.into(), user: "u".into(), info: Bytes::new() };
-    for (client, seconds) in [("a", 60), ("b", 25), ("c", 60)] {
+    for (client, seconds) in [("a", 60), ("c", 60), ("b", 25)] {
         assert!(
             presence.add(&channel, &one(client), Duration::from_secs(seconds), Time::Server).await.unwrap()
         );
@@ -154,4 +154,6 @@ async fn a_crowd_is_counted_and_goes() {
     assert_eq!(stats, Stats { clients: PRESENT_MAX as u64 + 1, users: None });
     let late = Time::At(LEASE.as_millis() as i64);
     assert_eq!(presence.stats(&channel, late).await.unwrap(), Stats { clients: 0, users: Some(0) });
+    futures::future::try_join_all((0..3_000).map(add)).await.unwrap();
+    assert_eq!(presence.list(&channel, late).await.unwrap(), []);
 }

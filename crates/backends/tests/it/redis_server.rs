@@ -2,7 +2,7 @@
 
 use dualstream_backends::redis::{Address, Commands};
 use dualstream_services::Redis;
-use dualstream_services::redis::{Cluster, Setup};
+use dualstream_services::redis::{Cluster, Sentinel, Setup};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub struct Server {
     pub address: Address,
     masters: Vec<Redis>,
     _cluster: Option<Cluster>,
+    sentinel: Option<Sentinel>,
     _dir: TempDir,
 }
 
@@ -50,7 +51,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let redis = Redis::start(dir.path(), false).unwrap();
         let address = Address::parse(&format!("redis://{}", redis.address)).unwrap();
-        Server { address, masters: vec![redis], _cluster: None, _dir: dir }
+        Server { address, masters: vec![redis], _cluster: None, sentinel: None, _dir: dir }
     }
 
     /// A cluster.
@@ -60,7 +61,22 @@ impl Server {
         let masters = std::mem::take(&mut cluster.servers);
         let hosts: Vec<_> = masters.iter().map(|server| server.address.to_string()).collect();
         let address = Address::parse(&format!("redis+cluster://{}", hosts.join(","))).unwrap();
-        Server { address, masters, _cluster: Some(cluster), _dir: dir }
+        Server { address, masters, _cluster: Some(cluster), sentinel: None, _dir: dir }
+    }
+
+    /// A master with its replicas and a Sentinel.
+    pub fn start_sentinel() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let sentinel = Setup::new().start_sentinel(dir.path(), 1).unwrap();
+        let hosts: Vec<_> = sentinel.addresses().iter().map(ToString::to_string).collect();
+        let url = format!("redis+sentinel://{}/{}", hosts.join(","), Sentinel::MASTER);
+        let address = Address::parse(&url).unwrap();
+        Server { address, masters: Vec::new(), _cluster: None, sentinel: Some(sentinel), _dir: dir }
+    }
+
+    /// The Sentinel and its servers.
+    pub fn sentinel(&mut self) -> &mut Sentinel {
+        self.sentinel.as_mut().unwrap()
     }
 
     /// Commands under a prefix of their own.

@@ -9,6 +9,7 @@ use dualstream_core::registry::{
     About, Beat, Connection, Instance, InstanceId, LEASE, Membership, Owner, Registry, Removal, Settings,
 };
 use dualstream_core::testing::{self, ManualClock, RegistryBackend, SeededEntropy};
+use dualstream_services::Redis;
 use futures::FutureExt;
 use futures::future::ready;
 use std::collections::BTreeSet;
@@ -178,11 +179,13 @@ async fn what_others_wrote_there_is_passed_over() {
             "{\"expires_ms\":1}",
         ][..],
         &["HSET", "p:ws:instance:two", "incarnation", "1", "instance", "hello"],
-        &["ZADD", "p:ws:instances", "1e15", "two", "1e15", "three", "1e15", "no id!"],
+        &["ZADD", "p:ws:instances", "1e15", "two", "1e15", "three", "1e15", "no id!", "1", "dead"],
     ] {
         redis.command(words).unwrap();
     }
     assert_eq!(registry.instances().await.unwrap().len(), 1);
+    let index = redis.command(&["ZCARD", "p:ws:instances"]).unwrap();
+    assert_eq!(index.integer().unwrap(), 4, "whose lease ended is not kept in the index");
     let id = instance(1).owner.id;
     assert_eq!(registry.connections(id.clone(), None, 10).await.unwrap().connections, [connection(1)]);
     let no_end = Some(dualstream_core::registry::PageEnd("x".into()));
@@ -221,6 +224,31 @@ async fn a_redis_that_was_killed_is_filled_again() {
     server.redis().restart().unwrap();
     node.until_clients(500..2_000).await;
     assert_eq!(node.membership.health(), Health::Up);
+}
+
+/// A master that was left alone with its connections open, and one that was killed: the next one is filled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_master_is_filled_again() {
+    let mut server = Server::start_sentinel();
+    let commands = Commands::new(server.address.clone(), "", DEADLINE).with_age_max(DEADLINE);
+    let node = Node::start(Arc::new(commands), 1);
+    node.put(0..100);
+    node.until_clients(0..100).await;
+    let stands_at = |server: &Redis| {
+        let keys = server.command(&["KEYS", "ws:instance:*"]).unwrap();
+        keys.array().unwrap().len() == 1
+    };
+    let second = server.sentinel().detach().unwrap();
+    // It was a replica: only what comes from now on says that the node tells it.
+    server.sentinel().servers[second].command(&["FLUSHALL"]).unwrap();
+    until("it stands at the new master", async || stands_at(&server.sentinel().servers[second])).await;
+    node.until_clients(0..100).await;
+    server.sentinel().servers[second].process.kill().unwrap();
+    let third = server.sentinel().until_master_is_not(second).unwrap();
+    server.sentinel().servers[third].command(&["FLUSHALL"]).unwrap();
+    node.put([100]);
+    until("it stands at the last master", async || stands_at(&server.sentinel().servers[third])).await;
+    node.until_clients(0..101).await;
 }
 
 /// A Redis that hangs: calls end in time, and what they still bring about late counts no more.

@@ -52,7 +52,7 @@ impl Runner {
             let Err(error) = self.incarnation().await;
             self.lost(&error);
             let pause = spread(self.retry, 0.5, &*self.shared.entropy);
-            self.retry = (self.retry * 2).min(self.shared.settings.heartbeat);
+            self.retry = (self.retry * 2).min(self.shared.settings.retry_max);
             tokio::time::sleep(pause).await;
         }
     }

@@ -10,8 +10,10 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long a change waits for others that go with it.
     pub gather: Duration,
-    /// Pause after an error, give or take half; doubles up to `heartbeat`.
+    /// Pause after an error, give or take half; doubles up to `retry_max`.
     pub retry: Duration,
+    /// Longest such pause.
+    pub retry_max: Duration,
     /// Connections of one write.
     pub batch_max: usize,
     /// Bytes of one write; a single connection may have more.
@@ -26,6 +28,7 @@ impl Default for Settings {
             heartbeat: HEARTBEAT,
             gather: Duration::from_millis(50),
             retry: Duration::from_millis(500),
+            retry_max: Duration::from_secs(5),
             batch_max: 256,
             batch_bytes_max: 256 << 10,
             table_bytes_max: 64 << 20,

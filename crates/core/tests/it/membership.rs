@@ -263,9 +263,9 @@ async fn a_registry_that_is_away_or_hangs_holds_nobody_up_and_heals() {
         let Health::Down { reason, .. } = node.membership.health() else { panic!("it is away") };
         assert_eq!(reason, "it is away");
         let tries = world.registry.beats.lock().unwrap().len();
-        assert!(tries < 20, "{tries} tries in two minutes");
+        assert!(tries < 60, "{tries} tries in two minutes");
         fault(&world.registry).store(false, Relaxed);
-        world.pass(A_WHILE + HEARTBEAT).await;
+        world.pass(A_WHILE).await;
         assert_eq!(world.clients(&node).await, clients(100..600));
         assert_eq!((world.incarnations().await.len(), node.membership.health()), (1, Health::Up));
         assert!(world.incarnations().await[0] > 1);

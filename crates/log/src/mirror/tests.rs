@@ -36,6 +36,7 @@ fn filled() -> (Engine, TopicName) {
         let from = engine.stores[&1].next[partition as usize];
         let run = Run {
             topic: topic.clone(),
+            id: 0,
             partition,
             records: vec![record(partition, from + 1, &key)],
             next: from + 4,

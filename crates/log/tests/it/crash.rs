@@ -114,3 +114,15 @@ async fn filters_pages_and_directions_agree() {
         }
     }
 }
+
+/// It is that of the data directory, and of no other.
+#[tokio::test]
+async fn a_log_keeps_its_id() {
+    let rig = Rig::start(small(), 1).await;
+    let id = rig.log.id();
+    let rig = rig.crash();
+    assert_eq!(rig.log.id(), id);
+    let rig = rig.restart().await;
+    assert_eq!(rig.log.id(), id);
+    assert_ne!(Rig::start(small(), 2).await.log.id(), id);
+}

@@ -53,7 +53,7 @@ impl Filled {
         let (append_time_ms, timestamp_ms) = (now_ms, now_ms);
         let record = Record { partition, offset, append_time_ms, timestamp_ms, key, value, headers };
         let next = offset + self.stride;
-        let run = Run { topic: topic.clone(), partition, records: vec![record], next };
+        let run = Run { topic: topic.clone(), id: 0, partition, records: vec![record], next };
         mirror.append(topic, vec![run]).await.map(|_| Appended::Stored(offset))
     }
 }
@@ -133,10 +133,11 @@ impl Topics for Filled {
             self.rig.log.begin(spec, bounds.epoch, start).await?;
             let run = |record: Record| {
                 let (partition, next) = (record.partition, record.offset + 1);
-                Run { topic: name.clone(), partition, records: vec![record], next }
+                Run { topic: name.clone(), id: 0, partition, records: vec![record], next }
             };
             let ends = (0..).zip(&bounds.latest).map(|(partition, &next)| Run {
                 topic: name.clone(),
+                id: 0,
                 partition,
                 records: Vec::new(),
                 next,

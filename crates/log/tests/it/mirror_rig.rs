@@ -112,7 +112,7 @@ pub fn plain(partition: u32, offset: u64, value: Option<&'static [u8]>) -> Recor
 }
 
 pub fn run(name: &str, partition: u32, records: Vec<Record>, next: u64) -> Run {
-    Run { topic: topic(name), partition, records, next }
+    Run { topic: topic(name), id: 0, partition, records, next }
 }
 
 /// Bytes of each batch of a segment with [`PARTITIONS`] partitions.

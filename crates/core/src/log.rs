@@ -41,6 +41,13 @@ pub trait Log: Send + Sync {
     /// Epoch, start and end of a topic; `NotFound` (`unknown_topic`).
     fn bounds(&self, topic: &TopicName) -> Result<Bounds>;
 
+    /// The bounds once they hold everything that was acknowledged, to whomever, before the call: what a page of history
+    /// ends at. A log that others append to asks first; while it cannot, it gives what is held here, or is `Unavailable`
+    /// where that was never all of it. Cancel-safe.
+    fn bounds_now<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Bounds>> {
+        Box::pin(async move { self.bounds(topic) })
+    }
+
     /// Resolves when some partition's end is past `ends[partition]`, or the topic changed its epoch or is gone.
     /// Cancel-safe.
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()>;

@@ -20,6 +20,7 @@ mod counters;
 mod epoch;
 mod follower;
 mod foreign;
+mod fresh;
 mod log;
 mod losses;
 mod merge;

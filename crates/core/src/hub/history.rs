@@ -22,7 +22,7 @@ const TRIES_MAX: usize = 4;
 pub(super) async fn read(shared: &Shared, interest: &Interest, request: &History) -> Result<HistoryPage> {
     let mut tries = 1;
     loop {
-        let bounds = shared.log.bounds(&interest.topic)?;
+        let bounds = shared.log.bounds_now(&interest.topic).await?;
         match read_in(shared, interest, request, bounds).await {
             Err(error) if error.kind() == ErrorKind::Gone && tries < TRIES_MAX => tries += 1,
             result => return result,

@@ -169,7 +169,11 @@ impl<'a> Follower<'a> {
             let state = topic.state().clone();
             held_back += state.held_back;
             if let Some(held) = self.inner.held(&topic.name, state.epoch).filter(|_| topic.is_hot()) {
-                lag += distance(&held.latest, &state.high);
+                let behind = distance(&held.latest, &state.high);
+                lag += behind;
+                if behind == 0 {
+                    topic.set_level(true);
+                }
             }
         }
         self.inner.counters.lag.store(lag, Relaxed);
@@ -417,6 +421,7 @@ async fn begin(inner: &Inner, topic: &Topic) -> Result<Begun> {
         ..described.spec
     };
     inner.counters.begun.fetch_add(1, Relaxed);
+    topic.set_level(false);
     inner.store.begin(spec, epoch, begin).await?;
     Ok(Begun::In { id, epoch })
 }

@@ -122,7 +122,7 @@ impl MirroredLog {
 
     /// Whether upstream answers.
     pub fn health(&self) -> Health {
-        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.health()
     }
 }
 
@@ -189,6 +189,10 @@ impl Inner {
         self.store.forget(name).await
     }
 
+    pub fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Notes whether upstream answered; says so once for each change.
     pub fn note(&self, error: Option<&Error>) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,6 +238,10 @@ impl Log for MirroredLog {
 
     fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
         Ok(self.inner.bounds_of(&*self.inner.topic(topic)?))
+    }
+
+    fn bounds_now<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Bounds>> {
+        async move { self.inner.bounds_now(topic).await }.boxed()
     }
 
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {

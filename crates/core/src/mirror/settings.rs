@@ -16,6 +16,8 @@ pub struct Settings {
     pub verify: Duration,
     /// How long a read waits for what is acknowledged and not yet visible.
     pub visible_max: Duration,
+    /// How long a page of history waits for upstream to say where its topic ends, and for the mirror to get there.
+    pub fresh_max: Duration,
     /// How far the mirror may be behind, in offsets of a partition, when a repeated event is looked for in it.
     pub behind_max: u64,
     /// Bytes of chunks kept that the mirror does not hold.
@@ -34,6 +36,7 @@ impl Default for Settings {
             refresh: Duration::from_secs(1),
             verify: Duration::from_secs(60),
             visible_max: Duration::from_secs(5),
+            fresh_max: Duration::from_millis(500),
             behind_max: crate::hidden::WINDOW / 2,
             range_bytes_max: 64 << 20,
             topic_bytes_max: Some(10 << 30),

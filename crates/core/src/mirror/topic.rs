@@ -6,6 +6,7 @@
 //!   ends: as last asked        ends: what the mirror holds, and never less than when it became hot
 //! ```
 
+use super::fresh::Lookups;
 use super::seam::Described;
 use crate::log::Bounds;
 use crate::topic::{Epoch, TopicName, TopicSpec};
@@ -21,6 +22,8 @@ pub(super) struct Topic {
     state: Mutex<State>,
     /// Changes whenever the state did.
     pub changed: Notify,
+    /// Of where it ends.
+    pub lookups: Lookups,
     is_hot: AtomicBool,
     /// Those who wait for records of it.
     waiting: AtomicUsize,
@@ -38,6 +41,10 @@ pub(super) struct State {
     pub latest: Vec<u64>,
     /// Highest end that is known to exist, committed or not.
     pub high: Vec<u64>,
+    /// Ends of what this node appended.
+    pub own: Vec<u64>,
+    /// The mirror had everything that was there, once since it was begun.
+    pub was_level: bool,
     /// Offsets that open transactions held back when it was described.
     pub held_back: u64,
     /// When somebody last read it.
@@ -51,8 +58,8 @@ pub(super) struct State {
 impl Topic {
     pub fn new(name: TopicName, epoch: Epoch, described: Described) -> Topic {
         let state = Mutex::new(State::of(epoch, described));
-        let (changed, is_hot, waiting) = Default::default();
-        Topic { name, state, changed, is_hot, waiting }
+        let (changed, lookups, is_hot, waiting) = Default::default();
+        Topic { name, state, changed, lookups, is_hot, waiting }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -127,6 +134,8 @@ impl Topic {
             raise(&mut now.earliest, &state.earliest);
             raise(&mut now.high, &state.high);
             raise(&mut now.latest, &state.latest);
+            raise(&mut now.own, &state.own);
+            now.was_level = state.was_level;
         }
         *state = now;
         drop(state);
@@ -152,8 +161,11 @@ impl Topic {
             return;
         }
         let is_stable = state.held_back == 0 && !is_hot;
-        if let Some(high) = state.high.get_mut(partition as usize) {
-            *high = end.max(*high);
+        let State { high, own, .. } = &mut *state;
+        for ends in [high, own] {
+            if let Some(known) = ends.get_mut(partition as usize) {
+                *known = end.max(*known);
+            }
         }
         if let Some(latest) = state.latest.get_mut(partition as usize).filter(|_| is_stable) {
             *latest = end.max(*latest);
@@ -161,12 +173,50 @@ impl Topic {
     }
 }
 
+impl Topic {
+    /// Upstream ends there: told from now on, whether the mirror has it or not.
+    pub fn tell(&self, epoch: Epoch, ends: &[u64]) {
+        let mut state = self.state();
+        if state.epoch == epoch {
+            raise(&mut state.latest, ends);
+            raise(&mut state.high, ends);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the mirror has had everything since it was begun, or has to get there first.
+    pub fn set_level(&self, was_level: bool) {
+        self.state().was_level = was_level;
+    }
+
+    /// Whether these bounds may be shown for all there is while upstream cannot be asked.
+    pub fn is_enough(&self, bounds: &Bounds) -> bool {
+        let state = self.state();
+        state.was_level && state.own.iter().zip(&bounds.latest).all(|(own, latest)| own <= latest)
+    }
+}
+
 impl State {
     fn of(epoch: Epoch, described: Described) -> State {
         let held_back = distance(&described.latest, &described.high);
         let Described { id, spec, earliest, latest, high } = described;
+        let (own, was_level) = (vec![0; latest.len()], false);
         let (wanted_at, asked_at, is_gone) = (None, None, false);
-        State { epoch, id, spec, earliest, latest, high, held_back, wanted_at, asked_at, is_gone }
+        State {
+            epoch,
+            id,
+            spec,
+            earliest,
+            latest,
+            high,
+            own,
+            was_level,
+            held_back,
+            wanted_at,
+            asked_at,
+            is_gone,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A log upstream, read through mirrors on one node or two.
 
 mod following;
+mod fresh;
 mod lives;
 
 use crate::model_log::ModelLog;

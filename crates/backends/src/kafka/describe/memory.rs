@@ -81,6 +81,13 @@ impl Memory {
         (seen.last, seen.is_there) = (Some((now.id, now.partitions.len())), true);
     }
 
+    /// The number of partitions of a topic that was there when it was last asked for.
+    pub(super) fn partitions(&self, name: &TopicName) -> Option<u32> {
+        let seen = self.seen();
+        let (_, count) = seen.get(name).filter(|seen| seen.is_there)?.last?;
+        u32::try_from(count).ok()
+    }
+
     /// This server has deleted a topic.
     pub(crate) fn forget(&self, name: &TopicName) {
         if let Some(seen) = self.seen().get_mut(name)

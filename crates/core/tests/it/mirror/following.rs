@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 /// A log upstream of which some topics do not answer, or not with everything.
 #[derive(Clone)]
-struct Faulty {
+pub(super) struct Faulty {
     upstream: MemoryUpstream,
     faults: Arc<Faults>,
 }
@@ -30,12 +30,12 @@ enum Fetched {
 }
 
 impl Faulty {
-    fn of(cluster: &Cluster) -> Faulty {
+    pub(super) fn of(cluster: &Cluster) -> Faulty {
         Faulty { upstream: cluster.upstream.clone(), faults: Arc::default() }
     }
 
     /// One topic does not answer any more; `None` frees it.
-    fn stick(&self, topic: Option<TopicName>) {
+    pub(super) fn stick(&self, topic: Option<TopicName>) {
         *self.faults.stuck.lock().unwrap() = topic;
         self.faults.freed.notify_waiters();
     }
@@ -80,7 +80,11 @@ impl Upstream for Faulty {
     }
 
     fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
-        self.upstream.seek(topic, time_ms)
+        async move {
+            self.answers(topic).await;
+            self.upstream.seek(topic, time_ms).await
+        }
+        .boxed()
     }
 
     fn tail(&self) -> Result<Box<dyn Tail>> {
@@ -117,7 +121,7 @@ impl Epochs for SlowToTell {
 }
 
 /// A node that finds this store.
-async fn node_with(
+pub(super) async fn node_with(
     cluster: &Cluster,
     settings: Settings,
     store: &ModelLog,

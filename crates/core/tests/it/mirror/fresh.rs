@@ -1,0 +1,78 @@
+//! Histories hold what was acknowledged before they were asked for, on every node.
+
+use super::following::{Faulty, node_with};
+use super::*;
+
+/// A hub over the log of a node.
+fn hub(node: &Node) -> Hub {
+    let namespace =
+        Namespace { topic: name("events"), ..crate::world::namespace("repo", Stream::Dual, true) };
+    let namespaces = Namespaces::new(vec![namespace], None);
+    let bus = Arc::new(MemoryBus::default());
+    let (hub, runner) = Hub::new(hub::Settings::default(), Arc::new(node.log.clone()), bus, namespaces);
+    tokio::spawn(runner.run(std::future::pending()));
+    hub
+}
+
+/// The ids of the last events of a source, newest first.
+async fn last_ids(hub: &Hub, key: &str) -> Result<Vec<String>> {
+    let target = Target::parse(&format!("repo:{key}")).unwrap();
+    let page = hub.history(History { target, since: Since::Latest, limit: 10, reverse: true }).await?;
+    Ok(page.entries.iter().map(|entry| entry.wire.id.to_string()).collect())
+}
+
+async fn append(node: &Node, key: &str, id: &str) {
+    commit_all(&node.log, vec![part(&name("events"), event_record("repo", key, id, "x"))]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_holds_what_any_node_was_told_is_stored() {
+    for backfill in [65_536, 0] {
+        let cluster = Cluster::with_topics().await;
+        cluster.fill(&name("events"), 0, 2_000);
+        let (a, b) = (cluster.node(settings(backfill)).await, cluster.node(settings(backfill)).await);
+        let (hub_a, hub_b) = (hub(&a), hub(&b));
+        for i in 0..200 {
+            let (key, id) = (format!("fresh-{}", i % 20), format!("fresh-{i}"));
+            append(&a, &key, &id).await;
+            for (of, hub) in [("another", &hub_b), ("the same", &hub_a)] {
+                assert_eq!(last_ids(hub, &key).await.unwrap()[0], id, "{of} node, backfill {backfill}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_upstream_is_away_a_page_is_what_is_held_or_none() {
+    let cluster = Cluster::with_topics().await;
+    let upstream = Faulty::of(&cluster);
+    let node = async || {
+        let (store, upstream) = (ModelLog::new(&[]), Arc::new(upstream.clone()));
+        node_with(&cluster, settings(65_536), &store, upstream, cluster.epochs.clone()).await
+    };
+    let (held, cold) = (node().await, node().await);
+    append(&held, "k", "first").await;
+    held.level(&name("events")).await;
+    // Level when it was last described.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (hub_held, hub_cold) = (hub(&held), hub(&cold));
+    // It hangs, and later is known to be away.
+    for is_away in [false, true] {
+        upstream.stick((!is_away).then(|| name("events")));
+        cluster.upstream.set_away(is_away);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(last_ids(&hub_held, "k").await.unwrap(), ["first"]);
+        let error = last_ids(&hub_cold, "k").await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "not_yet_visible"));
+        assert!(begun.elapsed() < Duration::from_secs(5), "it does not wait for long");
+    }
+    cluster.upstream.set_away(false);
+    upstream.stick(None);
+    loop {
+        match last_ids(&hub_cold, "k").await {
+            Ok(ids) => break assert_eq!(ids, ["first"]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -28,9 +28,9 @@ macro_rules! files {
 }
 
 /// Every file, by name. The first is the page itself.
-static FILES: [(&str, &[u8]); 15] = files! {
+static FILES: [(&str, &[u8]); 16] = files! {
     "page.html" "page.css" "icon.svg" "main.js" "channels.js" "clock.js" "event.js" "follow.js" "keys.js" "list.js"
-    "picker.js" "publish.js" "rate.js" "snippet.js" "tree.js"
+    "parts.js" "picker.js" "publish.js" "rate.js" "snippet.js" "tree.js"
 };
 
 /// A tag for each file, of its content: what a browser has is asked for again, and sent only when it has changed.

@@ -3,6 +3,7 @@
 
 use crate::model_log::ModelLog;
 use bytes::Bytes;
+use dualstream_core::bus::Health;
 use dualstream_core::clock::Entropy;
 use dualstream_core::decisions::{Decision, Decisions, Disconnect, Outcome, Refusal, Settings, State};
 use dualstream_core::log::*;
@@ -15,6 +16,7 @@ use futures::future::BoxFuture;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
@@ -533,4 +535,59 @@ async fn snapshots_that_never_fit_do_not_fill_the_log() {
     runner.abort();
     let records = log.all(&settings().topic).len();
     assert!((101..200).contains(&records), "{records} records for 100 decisions");
+}
+
+/// It cannot be read while that is wanted.
+struct Blind(ModelLog, AtomicBool);
+
+impl Log for Blind {
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed>> {
+        self.0.commit(commit)
+    }
+
+    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
+        match self.1.load(Relaxed) {
+            true => async { Err(Error::new(ErrorKind::Unavailable, "planted", "planted")) }.boxed(),
+            false => self.0.read(read),
+        }
+    }
+
+    fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
+        self.0.bounds(topic)
+    }
+
+    fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
+        self.0.wait(topic, epoch, ends)
+    }
+
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+        self.0.seek(topic, time_ms)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_cannot_read_says_so_until_it_can() {
+    let log = ModelLog::new(&[]);
+    let (blind, topics) = (Arc::new(Blind(log.clone(), AtomicBool::new(false))), Arc::new(log));
+    let (clock, entropy) = (Arc::new(ManualClock::new(7)), Arc::new(SeededEntropy::new(1)));
+    let (decisions, runner) =
+        Decisions::open(settings(), blind.clone(), topics, clock.clone(), entropy).await.unwrap();
+    tokio::spawn(runner.run(std::future::pending()));
+    assert_eq!(decisions.health(), Health::Up);
+    blind.1.store(true, Relaxed);
+    let proposer = decisions.clone();
+    let proposal = tokio::spawn(async move {
+        proposer.propose(Decision::Generation { topic: events(), topic_id: 7, from: 0 }).await
+    });
+    while decisions.health() == Health::Up {
+        tokio::task::yield_now().await;
+    }
+    clock.set(9);
+    while decisions.counters().errors.load(Relaxed) < 5 {
+        tokio::time::advance(settings().retry).await;
+    }
+    assert_eq!(decisions.health(), Health::Down { since_ms: 7, reason: "planted".into() });
+    blind.1.store(false, Relaxed);
+    assert!(matches!(proposal.await.unwrap(), Ok(Outcome::Decided { .. })));
+    assert_eq!(decisions.health(), Health::Up);
 }

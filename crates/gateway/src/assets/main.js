@@ -6,6 +6,7 @@ import { doubt, latency } from "./event.js";
 import { Follow } from "./follow.js";
 import { listen } from "./keys.js";
 import { List, ROWS, duration } from "./list.js";
+import { Parts } from "./parts.js";
 import { Picker } from "./picker.js";
 import { Publish } from "./publish.js";
 import { Rate, path } from "./rate.js";
@@ -21,6 +22,7 @@ const channels = new Channels();
 const types = new Names();
 const publish = new Publish();
 const clock = new ServerClock();
+const away = new Parts(byId("away"), byId("away-parts"));
 const filter = { text: "", type: "" };
 let follow = null;
 let rate = new Rate();
@@ -291,6 +293,7 @@ function put(id, text) {
 async function showParts() {
   if (document.hidden) return;
   const parts = await clock.ask();
+  away.show(parts);
   for (const name of ["log", "bus"]) {
     const part = parts?.[name]?.status ?? "unknown";
     byId(name).className = `part ${part}`;

@@ -303,6 +303,29 @@ export function steps({ server, context, page, errors, width, lines }) {
       await until("log-status", "up");
     },
 
+    async "a part that is away is told, with since when and why, as long as it is"() {
+      const since = new Date(Date.now() - 60_000).toISOString();
+      const reason = `no answer from ${"redis-of-the-cluster-with-a-long-name.".repeat(4)}example <b>bold</b>`;
+      const up = { status: "up", since };
+      const asked = async (part, health) => {
+        await page.unroute("**/health/ready");
+        await page.route("**/health/ready", (route) => route.fulfill({
+          json: { status: "degraded", time: new Date().toISOString(), log: up, bus: up, [part]: health },
+        }));
+      };
+      assert.ok(await page.isHidden("#away"));
+      for (const [part, kind, meaning] of [["bus", "away", "Events still come"], ["registry", "away", "Lists"], ["log", "away wrong", "Nothing can be published"]]) {
+        await asked(part, { status: "down", since, reason });
+        await until("away-parts", `${part} is down since ${new Date(since).toLocaleTimeString("en-GB")}. No answer from redis`);
+        assert.equal(await page.getAttribute("#away", "class"), kind);
+        assert.match(await text("away-parts"), new RegExp(`<b>bold</b>\\. ${meaning}`), "what it says is text");
+        await looksRight(page, `${part} is away`);
+      }
+      await page.unroute("**/health/ready");
+      await page.waitForSelector("#away", { state: "hidden" });
+      await until("log-status", "up");
+    },
+
     async "five thousand events a second are counted exactly, and the rows stay bounded"() {
       await choose("events:flood:*");
       await page.evaluate(() => {

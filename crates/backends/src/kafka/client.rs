@@ -12,7 +12,7 @@ pub(crate) fn producer(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     // While requests are under way records gather by themselves. So waiting for more is short: under load 1 ms fills
     // batches, and on a quiet node it is all that an event waits.
-    config.set("linger.ms", "1").set("batch.size", "1000000").set("max.in.flight", "5");
+    config.set("linger.ms", "1").set("max.in.flight", "5");
     common(&mut config, settings);
     config.remove("message.timeout.ms").remove("max.in.flight.requests.per.connection");
     let in_flight = ["max.in.flight", "max.in.flight.requests.per.connection"]

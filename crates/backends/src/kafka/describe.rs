@@ -10,7 +10,7 @@ mod memory;
 
 use super::client::{self, Said};
 use super::outcome;
-use super::producer::Health;
+use super::producer::{Batching, Health};
 use super::settings::{Settings, refused};
 use dualstream_core::mirror::Described;
 use dualstream_core::topic::{Cleanup, TimestampKind, TopicName, TopicSpec};
@@ -46,15 +46,17 @@ pub(crate) struct Admin {
     calls: Arc<Semaphore>,
     /// Knows why brokers do not answer: this client is not told.
     health: Arc<Health>,
+    /// Learns of topics that take little.
+    batching: Arc<Batching>,
     memory: Arc<Memory>,
 }
 
 impl Admin {
     /// A client that is not connected yet.
-    pub(crate) fn new(settings: &Settings, health: Arc<Health>) -> Result<Admin> {
+    pub(crate) fn new(settings: &Settings, health: Arc<Health>, batching: Arc<Batching>) -> Result<Admin> {
         let client = client::admin(settings).create_with_context(Said).map_err(|error| refused(&error))?;
         let calls = Arc::new(Semaphore::new(CALLS_MAX));
-        Ok(Admin { client: Arc::new(client), calls, health, memory: Arc::default() })
+        Ok(Admin { client: Arc::new(client), calls, health, batching, memory: Arc::default() })
     }
 
     /// What was seen of topics.
@@ -237,6 +239,9 @@ impl Admin {
             self.offsets(name, count, At::Latest, Isolation::Committed),
             self.offsets(name, count, At::Latest, Isolation::Uncommitted),
         )?;
+        if let Some(bytes) = value(&config, "max.message.bytes").and_then(|bytes| bytes.parse().ok()) {
+            self.batching.fit(bytes).await;
+        }
         // Asked for at the same time, so each may be older than the other.
         let at_least = |offsets: Vec<Option<u64>>, least: &[u64]| -> Vec<u64> {
             offsets.iter().zip(least).map(|(&offset, &least)| offset.unwrap_or(0).max(least)).collect()

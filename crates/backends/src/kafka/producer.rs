@@ -10,11 +10,12 @@
 //! and at the broker sequence numbers (idempotence) keep it over retries. *Outcome*: by the status of the message, never
 //! by its error. *Memory*: what waits is bounded; while no broker answers, calls fail at once after the first record that
 //! waited its whole time. *Fatal errors* of the client (its sequence numbers are no longer the broker's) end it: all it
-//! has is answered, and another takes its place.
+//! has is answered, and another takes its place. So it is when a topic takes smaller batches than it makes ([`batching`]).
 //!
 //! It does not wait for room, retry what failed, or make transactions.
 
 mod backlog;
+mod batching;
 mod call;
 mod health;
 
@@ -22,6 +23,7 @@ use super::client::{self, Said};
 use super::settings::refused;
 use super::{Settings, outcome};
 use backlog::Backlog;
+pub(crate) use batching::Batching;
 pub(crate) use call::Answers;
 use call::{Calls, Ticket};
 use dualstream_core::log::{Appended, Part};
@@ -65,6 +67,7 @@ struct Shared {
     calls: Calls,
     backlog: Arc<Backlog>,
     health: Arc<Health>,
+    batching: Arc<Batching>,
     is_closing: AtomicBool,
 }
 
@@ -72,10 +75,11 @@ impl Producer {
     /// A client that is not connected yet.
     pub(crate) fn new(settings: Settings) -> Result<Producer> {
         let health = Arc::new(Health::default());
-        let native = RwLock::new(Some(create(&settings, &health)?));
+        let batching = Arc::new(Batching::new(settings.batch_bytes()));
+        let native = RwLock::new(Some(create(&settings, &health, batching.wanted())?));
         let backlog = Backlog::new(settings.queue_records_max(), settings.queue_bytes_max());
         let (calls, is_closing) = (Calls::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { settings, native, calls, backlog, health, is_closing });
+        let shared = Arc::new(Shared { settings, native, calls, backlog, health, batching, is_closing });
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("kafka-producer".into())
@@ -100,7 +104,7 @@ impl Producer {
         };
         let guard = shared.native();
         let Some(native) = &*guard else {
-            let message = "the client of Kafka is made again after an error";
+            let message = "the client of Kafka is made again, which takes a moment";
             return Err(Error::new(ErrorKind::Overloaded, "overloaded", message));
         };
         let answers = Answers::new(records_of, reserved);
@@ -113,6 +117,11 @@ impl Producer {
             }
         }
         Ok(answers)
+    }
+
+    /// How large its batches are.
+    pub(crate) fn batching(&self) -> Arc<Batching> {
+        self.shared.batching.clone()
     }
 
     /// What it has seen of the brokers.
@@ -131,9 +140,13 @@ impl Drop for Producer {
     }
 }
 
-fn create(settings: &Settings, health: &Arc<Health>) -> Result<Native> {
+fn create(settings: &Settings, health: &Arc<Health>, batch_bytes: u64) -> Result<Native> {
     let deliveries = Deliveries { health: health.clone() };
-    client::producer(settings).create_with_context(deliveries).map_err(|error| refused(&error))
+    let mut config = client::producer(settings);
+    config
+        .set("batch.size", batch_bytes.to_string())
+        .create_with_context(deliveries)
+        .map_err(|error| refused(&error))
 }
 
 /// Puts a record into the queue of its partition; one that is not taken is answered here.
@@ -202,6 +215,8 @@ impl Shared {
             if let Some((code, reason)) = fatal {
                 tracing::error!(%code, "kafka: the producer is made again: {reason}");
                 self.replace();
+            } else if self.batching.is_due() {
+                self.replace();
             }
             match self.health.take_doubt() {
                 Some((topic, Doubt::TimedOut)) if progress.is_none_for(self.settings.delivery_max()) => {
@@ -221,14 +236,20 @@ impl Shared {
         self.end(self.put(None).as_ref());
     }
 
-    /// Another client takes the place of one that met a fatal error. Calls fail until that one has answered all it has: a
-    /// record of a later call is never stored before one of an earlier call was given up.
+    /// Another client takes the place of one that met a fatal error, or makes batches that are too large. Calls fail until
+    /// that one has answered all it has: a record of a later call is never stored before one of an earlier call was given up.
     fn replace(&self) {
-        match create(&self.settings, &self.health) {
+        let batch_bytes = self.batching.wanted();
+        match create(&self.settings, &self.health, batch_bytes) {
             Ok(fresh) => {
                 let old = self.put(None);
+                if let Some(old) = old.as_ref().filter(|old| old.client().fatal_error().is_none()) {
+                    // What is not answered by then is given up below.
+                    let _ = old.flush(LAST_ANSWERS);
+                }
                 self.end(old.as_ref());
                 self.put(Some(fresh));
+                self.batching.note(batch_bytes);
                 // Its threads end now, which nobody has to wait for but this one.
                 drop(old);
             }

@@ -126,6 +126,11 @@ impl Settings {
         usize::try_from(records).unwrap_or(usize::MAX)
     }
 
+    /// Bytes of a batch of the producer, if that is set.
+    pub(crate) fn batch_bytes(&self) -> Option<u64> {
+        self.number("batch.size")
+    }
+
     /// How long a record may wait for its outcome.
     pub(crate) fn delivery_max(&self) -> Duration {
         let given =

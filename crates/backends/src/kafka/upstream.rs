@@ -28,7 +28,7 @@ impl KafkaUpstream {
     pub fn new(settings: Settings) -> Result<KafkaUpstream> {
         let ranges = Ranges::new(&settings)?;
         let producer = Producer::new(settings.clone())?;
-        let admin = Admin::new(&settings, producer.health())?;
+        let admin = Admin::new(&settings, producer.health(), producer.batching())?;
         Ok(KafkaUpstream { settings, producer, admin, ranges })
     }
 

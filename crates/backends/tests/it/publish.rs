@@ -80,6 +80,31 @@ async fn what_is_too_large_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_little_refuses_only_what_is_larger() {
+    let cluster = shared();
+    let upstream = cluster.upstream(&[]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("little"))).await.unwrap().spec.name;
+    cluster.set(&topic, "max.message.bytes=10000");
+    // Whoever appends has described the topic.
+    upstream.describe(&topic).await.unwrap();
+    let mut offset = 0;
+    for _ in 0..5 {
+        let mut mixed = part(&topic, 3, 0..200);
+        mixed.records.iter_mut().for_each(|record| record.value = Some(vec![b'x'; 1_000].into()));
+        mixed.records[100].value = Some(vec![b'x'; 20_000].into());
+        let outcomes = upstream.append(vec![mixed]).await.unwrap();
+        for (number, outcome) in outcomes[0].iter().enumerate() {
+            if number == 100 {
+                assert_eq!(failed(outcome).code(), "record_too_large");
+            } else {
+                assert_eq!(*outcome, Appended::Stored(offset), "record {number}");
+                offset += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_is_told_and_found_once_it_is_made() {
     let cluster = shared();
     let upstream = cluster.upstream(&[("topic.metadata.propagation.max.ms", "200")]);

@@ -1,18 +1,36 @@
 //! Redis as the bus between nodes, and what they know of each other.
 //!
+//! ```text
+//!  RedisBus ─┬─ publish ───▶ outbox ─▶ publisher   one connection, bounded, behind a breaker
+//!            └─ subscribe ─▶ desk ───▶ line        a few connections, each proved by its own probe
+//! ```
 //! Everything in Redis is a hint and has a time to live: nothing is lost with it but speed.
 
 mod address;
+mod bus;
 mod client;
 mod commands;
+mod condition;
+mod counters;
+mod desk;
 mod fault;
+mod line;
 mod log_claim;
+mod outbox;
+mod pause;
 mod presence;
+mod publisher;
+mod reader;
 mod registry;
+mod settings;
+mod wants;
 
 pub use address::Address;
-pub use client::{Connection, Node};
+pub use bus::{RedisBus, Runner};
+pub use client::Connection;
 pub use commands::Commands;
+pub use counters::Counters;
 pub use log_claim::LogClaim;
 pub use presence::{PRESENT_MAX, Presence, Present, Stats, Time};
 pub use registry::RedisRegistry;
+pub use settings::Settings;

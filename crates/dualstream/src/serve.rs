@@ -3,25 +3,29 @@
 //! ```text
 //! Backend: log (its writer on a thread) ─▶ DualPublisher ◀── Gateway ──▶ Hub (its runner a task) ◀─ log, bus
 //! ```
-//! Shutdown is the one list in [`Server::run`]: accept no more and drain connections, stop the hub, close the log.
+//! Shutdown is the one list in [`Server::run`]: accept no more and drain connections, stop the hub, flush the
+//! bus, close the log.
 
 mod backend;
+mod bus;
 mod disk;
 mod embedded;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod parts;
+#[cfg(feature = "redis")]
+mod redis;
 mod topics;
 
 use crate::settings::{Fsync, Period, Settings};
 use crate::system::{SystemClock, SystemEntropy};
 use anyhow::Context;
 use backend::{Backend, Store, World};
+use bus::LiveBus;
 use dualstream_core::Error;
 use dualstream_core::channels::Channels;
 use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::hub::{self, Hub};
-use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::publisher::{self, DualPublisher};
 use dualstream_core::registry::{About, InstanceId};
 use dualstream_core::topic_admin::TopicAdmin;
@@ -51,6 +55,7 @@ pub struct Server {
     listener: TcpListener,
     gateway: Gateway,
     store: Store,
+    live: LiveBus,
     hub: JoinHandle<()>,
     stop_hub: oneshot::Sender<()>,
 }
@@ -80,7 +85,8 @@ impl Server {
         };
         let decisions = upstream.as_ref().map(|upstream| upstream.decisions.clone());
         let nodes = Nodes { own, membership: None, decisions };
-        let bus = Arc::new(MemoryBus::default());
+        let live = LiveBus::open(&settings, &world)?;
+        let bus = live.bus.clone();
         let publisher = DualPublisher::new(
             publisher_settings(&settings),
             log.clone(),
@@ -98,6 +104,7 @@ impl Server {
         }));
         let parts = Parts::new(store.failed.clone(), upstream, bus, nodes.membership.clone(), clock);
         let metrics = Metrics::new(Some(stats), mirror);
+        let metrics = live.stats.clone().into_iter().fold(metrics, Metrics::with_bus);
         let operations = Operations {
             topics: TopicAdmin::new(topics, log, settings.namespaces()),
             channels: Channels::new(sources, hub.clone()),
@@ -105,7 +112,7 @@ impl Server {
         };
         let gateway =
             Gateway::new(gateway_settings(&settings), publisher, hub, operations, Arc::new(parts), metrics);
-        Ok(Server { settings, listener, gateway, store, hub: runner, stop_hub })
+        Ok(Server { settings, listener, gateway, store, live, hub: runner, stop_hub })
     }
 
     /// The address that is served.
@@ -122,7 +129,7 @@ impl Server {
     /// # Errors
     /// [`SyncFailed`], and whatever went wrong while stopping.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Server { settings, listener, gateway, mut store, mut hub, stop_hub } = self;
+        let Server { settings, listener, gateway, mut store, live, mut hub, stop_hub } = self;
         let (mut failed, mut seen) = (store.failed.clone(), store.failed.clone());
         let read_only = async move {
             // The writer ends by itself only when it failed, or without a word when it panicked.
@@ -149,6 +156,7 @@ impl Server {
                 // A panic on its way out was logged; there is nothing left to do for it.
                 let _ = hub.await;
             }
+            live.close().await;
             store.close().await
         };
         let deadline =

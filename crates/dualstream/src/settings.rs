@@ -9,6 +9,7 @@
 //! Everything that is wrong is reported at once, each with where it was said; nothing is guessed and nothing silently
 //! ignored. It does not open, create or reach anything.
 
+mod bus;
 pub mod environment;
 mod file;
 mod period;
@@ -19,6 +20,7 @@ mod size;
 mod table;
 mod value;
 
+pub use bus::{Bus, OptionalFile, Prefix, RedisUrl};
 pub use environment::Environment;
 pub use period::Period;
 pub use problem::{Origin, Problem, Problems};
@@ -53,6 +55,8 @@ pub struct Settings {
     pub log: Log,
     /// Properties of the Kafka client, by their names without `kafka.` in front.
     pub kafka: BTreeMap<String, String>,
+    /// The bus.
+    pub bus: Bus,
     /// The namespaces by name; `events` is always there.
     pub namespaces: BTreeMap<String, Namespace>,
     /// The HTTP server.
@@ -255,6 +259,7 @@ impl Default for Settings {
             shutdown_max: Period::seconds(30),
             log: Log::default(),
             kafka: BTreeMap::new(),
+            bus: Bus::default(),
             namespaces: BTreeMap::from([(EVENTS.to_owned(), Namespace::default())]),
             http: Http::default(),
             limits: Limits::default(),
@@ -508,7 +513,7 @@ impl Reading {
         let sections =
             || table::FIELDS.iter().map(|field| field.section()).filter_map(|s| s.split('.').next());
         let is_kafka = path == table::KAFKA || path.starts_with("kafka.");
-        match sections().chain(["bus"]).any(|section| section == path) || is_kafka {
+        match sections().any(|section| section == path) || is_kafka {
             true => Ok(()),
             false if table::find(path).is_some() => Err(format!("`{path}` wants a value, got a section")),
             false => Err(format!(

@@ -59,7 +59,7 @@ mod transport;
 mod websocket;
 
 pub use gateway::Gateway;
-pub use metrics::{LogReading, LogStats, Metrics, cpu_seconds};
+pub use metrics::{BusReading, BusStats, LogReading, LogStats, Metrics, cpu_seconds};
 pub use operations::{Nodes, Operations};
 pub use problem::Problem;
 pub use readiness::{Part, Status};

@@ -2,8 +2,10 @@
 //!
 //! Core and log count in plain atomics and know nothing of Prometheus; they are read when they are asked for.
 
+mod bus;
 mod process;
 
+pub use bus::{BusReading, BusStats};
 pub use process::cpu_seconds;
 
 use crate::app::App;

@@ -27,7 +27,7 @@ pub enum Connection {
 
 /// One server out of those an address names, and a connection to it.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// Its host and port.
     pub place: String,
     /// The connection.
@@ -44,16 +44,18 @@ impl Address {
             return self.connect_cluster(deadline).await.map(Connection::Cluster);
         }
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(deadline));
-        Ok(Connection::Single(self.connect_node(config).await?.connection))
+        Ok(Connection::Single(self.connect_node(config, 0).await?.connection))
     }
 
-    /// A connection to the server, to the master, or to any node of a Cluster.
+    /// A connection to the server, to the master, or to any node of a Cluster. Hosts are asked in turn, beginning at the
+    /// one with the number `first`, so that several connections lead to several nodes.
     ///
     /// # Errors
     /// `redis_unavailable`, `redis_denied`: what the last host said that was asked.
-    pub async fn connect_node(&self, config: AsyncConnectionConfig) -> Result<Node> {
+    pub(super) async fn connect_node(&self, config: AsyncConnectionConfig, first: usize) -> Result<Node> {
         let mut last = None;
-        for host in &self.hosts {
+        let (last_ones, first_ones) = self.hosts.split_at(first % self.hosts.len().max(1));
+        for host in first_ones.iter().chain(last_ones) {
             let connected = match &self.kind {
                 Kind::Sentinel { master, login } => {
                     self.connect_master(host, master, login, config.clone()).await
@@ -85,6 +87,18 @@ impl Address {
                 "Redis at {host} is no master, though the Sentinel at {sentinel} says so"
             ))),
         }
+    }
+
+    /// Whether the server at `place` is still the one to use. Only a Sentinel could say otherwise: a master that was
+    /// replaced may not know it, and answers as ever.
+    pub(super) async fn is_still_at(&self, place: &str) -> bool {
+        let Kind::Sentinel { master, login } = &self.kind else { return true };
+        for sentinel in &self.hosts {
+            if let Ok(host) = self.ask_sentinel(sentinel, master, login).await {
+                return host.to_string() == place;
+            }
+        }
+        true
     }
 
     async fn ask_sentinel(&self, sentinel: &Host, master: &str, login: &Login) -> Result<Host> {

@@ -1,7 +1,7 @@
 //! What no single setting can know: addresses that need authentication, and settings that exclude each other.
 
 use super::problem::{Origin, Problem};
-use super::{Namespace, Settings, SlowClient};
+use super::{Bus, Namespace, Settings, SlowClient};
 use dualstream_core::channel::check_source_type;
 use dualstream_core::namespace::Stream;
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ pub fn check(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<Pro
     problems.extend(rules.retention());
     problems.extend(rules.pings());
     problems.extend(rules.kafka());
+    problems.extend(rules.redis());
     for (name, namespace) in &settings.namespaces {
         problems.extend(rules.namespace(name, namespace));
     }
@@ -80,6 +81,17 @@ impl Rules<'_> {
         Some(self.problem(&path, text))
     }
 
+    fn redis(&self) -> Option<Problem> {
+        let bus = &self.settings.bus;
+        if bus.redis.is_set() {
+            let (path, text) = refused_redis(bus)?;
+            return Some(self.problem(path, text));
+        }
+        let path = self.origins.keys().find(|path| path.starts_with("bus.") && *path != "bus.redis")?;
+        let text = format!("`{path}` has no effect: `bus.redis` names no Redis");
+        Some(self.problem(path, text))
+    }
+
     fn pings(&self) -> Option<Problem> {
         let (pong, interval) = (self.settings.limits.pong_max, self.settings.limits.ping_interval);
         (pong >= interval).then(|| {
@@ -135,6 +147,22 @@ impl Rules<'_> {
     fn problem(&self, path: &str, message: String) -> Problem {
         Problem::new(self.origins.get(path).cloned().unwrap_or(Origin::Default), message)
     }
+}
+
+/// The setting of the bus that its backend refuses, and why.
+#[cfg(feature = "redis")]
+fn refused_redis(bus: &Bus) -> Option<(&'static str, String)> {
+    use dualstream_backends::redis::{Address, Settings};
+    let of_address = Address::parse(&bus.redis.0).err().map(|error| ("bus.redis", error));
+    let of_prefix = || Settings::check_prefix(&bus.prefix.0).err().map(|error| ("bus.prefix", error));
+    let (path, error) = of_address.or_else(of_prefix)?;
+    Some((path, format!("`{path}`: {error}")))
+}
+
+#[cfg(not(feature = "redis"))]
+fn refused_redis(_: &Bus) -> Option<(&'static str, String)> {
+    let text = "`bus.redis` is not available: this build has no Redis backend (feature `redis`)";
+    Some(("bus.redis", text.into()))
 }
 
 /// The setting that Kafka's client refuses, and why.

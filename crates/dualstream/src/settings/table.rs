@@ -58,6 +58,16 @@ pub static FIELDS: &[Field] = &[
     number("log.queue_bytes_max", MIB, 64 * GIB, |s| &mut s.log.queue_bytes_max),
     number("log.free_bytes_min", 1, TIB, |s| &mut s.log.free_bytes_min),
     number("log.sidecar_cache_bytes_max", MIB, 64 * GIB, |s| &mut s.log.sidecar_cache_bytes_max),
+    any("bus.redis", |s| &mut s.bus.redis),
+    any("bus.password_file", |s| &mut s.bus.password_file),
+    any("bus.sentinel_password_file", |s| &mut s.bus.sentinel_password_file),
+    any("bus.ca_file", |s| &mut s.bus.ca_file),
+    any("bus.prefix", |s| &mut s.bus.prefix),
+    number("bus.connections", 1, 64, |s| &mut s.bus.connections),
+    number("bus.queue_bytes_max", 64 * KIB, 64 * GIB, |s| &mut s.bus.queue_bytes_max),
+    number("bus.subscriber_bytes_max", 64 * KIB, 64 * GIB, |s| &mut s.bus.subscriber_bytes_max),
+    number("bus.deadline", US_PER_MS, 60 * US_PER_S, |s| &mut s.bus.deadline),
+    number("bus.probe_interval", 100 * US_PER_MS, US_PER_H, |s| &mut s.bus.probe_interval),
     each("namespaces.*.stream", |n| &mut n.stream),
     each("namespaces.*.topic", |n| &mut n.topic),
     each("namespaces.*.slow_client", |n| &mut n.slow_client),
@@ -108,7 +118,10 @@ pub static FIELDS: &[Field] = &[
 
 /// Settings that are part of dualstream but not of this build, and why they are refused.
 pub static ABSENT: &[(&str, &str)] = &[
-    ("bus.redis", "this build has no Redis backend: leave it out to use the in-process bus"),
+    (
+        "bus.sharded",
+        "this build uses classic Pub/Sub, which a Redis Cluster carries to all its nodes: leave it out",
+    ),
     ("auth", "this build has no authentication: it listens on loopback addresses only"),
     ("namespaces.*.last_value", "this build keeps no last values"),
     ("namespaces.*.presence", "this build has no presence"),

@@ -201,9 +201,14 @@ fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
             "t.toml:4:8: `kafka.socket.nonsense`",
         ),
         ("[kafka]\nclient.id = \"x\"", "`kafka.client.id` has no effect: `log.kafka` names no brokers"),
+        ("[bus]\nprefix = \"x:\"", "t.toml:2:1: `bus.prefix` has no effect: `bus.redis` names no Redis"),
         (
-            "[bus]\nredis = \"redis://localhost\"",
-            "t.toml:2:1: `bus.redis` is not available: this build has no Redis backend",
+            "[bus]\nredis = \"redis://a\"\nprefix = \"*\"",
+            "t.toml:3:1: `bus.prefix`: a prefix is up to 64 bytes",
+        ),
+        (
+            "[bus]\nredis = \"redis://:secret@\"",
+            "t.toml:2:1: `bus.redis`: this is no address of Redis: a host is a name or an address",
         ),
         ("[auth.jwt]\nhmac_secret_file = \"x\"", "is not available: this build has no authentication"),
         (

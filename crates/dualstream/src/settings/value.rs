@@ -61,7 +61,8 @@ impl Given {
         is_plain.then_some(self.text.as_str())
     }
 
-    fn string(&self) -> Option<&str> {
+    /// Its text, when it is one.
+    pub fn string(&self) -> Option<&str> {
         matches!(self.form, Form::Text | Form::String).then_some(self.text.as_str())
     }
 

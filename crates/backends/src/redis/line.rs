@@ -1,0 +1,259 @@
+//! One subscribing connection: brings what its desk wants, proves that it does, and comes back when it is lost.
+//!
+//! ```text
+//!  connect ─▶ SUBSCRIBE its probe ─▶ SUBSCRIBE what is wanted, in batches ─▶ … what changes
+//!     ▲                                 │ every probe_interval: the publishing connection PUBLISHes the probe
+//!     └──── lost, or no echo ◀──────────┘
+//! ```
+//! A server that nobody replicates to any more answers every PING; only the echo tells.
+
+use super::client::{CONNECT_MAX, Node};
+use super::condition::{Condition, Part};
+use super::counters::Counters;
+use super::desk::Desk;
+use super::outbox::Outbox;
+use super::pause::Pause;
+use super::reader::Reader;
+use super::wants::Changes;
+use super::{Address, Settings, fault};
+use dualstream_core::channel::Target;
+use dualstream_core::fan_out::FanOut;
+use futures::future::join_all;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, PushInfo, RedisResult};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Most channels or patterns of one command.
+const BATCH_MAX: usize = 512;
+
+/// A subscribing connection.
+pub(super) struct Line {
+    pub number: usize,
+    pub settings: Arc<Settings>,
+    pub desk: Arc<Desk>,
+    pub fan_out: FanOut,
+    pub outbox: Arc<Outbox>,
+    pub condition: Arc<Condition>,
+    pub counters: Arc<Counters>,
+    /// Told when what is published does not come back: it may be the publishing connection that leads elsewhere.
+    pub move_on: Arc<Notify>,
+    /// The channel of its probe.
+    pub probe: Arc<str>,
+    pub pause: Pause,
+}
+
+/// Why a connection is not used any more.
+struct Lost {
+    reason: String,
+    /// Nobody closed it, and it brought nothing.
+    is_silent: bool,
+    /// It is worth a try at once.
+    was_useful: bool,
+}
+
+impl Line {
+    /// Brings what is wanted, for ever.
+    pub async fn run(mut self) -> Infallible {
+        let (mut is_trusted, mut connections) = (true, 0_u64);
+        loop {
+            let reader = Arc::new(self.reader());
+            let lost = match self.connect(&reader).await {
+                Ok(node) => {
+                    self.counters.subscriber_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
+                    connections += 1;
+                    let lost = self.over(&node, &reader, is_trusted).await;
+                    self.interrupt(&reader);
+                    lost
+                }
+                Err(reason) => Lost { reason, is_silent: false, was_useful: false },
+            };
+            self.counters.silences.fetch_add(u64::from(lost.is_silent), Relaxed);
+            is_trusted = lost.was_useful && !lost.is_silent;
+            if !lost.was_useful {
+                self.condition.down(Part::Subscribing(self.number), &lost.reason);
+                sleep(self.pause.next()).await;
+            }
+        }
+    }
+
+    fn address(&self) -> &Address {
+        self.settings.subscribe_at.as_ref().unwrap_or(&self.settings.address)
+    }
+
+    fn reader(&self) -> Reader {
+        Reader {
+            desk: self.desk.clone(),
+            fan_out: self.fan_out.clone(),
+            counters: self.counters.clone(),
+            prefix: self.settings.prefix.clone(),
+            probe: self.probe.clone(),
+            echo: watch::Sender::new(0),
+            is_gone: watch::Sender::new(false),
+            was_useful: AtomicBool::new(false),
+        }
+    }
+
+    /// Connects and subscribes the probe: what may not even do that says so at once.
+    async fn connect(&self, reader: &Arc<Reader>) -> Result<Node, String> {
+        let reading = reader.clone();
+        let take = move |push: PushInfo| -> Result<(), Infallible> {
+            reading.take(push);
+            Ok(())
+        };
+        let config = AsyncConnectionConfig::new().set_push_sender(take).set_response_timeout(None);
+        // Another node of a Cluster than the one that publishes: so the echo proves that they are connected.
+        let connected = self.address().connect_node(config, self.number + 1).await;
+        let mut node = connected.map_err(|error| error.message().to_owned())?;
+        let at = |reason: String| format!("Redis at {}: {reason}", node.place);
+        match timeout(CONNECT_MAX, node.connection.subscribe(&*self.probe)).await {
+            Ok(Ok(())) => Ok(node),
+            Ok(Err(error)) => Err(at(fault::reason(&error))),
+            Err(_) => Err(at("no answer in time".to_owned())),
+        }
+    }
+
+    /// Uses a connection for as long as it is of use. One that is not trusted is up once its probe came back.
+    async fn over(&mut self, node: &Node, reader: &Reader, is_trusted: bool) -> Lost {
+        reader.was_useful.store(false, Relaxed);
+        if is_trusted {
+            self.condition.up(Part::Subscribing(self.number));
+        }
+        let (desk, settings) = (self.desk.clone(), self.settings.clone());
+        let mut is_gone = reader.is_gone.subscribe();
+        let mut is_silent = false;
+        let reason = tokio::select! {
+            biased;
+            // The sender is the reader, which is borrowed here.
+            _ = is_gone.wait_for(|is_gone| *is_gone) => "the connection was lost".to_owned(),
+            reason = keep(&desk, &settings.prefix, &node.connection) => reason,
+            reason = self.prove(&node.place, reader) => {
+                is_silent = true;
+                reason
+            }
+        };
+        let reason = format!("Redis at {}: {reason}", node.place);
+        // One that is silent from the first is no better the next moment.
+        let was_useful = if is_silent { *reader.echo.borrow() > 0 } else { reader.was_useful.load(Relaxed) };
+        Lost { reason, is_silent, was_useful }
+    }
+
+    /// Publishes a probe again and again; ends when one does not come back.
+    async fn prove(&mut self, place: &str, reader: &Reader) -> String {
+        let interval = self.settings.probe_interval;
+        let mut echo = reader.echo.subscribe();
+        for number in 1_u64.. {
+            let (sent, was_sent) = oneshot::channel();
+            let begin = Instant::now();
+            self.outbox.probe(self.probe.clone(), number.to_string().into(), sent);
+            // While nothing can be published nothing is proved, and nothing is to be proved.
+            if was_sent.await.is_ok() {
+                let came = timeout(interval / 2, echo.wait_for(|last| *last >= number)).await;
+                if came.is_err() {
+                    self.move_on.notify_one();
+                    return "what is published does not come back".to_owned();
+                }
+                self.counters.probe_latency.record(begin.elapsed());
+                self.pause.reset();
+                self.condition.up(Part::Subscribing(self.number));
+            }
+            sleep(interval).await;
+            if !self.address().is_still_at(place).await {
+                self.move_on.notify_one();
+                return "Sentinel names another master".to_owned();
+            }
+        }
+        unreachable!("numbers of 64 bits do not end")
+    }
+
+    /// The connection is gone: what it brought is to be asked for anew.
+    fn interrupt(&self, reader: &Reader) {
+        let mut wants = self.desk.wants();
+        reader.is_gone.send_replace(true);
+        let interrupted = wants.interrupt();
+        self.counters.interrupted.fetch_add(interrupted as u64, Relaxed);
+    }
+}
+
+/// Asks for what is wanted and gives up what is not, as it changes; ends when the connection is of no use.
+async fn keep(desk: &Desk, prefix: &str, connection: &MultiplexedConnection) -> String {
+    loop {
+        let changes = desk.changes().await;
+        if let Err(error) = ask(desk, prefix, connection, changes).await {
+            return fault::reason(&error);
+        }
+    }
+}
+
+/// All batches at once, and waits for all answers: so none of them can be taken for that of a later round.
+async fn ask(
+    desk: &Desk,
+    prefix: &str,
+    connection: &MultiplexedConnection,
+    changes: Changes,
+) -> RedisResult<()> {
+    let given_up = split(&changes.unsubscribe).map(|batch| unsubscribe(prefix, connection.clone(), batch));
+    let given_up = join_all(given_up.collect::<Vec<_>>());
+    let asked = split(&changes.subscribe).map(|batch| subscribe_all(desk, prefix, connection, batch));
+    let asked = join_all(asked.collect::<Vec<_>>());
+    let (given_up, asked) = futures::join!(given_up, asked);
+    given_up.into_iter().chain(asked).collect()
+}
+
+/// In batches of one kind each.
+fn split(targets: &[Target]) -> impl Iterator<Item = &[Target]> {
+    let is_pattern = |target: &Target| matches!(target, Target::Pattern(_));
+    targets.chunk_by(move |a, b| is_pattern(a) == is_pattern(b)).flat_map(|same| same.chunks(BATCH_MAX))
+}
+
+/// When Redis refuses a batch it does not say because of which: then they are asked for one by one.
+async fn subscribe_all(
+    desk: &Desk,
+    prefix: &str,
+    connection: &MultiplexedConnection,
+    batch: &[Target],
+) -> RedisResult<()> {
+    match subscribe(prefix, connection.clone(), batch).await {
+        Err(error) if fault::is_refusal(&error) => {}
+        other => return other,
+    }
+    for target in batch {
+        match subscribe(prefix, connection.clone(), std::slice::from_ref(target)).await {
+            Err(error) if fault::is_refusal(&error) => {
+                tracing::warn!(%target, reason = fault::reason(&error), "Redis does not let this server subscribe");
+                desk.wants().refuse(target, &fault::at("SUBSCRIBE", &error));
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+async fn subscribe(prefix: &str, mut connection: MultiplexedConnection, batch: &[Target]) -> RedisResult<()> {
+    let names = names(prefix, batch);
+    match batch {
+        [Target::Pattern(_), ..] => connection.psubscribe(names).await,
+        _ => connection.subscribe(names).await,
+    }
+}
+
+async fn unsubscribe(
+    prefix: &str,
+    mut connection: MultiplexedConnection,
+    batch: &[Target],
+) -> RedisResult<()> {
+    let names = names(prefix, batch);
+    match batch {
+        [Target::Pattern(_), ..] => connection.punsubscribe(names).await,
+        _ => connection.unsubscribe(names).await,
+    }
+}
+
+/// Their names on Redis. There is nothing to escape: neither channels nor prefixes hold what a pattern of Redis gives a
+/// meaning, and a pattern is a prefix and `*` there too.
+fn names(prefix: &str, targets: &[Target]) -> Vec<String> {
+    targets.iter().map(|target| [prefix, target.as_str()].concat()).collect()
+}

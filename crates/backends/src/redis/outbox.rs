@@ -1,0 +1,246 @@
+//! What waits to be published: bounded in bytes, and what is new drives out what is old.
+
+use super::counters::Counters;
+use bytes::Bytes;
+use dualstream_core::bus::Message;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot};
+
+/// What a waiting message costs beside its name and payload.
+const MESSAGE_OVERHEAD: usize = 64;
+
+/// Something to publish.
+pub(super) enum Outgoing {
+    /// A message of somebody here.
+    Message(Message),
+    /// A probe: the name on Redis, and who is told once Redis took it.
+    Probe(Arc<str>, Bytes, oneshot::Sender<()>),
+}
+
+/// The queue. Putting something in never waits.
+pub(super) struct Outbox {
+    bytes_max: usize,
+    counters: Arc<Counters>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+struct State {
+    items: VecDeque<Outgoing>,
+    bytes: usize,
+    gate: Gate,
+}
+
+/// Whether something is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Redis is away: what is new now would be old when it is back.
+    Shut,
+    /// For ever: what waits is published, and that is all.
+    Closed,
+}
+
+impl Outbox {
+    pub fn new(bytes_max: usize, counters: Arc<Counters>) -> Outbox {
+        let state = State { items: VecDeque::new(), bytes: 0, gate: Gate::Open };
+        Outbox { bytes_max, counters, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// How many of them were taken. What they drive out is dropped and counted.
+    pub fn push(&self, messages: Vec<Message>) -> usize {
+        let mut state = self.state();
+        if state.gate != Gate::Open {
+            self.counters.dropped.fetch_add(messages.len() as u64, Relaxed);
+            return 0;
+        }
+        let count = messages.len();
+        for message in messages {
+            state.push(Outgoing::Message(message));
+        }
+        self.keep_bounds(&mut state);
+        drop(state);
+        self.changed.notify_one();
+        count
+    }
+
+    /// Publishes a probe behind what waits. Whoever waits for it is told nothing when it is dropped.
+    pub fn probe(&self, name: Arc<str>, payload: Bytes, sent: oneshot::Sender<()>) {
+        let mut state = self.state();
+        if state.gate == Gate::Open {
+            state.push(Outgoing::Probe(name, payload, sent));
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The oldest, as many as fit; at least one if there is one.
+    pub fn take(&self, count_max: usize, bytes_max: usize) -> Vec<Outgoing> {
+        let mut state = self.state();
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = state.items.front() {
+            bytes += next.weight();
+            if taken.len() == count_max || (!taken.is_empty() && bytes > bytes_max) {
+                break;
+            }
+            taken.extend(state.pop());
+        }
+        self.counters.waiting_bytes.store(state.bytes, Relaxed);
+        taken
+    }
+
+    /// Resolves once something waits: true; or once it is closed and empty: false. Cancel-safe.
+    pub async fn wait(&self) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            match self.state() {
+                state if !state.items.is_empty() => return true,
+                state if state.gate == Gate::Closed => return false,
+                _ => {}
+            }
+            changed.await;
+        }
+    }
+
+    /// Redis is away: drops what waits, and all that comes until it is opened.
+    pub fn shut(&self) {
+        let mut state = self.state();
+        if state.gate == Gate::Open {
+            state.gate = Gate::Shut;
+            self.counters.is_open.store(true, Relaxed);
+        }
+        let dropped = std::mem::take(&mut state.items);
+        state.bytes = 0;
+        self.counters.waiting_bytes.store(0, Relaxed);
+        drop(state);
+        self.count_dropped(dropped);
+    }
+
+    /// Redis is back.
+    pub fn open(&self) {
+        let mut state = self.state();
+        if state.gate == Gate::Shut {
+            state.gate = Gate::Open;
+            self.counters.is_open.store(false, Relaxed);
+        }
+    }
+
+    /// Takes nothing any more.
+    pub fn close(&self) {
+        self.state().gate = Gate::Closed;
+        self.changed.notify_one();
+    }
+
+    /// Resolves once it takes nothing any more, for ever. Cancel-safe.
+    pub async fn closed(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_closed() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether it takes nothing any more, for ever.
+    pub fn is_closed(&self) -> bool {
+        self.state().gate == Gate::Closed
+    }
+
+    fn keep_bounds(&self, state: &mut State) {
+        let mut dropped = VecDeque::new();
+        while state.bytes > self.bytes_max && state.items.len() > 1 {
+            dropped.extend(state.pop());
+        }
+        self.counters.waiting_bytes.store(state.bytes, Relaxed);
+        self.count_dropped(dropped);
+    }
+
+    fn count_dropped(&self, dropped: VecDeque<Outgoing>) {
+        let messages = dropped.iter().filter(|item| matches!(item, Outgoing::Message(_))).count();
+        self.counters.dropped.fetch_add(messages as u64, Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, item: Outgoing) {
+        self.bytes += item.weight();
+        self.items.push_back(item);
+    }
+
+    fn pop(&mut self) -> Option<Outgoing> {
+        let item = self.items.pop_front()?;
+        self.bytes -= item.weight();
+        Some(item)
+    }
+}
+
+impl Outgoing {
+    fn weight(&self) -> usize {
+        let (name, payload) = match self {
+            Outgoing::Message(message) => (message.channel.as_str().len(), message.payload.len()),
+            Outgoing::Probe(name, payload, _) => (name.len(), payload.len()),
+        };
+        name + payload + MESSAGE_OVERHEAD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualstream_core::channel::Channel;
+    use futures::FutureExt;
+
+    fn messages(payloads: &[&'static str]) -> Vec<Message> {
+        let channel = Channel::new("a:b").unwrap();
+        payloads.iter().map(|p| Message { channel: channel.clone(), payload: p.as_bytes().into() }).collect()
+    }
+
+    fn payloads(items: Vec<Outgoing>) -> Vec<Bytes> {
+        let payload = |item| match item {
+            Outgoing::Message(message) => message.payload,
+            Outgoing::Probe(_, payload, _) => payload,
+        };
+        items.into_iter().map(payload).collect()
+    }
+
+    #[test]
+    fn what_is_new_drives_out_what_is_old() {
+        let counters = Arc::new(Counters::default());
+        let outbox = Outbox::new(2 * (MESSAGE_OVERHEAD + 4), counters.clone());
+        assert_eq!(outbox.push(messages(&["1", "2", "3"])), 3);
+        let large: &'static str = "a message larger than all that may wait: it is taken, and drives out all others, \
+                                   for one always fits into an outbox";
+        assert_eq!(payloads(outbox.take(1, 1)), ["2"]);
+        assert_eq!(outbox.push(messages(&["4", large])), 2);
+        assert_eq!(payloads(outbox.take(10, 1)), [large]);
+        assert_eq!((counters.dropped.load(Relaxed), counters.waiting_bytes.load(Relaxed)), (3, 0));
+    }
+
+    #[test]
+    fn nothing_waits_while_redis_is_away() {
+        let counters = Arc::new(Counters::default());
+        let outbox = Outbox::new(1 << 20, counters.clone());
+        outbox.push(messages(&["1"]));
+        let (sent, mut told) = oneshot::channel();
+        outbox.probe("probe".into(), "2".into(), sent);
+        outbox.shut();
+        assert!(told.try_recv().is_err(), "a probe that was dropped says nothing");
+        assert_eq!(outbox.push(messages(&["3", "4"])), 0);
+        assert_eq!(counters.dropped.load(Relaxed), 3);
+        assert_eq!(outbox.wait().now_or_never(), None);
+        outbox.open();
+        assert_eq!(outbox.push(messages(&["5"])), 1);
+        outbox.close();
+        assert_eq!(outbox.push(messages(&["6"])), 0);
+        assert_eq!(outbox.wait().now_or_never(), Some(true));
+        assert_eq!(payloads(outbox.take(9, 9)), ["5"]);
+        assert_eq!(outbox.wait().now_or_never(), Some(false));
+    }
+}

@@ -1,0 +1,53 @@
+//! How long to wait before the next try, so that nodes do not come back all at once.
+
+use dualstream_core::clock::Entropy;
+use std::sync::Arc;
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Doubles from a tenth of a second to five, each time somewhere between half of it and all.
+pub(super) struct Pause {
+    entropy: Arc<dyn Entropy>,
+    next: Duration,
+}
+
+impl Pause {
+    pub fn new(entropy: Arc<dyn Entropy>) -> Pause {
+        Pause { entropy, next: FIRST }
+    }
+
+    /// All is well: the next pause is the first again.
+    pub fn reset(&mut self) {
+        self.next = FIRST;
+    }
+
+    pub fn next(&mut self) -> Duration {
+        let whole = self.next;
+        self.next = (whole * 2).min(LONGEST);
+        let share = (self.entropy.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        whole.mul_f64(0.5 + share / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualstream_core::testing::SeededEntropy;
+
+    #[test]
+    fn pauses_grow_to_five_seconds_and_differ() {
+        let mut pause = Pause::new(Arc::new(SeededEntropy::new(7)));
+        let pauses: Vec<Duration> = (0..12).map(|_| pause.next()).collect();
+        for (pause, whole) in
+            pauses.iter().zip([100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000, 5000])
+        {
+            let whole = Duration::from_millis(whole);
+            assert!((whole / 2..=whole).contains(pause), "{pause:?} of {whole:?}");
+        }
+        assert_ne!(pauses[8], pauses[9]);
+        pause.reset();
+        assert!(pause.next() <= FIRST);
+    }
+}

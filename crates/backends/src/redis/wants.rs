@@ -1,0 +1,248 @@
+//! What one subscribing connection is to bring, and what Redis has confirmed of it.
+//!
+//! ```text
+//!   wanted ─ asked for ─▶ confirmed ─ nobody wants it ─▶ given up
+//!      ▲                      │ connection lost: asked for again, and who wants it told that something may be missing
+//!      └──────────────────────┘
+//! ```
+
+use dualstream_core::channel::Target;
+use dualstream_core::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::oneshot;
+
+/// The targets of one connection.
+#[derive(Default)]
+pub(super) struct Wants {
+    targets: BTreeMap<Target, Want>,
+    /// Those whose state may not be what is wanted.
+    changed: BTreeSet<Target>,
+    confirmed: usize,
+}
+
+#[derive(Default)]
+struct Want {
+    users: usize,
+    state: State,
+    /// Whether it was confirmed on a connection that is gone.
+    is_interrupted: bool,
+    waiting: Vec<oneshot::Sender<Result<()>>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Wanted,
+    Asked,
+    Confirmed,
+}
+
+/// What to ask Redis for next.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub subscribe: Vec<Target>,
+    pub unsubscribe: Vec<Target>,
+}
+
+impl Wants {
+    /// A user more; told once Redis confirmed it, or refused.
+    pub fn join(&mut self, target: &Target) -> oneshot::Receiver<Result<()>> {
+        let (told, answer) = oneshot::channel();
+        let want = self.targets.entry(target.clone()).or_default();
+        want.users += 1;
+        // Who gave up while Redis was away hears nothing.
+        want.waiting.retain(|waiting| !waiting.is_closed());
+        match want.state {
+            State::Confirmed => {
+                // It has the other end.
+                let _ = told.send(Ok(()));
+            }
+            State::Asked => want.waiting.push(told),
+            State::Wanted => {
+                want.waiting.push(told);
+                self.changed.insert(target.clone());
+            }
+        }
+        answer
+    }
+
+    /// A user less; whether it was the last.
+    pub fn leave(&mut self, target: &Target) -> bool {
+        let Some(want) = self.targets.get_mut(target) else { return false };
+        want.users -= 1;
+        match (want.users, want.state) {
+            (0, State::Wanted) => {
+                self.targets.remove(target);
+                self.changed.remove(target);
+            }
+            (0, _) => {
+                self.changed.insert(target.clone());
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What must be asked for now, so that Redis brings what is wanted.
+    pub fn changes(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        for target in std::mem::take(&mut self.changed) {
+            let Some(want) = self.targets.get_mut(&target) else { continue };
+            match (want.users, want.state) {
+                (0, State::Confirmed) => {
+                    self.targets.remove(&target);
+                    self.confirmed -= 1;
+                    changes.unsubscribe.push(target);
+                }
+                (0, State::Wanted) => {
+                    self.targets.remove(&target);
+                }
+                (_, State::Wanted) => {
+                    want.state = State::Asked;
+                    changes.subscribe.push(target);
+                }
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    /// Redis confirmed it; whether it had been interrupted.
+    pub fn confirm(&mut self, target: &Target) -> bool {
+        let Some(want) = self.targets.get_mut(target).filter(|want| want.state == State::Asked) else {
+            return false;
+        };
+        want.state = State::Confirmed;
+        self.confirmed += 1;
+        if want.users == 0 {
+            self.changed.insert(target.clone());
+        }
+        for waiting in want.waiting.drain(..) {
+            // Who gave up meanwhile hears nothing.
+            let _ = waiting.send(Ok(()));
+        }
+        std::mem::take(&mut want.is_interrupted)
+    }
+
+    /// Redis refused it: who waits is told, and it is asked for again once somebody wants it anew.
+    pub fn refuse(&mut self, target: &Target, error: &Error) {
+        let Some(want) = self.targets.get_mut(target).filter(|want| want.state == State::Asked) else {
+            return;
+        };
+        want.state = State::Wanted;
+        for waiting in want.waiting.drain(..) {
+            let _ = waiting.send(Err(error.clone()));
+        }
+        if want.users == 0 {
+            self.changed.insert(target.clone());
+        }
+    }
+
+    /// The connection is gone: all is to be asked for again. How many were interrupted.
+    pub fn interrupt(&mut self) -> usize {
+        let interrupted = std::mem::take(&mut self.confirmed);
+        for (target, want) in &mut self.targets {
+            want.is_interrupted |= want.state == State::Confirmed;
+            want.state = State::Wanted;
+            self.changed.insert(target.clone());
+        }
+        interrupted
+    }
+
+    /// How many Redis confirmed.
+    pub fn confirmed(&self) -> usize {
+        self.confirmed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualstream_core::ErrorKind;
+
+    fn target(text: &str) -> Target {
+        Target::parse(text).unwrap()
+    }
+
+    fn changes(wants: &mut Wants) -> (Vec<String>, Vec<String>) {
+        let Changes { subscribe, unsubscribe } = wants.changes();
+        let texts = |targets: Vec<Target>| targets.iter().map(Target::to_string).collect();
+        (texts(subscribe), texts(unsubscribe))
+    }
+
+    #[test]
+    fn the_first_is_asked_for_and_the_last_gives_it_up() {
+        let mut wants = Wants::default();
+        let mut answers =
+            [wants.join(&target("a:x")), wants.join(&target("a:*")), wants.join(&target("a:x"))];
+        assert_eq!(changes(&mut wants), (vec!["a:x".into(), "a:*".into()], vec![]));
+        assert_eq!(changes(&mut wants), (vec![], vec![]), "asked for once");
+        assert!(!wants.confirm(&target("a:x")), "nothing was interrupted");
+        assert_eq!(answers.each_mut().map(|answer| answer.try_recv().is_ok()), [true, false, true]);
+        assert_eq!(wants.join(&target("a:x")).try_recv(), Ok(Ok(())));
+        assert_eq!([0; 3].map(|_| wants.leave(&target("a:x"))), [false, false, true]);
+        assert_eq!(changes(&mut wants), (vec![], vec!["a:x".into()]));
+        assert_eq!(wants.confirmed(), 0);
+    }
+
+    #[test]
+    fn who_comes_back_in_time_keeps_it() {
+        let mut wants = Wants::default();
+        drop(wants.join(&target("a:x")));
+        wants.changes();
+        wants.leave(&target("a:x"));
+        assert_eq!(changes(&mut wants), (vec![], vec![]), "asked for: it is given up once it is there");
+        drop(wants.join(&target("a:x")));
+        assert_eq!(changes(&mut wants), (vec![], vec![]));
+        wants.confirm(&target("a:x"));
+        assert_eq!(changes(&mut wants), (vec![], vec![]));
+        wants.leave(&target("a:x"));
+        drop(wants.join(&target("a:x")));
+        assert_eq!(changes(&mut wants), (vec![], vec![]));
+    }
+
+    #[test]
+    fn who_gives_up_before_it_is_there_leaves_nothing() {
+        let mut wants = Wants::default();
+        for _ in 0..3 {
+            drop(wants.join(&target("a:x")));
+            wants.leave(&target("a:x"));
+        }
+        assert!(wants.targets.is_empty() && wants.changed.is_empty());
+        drop(wants.join(&target("a:x")));
+        wants.changes();
+        wants.leave(&target("a:x"));
+        wants.confirm(&target("a:x"));
+        assert_eq!(changes(&mut wants), (vec![], vec!["a:x".into()]));
+        assert!(wants.targets.is_empty());
+    }
+
+    #[test]
+    fn all_is_asked_for_again_after_an_interruption_which_is_told_once() {
+        let mut wants = Wants::default();
+        drop(wants.join(&target("a:x")));
+        wants.changes();
+        wants.confirm(&target("a:x"));
+        let mut late = wants.join(&target("a:y"));
+        assert_eq!(wants.interrupt(), 1);
+        assert_eq!(changes(&mut wants), (vec!["a:x".into(), "a:y".into()], vec![]));
+        assert_eq!(wants.interrupt(), 0, "it was not confirmed again");
+        assert_eq!(changes(&mut wants).0.len(), 2);
+        assert!(
+            wants.confirm(&target("a:x")) && !wants.confirm(&target("a:x")) && !wants.confirm(&target("a:y"))
+        );
+        assert_eq!((late.try_recv(), wants.confirmed()), (Ok(Ok(())), 2));
+    }
+
+    #[test]
+    fn who_is_refused_is_told() {
+        let mut wants = Wants::default();
+        let mut answer = wants.join(&target("a:x"));
+        wants.changes();
+        wants.refuse(&target("a:x"), &Error::new(ErrorKind::Denied, "redis_denied", "no"));
+        assert_eq!(answer.try_recv().unwrap().unwrap_err().code(), "redis_denied");
+        assert_eq!(changes(&mut wants), (vec![], vec![]), "not again by itself");
+        drop(wants.join(&target("a:x")));
+        assert_eq!(changes(&mut wants).0, ["a:x"]);
+    }
+}

@@ -4,12 +4,13 @@
 //! Backend: log (its writer on a thread) ─▶ DualPublisher ◀── Gateway ──▶ Hub (its runner a task) ◀─ log, bus
 //! ```
 //! Shutdown is the one list in [`Server::run`]: accept no more and drain connections, stop the hub, flush the
-//! bus, close the log.
+//! bus, leave the registry, close the log.
 
 mod backend;
 mod bus;
 mod disk;
 mod embedded;
+mod joined;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod parts;
@@ -31,6 +32,7 @@ use dualstream_core::registry::{About, InstanceId};
 use dualstream_core::topic_admin::TopicAdmin;
 use dualstream_gateway::{Gateway, Metrics, Nodes, Operations, SessionSettings};
 use dualstream_log::FileStorage;
+use joined::Joined;
 use parts::Parts;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -56,6 +58,7 @@ pub struct Server {
     gateway: Gateway,
     store: Store,
     live: LiveBus,
+    joined: Joined,
     hub: JoinHandle<()>,
     stop_hub: oneshot::Sender<()>,
 }
@@ -76,7 +79,7 @@ impl Server {
             .await
             .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
         let backend = Backend::open(&settings, &world, storage).await?;
-        let Backend { log, topics, sources, stats, upstream, store } = backend;
+        let Backend { log, topics, sources, stats, upstream, store, id } = backend;
         let mirror = upstream.as_ref().map(|upstream| upstream.log.clone());
         let own = About {
             id: InstanceId::fresh(&*entropy),
@@ -84,8 +87,18 @@ impl Server {
             address: listener.local_addr()?.to_string().into(),
         };
         let decisions = upstream.as_ref().map(|upstream| upstream.decisions.clone());
-        let nodes = Nodes { own, membership: None, decisions };
-        let live = LiveBus::open(&settings, &world)?;
+        let opened = match Joined::join(&settings, &own, id, &world).await {
+            Ok(joined) => LiveBus::open(&settings, &world).map(|live| (joined, live)),
+            Err(error) => Err(error),
+        };
+        let (joined, live) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        let nodes = Nodes { own, membership: joined.membership.clone(), decisions };
         let bus = live.bus.clone();
         let publisher = DualPublisher::new(
             publisher_settings(&settings),
@@ -102,7 +115,7 @@ impl Server {
             // The sender going away is the same as its word.
             let _ = stopped.await;
         }));
-        let parts = Parts::new(store.failed.clone(), upstream, bus, nodes.membership.clone(), clock);
+        let parts = Parts::new(store.failed.clone(), upstream, bus, &joined, clock);
         let metrics = Metrics::new(Some(stats), mirror);
         let metrics = live.stats.clone().into_iter().fold(metrics, Metrics::with_bus);
         let operations = Operations {
@@ -112,7 +125,7 @@ impl Server {
         };
         let gateway =
             Gateway::new(gateway_settings(&settings), publisher, hub, operations, Arc::new(parts), metrics);
-        Ok(Server { settings, listener, gateway, store, live, hub: runner, stop_hub })
+        Ok(Server { settings, listener, gateway, store, live, joined, hub: runner, stop_hub })
     }
 
     /// The address that is served.
@@ -129,7 +142,7 @@ impl Server {
     /// # Errors
     /// [`SyncFailed`], and whatever went wrong while stopping.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Server { settings, listener, gateway, mut store, live, mut hub, stop_hub } = self;
+        let Server { settings, listener, gateway, mut store, live, joined, mut hub, stop_hub } = self;
         let (mut failed, mut seen) = (store.failed.clone(), store.failed.clone());
         let read_only = async move {
             // The writer ends by itself only when it failed, or without a word when it panicked.
@@ -157,6 +170,7 @@ impl Server {
                 let _ = hub.await;
             }
             live.close().await;
+            joined.leave().await;
             store.close().await
         };
         let deadline =

@@ -7,6 +7,7 @@ use dualstream_core::Error;
 use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::decisions::Decisions;
 use dualstream_core::log::Log;
+use dualstream_core::log_id::LogId;
 use dualstream_core::mirror::MirroredLog;
 use dualstream_core::sources::Sources;
 use dualstream_core::topics::Topics;
@@ -25,6 +26,8 @@ pub(super) struct Backend {
     /// The log upstream, when it is not on this node.
     pub upstream: Option<Upstream>,
     pub store: Store,
+    /// Which log it is, where anybody asks.
+    pub id: Option<LogId>,
 }
 
 /// A log that several nodes share.

@@ -5,6 +5,7 @@ use super::parts::LogCounters;
 use super::{log_settings, topics};
 use crate::settings::Settings;
 use anyhow::Context;
+use dualstream_core::log_id::LogId;
 use dualstream_log::{EmbeddedLog, FileStorage};
 use std::sync::Arc;
 
@@ -31,5 +32,6 @@ pub(super) async fn open(
         store.close().await;
         return Err(error);
     }
-    Ok(Backend { log: log.clone(), topics: log.clone(), sources: log, stats, upstream: None, store })
+    let id = Some(LogId::Embedded(log.id()));
+    Ok(Backend { log: log.clone(), topics: log.clone(), sources: log, stats, upstream: None, store, id })
 }

@@ -15,6 +15,7 @@ use crate::settings::Settings;
 use anyhow::Context;
 use dualstream_backends::kafka::{self, KafkaUpstream};
 use dualstream_core::decisions::{self, DECISIONS_TOPIC, Decisions, Generations};
+use dualstream_core::log_id::LogId;
 use dualstream_core::mirror::{self, Foreign, MirroredLog, MirroredSources, MirroredTopics};
 use dualstream_core::topic::{TopicName, TopicSpec};
 use dualstream_core::topics::Topics;
@@ -40,13 +41,14 @@ pub(super) async fn open(
     let closing = mirror.clone();
     let mut store = Store::start(writer, move || closing.close())?;
     match connect(settings, world, mirror.clone(), &mut store).await {
-        Ok((upstream, topics)) => Ok(Backend {
+        Ok((upstream, topics, id)) => Ok(Backend {
             topics,
             sources: Arc::new(MirroredSources::new(upstream.log.clone(), Arc::new(mirror.clone()))),
             stats: Arc::new(LogCounters(mirror, Mirror::counters)),
             log: Arc::new(upstream.log.clone()),
             upstream: Some(upstream),
             store,
+            id,
         }),
         Err(error) => {
             store.close().await;
@@ -55,13 +57,13 @@ pub(super) async fn open(
     }
 }
 
-/// The log over Kafka and its administration, with every topic of the namespaces known.
+/// The log over Kafka and its administration, with every topic of the namespaces known; and which log it is.
 async fn connect(
     settings: &Settings,
     world: &World,
     mirror: Mirror,
     store: &mut Store,
-) -> anyhow::Result<(Upstream, Arc<dyn Topics>)> {
+) -> anyhow::Result<(Upstream, Arc<dyn Topics>, Option<LogId>)> {
     let client = kafka::Settings::new(&settings.log.kafka.0, settings.kafka.clone())?;
     let upstream = Arc::new(KafkaUpstream::new(client)?);
     let generations = Arc::new(Generations::new(TopicName::new(DECISIONS_TOPIC)?));
@@ -69,7 +71,7 @@ async fn connect(
     let World { clock, entropy } = world.clone();
     let (log, runner) = MirroredLog::new(
         mirror_settings(settings),
-        upstream,
+        upstream.clone(),
         Arc::new(mirror),
         generations.clone(),
         clock.clone(),
@@ -97,7 +99,15 @@ async fn connect(
     for wanted in topics::wanted(settings)? {
         make_known(settings, &log, &*topics, wanted).await?;
     }
-    Ok((Upstream { log, decisions }, topics))
+    // Asked only where nodes share more than Kafka.
+    let id = match settings.bus.redis.is_set() {
+        true => Some(LogId::Kafka {
+            cluster: upstream.cluster_id().await?,
+            topic: settings.log.topic.to_string(),
+        }),
+        false => None,
+    };
+    Ok((Upstream { log, decisions }, topics, id))
 }
 
 /// Learns of a topic, and creates it first if it may. One that is there is used as it is: others may own it.

@@ -1,6 +1,7 @@
 //! What the gateway is told of the parts behind it: whether they work, and what they count.
 
 use super::backend::Upstream;
+use super::joined::Joined;
 use dualstream_core::Error;
 use dualstream_core::bus::{Bus, Health};
 use dualstream_core::clock::Clock;
@@ -21,11 +22,13 @@ use tokio::sync::watch;
 /// | `decisions` | what the nodes decide | over Kafka |
 /// | `bus` | what carries announcements | |
 /// | `registry` | who is connected to which node | with Redis |
+/// | `prefix` | that the names in Redis are this log's | with Redis |
 pub(super) struct Parts {
     files: Files,
     upstream: Option<Upstream>,
     bus: Arc<dyn Bus>,
     membership: Option<Membership>,
+    prefix: Option<Arc<dyn Fn() -> Health + Send + Sync>>,
 }
 
 /// The files on this node.
@@ -41,11 +44,12 @@ impl Parts {
         failed: watch::Receiver<Option<Error>>,
         upstream: Option<Upstream>,
         bus: Arc<dyn Bus>,
-        membership: Option<Membership>,
+        joined: &Joined,
         clock: Arc<dyn Clock>,
     ) -> Parts {
         let files = Files { failed, failed_since_ms: OnceLock::new(), clock };
-        Parts { files, upstream, bus, membership }
+        let (membership, prefix) = (joined.membership.clone(), joined.prefix.clone());
+        Parts { files, upstream, bus, membership, prefix }
     }
 }
 
@@ -63,6 +67,7 @@ impl Status for Parts {
         };
         parts.push(helpful("bus", self.bus.health()));
         parts.extend(self.membership.as_ref().map(|member| helpful("registry", member.health())));
+        parts.extend(self.prefix.as_ref().map(|health| helpful("prefix", health())));
         parts
     }
 }

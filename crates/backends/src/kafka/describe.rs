@@ -92,13 +92,7 @@ impl Admin {
     /// What a failed call means.
     pub(crate) fn failed(&self, code: Code) -> Error {
         match code {
-            Code::OperationTimedOut
-            | Code::RequestTimedOut
-            | Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::Authentication
-            | Code::SSL => self.health.unreachable().with_source(code),
+            code if is_silence(code) => self.health.unreachable().with_source(code),
             code => outcome::refused(code),
         }
     }
@@ -319,6 +313,21 @@ impl Admin {
         }
     }
 
+    /// How many of the brokers that keep a topic answer within that time, and how many there are; `None` when it is not known
+    /// which.
+    pub(crate) async fn answering(&self, name: &TopicName, within: Duration) -> Option<(usize, usize)> {
+        let brokers = self.memory.brokers(name);
+        let options = &AdminOptions::new().request_timeout(Some(within));
+        let asked = brokers.iter().map(async |&broker| {
+            let answer = self.client.describe_configs(&[ResourceSpecifier::Broker(broker)], options).await;
+            // A refusal is an answer too.
+            answer.is_ok_and(|of| of.iter().all(|one| !matches!(one, Err(code) if is_silence(*code))))
+        });
+        let answered =
+            futures::future::join_all(asked).await.into_iter().filter(|answered| *answered).count();
+        (!brokers.is_empty()).then_some((answered, brokers.len()))
+    }
+
     /// Why records of a topic waited their whole time in vain, if it can be seen.
     pub(crate) async fn diagnose(&self, name: &TopicName) -> Result<Option<String>> {
         let topic = self.topic(name).await?;
@@ -363,6 +372,20 @@ fn is_deleted(config: &ConfigResource) -> bool {
 
 pub(crate) fn value<'a>(config: &'a ConfigResource, setting: &str) -> Option<&'a str> {
     config.get(setting)?.value.as_deref()
+}
+
+/// Whether no broker said anything.
+fn is_silence(code: Code) -> bool {
+    matches!(
+        code,
+        Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::Authentication
+            | Code::SSL
+    )
 }
 
 fn is_missing(code: Code) -> bool {

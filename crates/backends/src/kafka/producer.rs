@@ -8,8 +8,8 @@
 //! ```
 //! *Order*: records go into librdkafka's queue of their partition within the call, so in the order of the calls; there
 //! and at the broker sequence numbers (idempotence) keep it over retries. *Outcome*: by the status of the message, never
-//! by its error. *Memory*: what waits is bounded; while no broker answers, calls fail at once after the first record that
-//! waited its whole time. *Fatal errors* of the client (its sequence numbers are no longer the broker's) end it: all it
+//! by its error. *Memory*: what waits is bounded; while no broker answers, or none stores anything, calls fail at once
+//! after the first record that waited its whole time. *Fatal errors* of the client (its sequence numbers are no longer the broker's) end it: all it
 //! has is answered, and another takes its place. So it is when a topic takes smaller batches than it makes ([`batching`]).
 //!
 //! It does not wait for room, retry what failed, or make transactions.
@@ -97,6 +97,7 @@ impl Producer {
         if shared.health.is_away() {
             return Err(shared.health.unreachable());
         }
+        shared.health.admit(shared.settings.delivery_max())?;
         let records_of: Vec<usize> = parts.iter().map(|part| part.records.len()).collect();
         let bytes = parts.iter().flat_map(|part| &part.records).map(NewRecord::weight).sum();
         let Some(reserved) = shared.backlog.reserve(records_of.iter().sum(), bytes) else {
@@ -220,7 +221,12 @@ impl Shared {
             }
             match self.health.take_doubt() {
                 Some((topic, Doubt::TimedOut)) if progress.is_none_for(self.settings.delivery_max()) => {
-                    self.probe_until_reachable(&topic);
+                    let was_away = self.probe_until_reachable(&topic);
+                    progress.note(self.health.stored());
+                    if progress.is_none_for(self.settings.delivery_max()) {
+                        // Once they are back, the first call tells whether they store.
+                        self.health.set_stalled(!was_away);
+                    }
                     progress.at = Instant::now();
                 }
                 Some((topic, Doubt::Refused)) if asked.elapsed() >= PROBE => {
@@ -269,10 +275,10 @@ impl Shared {
     }
 
     /// Nothing was stored for as long as a record may wait. Calls fail until a broker answers; what waits in the client
-    /// still ends by itself.
-    fn probe_until_reachable(&self, topic: &str) {
+    /// still ends by itself. Gives whether none answered for a while.
+    fn probe_until_reachable(&self, topic: &str) -> bool {
         let guard = self.native();
-        let Some(native) = &*guard else { return };
+        let Some(native) = &*guard else { return false };
         while !self.is_closing.load(Ordering::Relaxed) {
             let asked = Instant::now();
             if native.client().fetch_metadata(Some(topic), PROBE).is_ok() {
@@ -284,10 +290,12 @@ impl Shared {
             }
             native.poll(PROBE.saturating_sub(asked.elapsed()).max(LOOK_UP));
         }
-        if self.health.set_away(false) {
+        let was_away = self.health.set_away(false);
+        if was_away {
             self.health.forget_reason();
             tracing::info!("kafka: brokers answer again");
         }
+        was_away
     }
 }
 
@@ -338,8 +346,19 @@ impl ProducerContext for Deliveries {
         };
         match error.map(Doubt::of) {
             None => self.health.say_stored(),
-            Some(Some(doubt)) => self.health.say_doubt(message.topic(), doubt),
-            Some(None) => {}
+            Some(doubt) => {
+                match doubt {
+                    Some(Doubt::TimedOut) => self.health.say_timed_out(),
+                    // A broker says no; what ends with its client was not told to any.
+                    _ if error != Some(Code::PurgeQueue) && error != Some(Code::PurgeInflight) => {
+                        self.health.say_decided();
+                    }
+                    _ => {}
+                }
+                if let Some(doubt) = doubt {
+                    self.health.say_doubt(message.topic(), doubt);
+                }
+            }
         }
         ticket.answer(outcome::appended(status(message), message.offset(), error));
     }

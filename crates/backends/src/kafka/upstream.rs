@@ -51,7 +51,11 @@ impl KafkaUpstream {
         for (topic, outcomes) in topics.iter().zip(outcomes) {
             for outcome in outcomes.iter_mut().filter(|outcome| outcome::is_timed_out(outcome)) {
                 if told.as_ref().is_none_or(|(of, _)| *of != topic) {
-                    told = Some((topic, self.why(topic).await));
+                    let why = self.why(topic).await;
+                    if let Some(why) = &why {
+                        self.producer.health().explain(why);
+                    }
+                    told = Some((topic, why));
                 }
                 if let Some((_, Some(why))) = &told {
                     outcome::explain(outcome, why);
@@ -61,10 +65,18 @@ impl KafkaUpstream {
     }
 
     async fn why(&self, topic: &TopicName) -> Option<String> {
-        match tokio::time::timeout(DIAGNOSIS_MAX, self.admin.diagnose(topic)).await {
-            Ok(Ok(why)) => why,
-            Ok(Err(error)) => Some(error.message().to_owned()),
-            Err(_) => Some(self.producer.health().unreachable().message().to_owned()),
+        let diagnosis = tokio::time::timeout(DIAGNOSIS_MAX, self.admin.diagnose(topic));
+        let (diagnosis, answering) = futures::join!(diagnosis, self.admin.answering(topic, DIAGNOSIS_MAX));
+        let unreachable = || Some(self.producer.health().unreachable().message().to_owned());
+        match (diagnosis, answering) {
+            (Ok(Ok(Some(why))), _) => Some(why),
+            (_, Some((0, _))) => unreachable(),
+            (_, Some((some, all))) if some < all => {
+                Some(format!("{some} of the {all} brokers that keep '{topic}' answer"))
+            }
+            (Ok(Ok(None)), _) => None,
+            (Ok(Err(error)), _) => Some(error.message().to_owned()),
+            (Err(_), _) => unreachable(),
         }
     }
 }

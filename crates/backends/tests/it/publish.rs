@@ -237,3 +237,32 @@ async fn lost_answers_are_unknown_and_heal() {
     let described = upstream.describe(&topic).await.unwrap();
     assert!((2..=3).contains(&described.latest[9]), "stored once or not at all: {described:?}");
 }
+
+/// Most brokers hang: whoever publishes is told at once, once it is known, and with what is true.
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_hang_are_counted_and_waited_for_by_one_at_a_time() {
+    let cluster = Cluster::start(3);
+    let upstream = cluster.upstream(&[("delivery.timeout.ms", "4000")]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("hung"))).await.unwrap().spec.name;
+    upstream.describe(&topic).await.unwrap();
+    stored(&upstream, part(&topic, 3, 0..1)).await;
+    let pause = |broker: usize| cluster.kafka.lock().unwrap().brokers[broker].process.pause().unwrap();
+    let resume = |broker: usize| cluster.kafka.lock().unwrap().brokers[broker].process.resume().unwrap();
+    [0, 1].into_iter().for_each(pause);
+    let error = loop {
+        match upstream.append(vec![part(&topic, 3, 1..2)]).await {
+            Ok(outcomes) => assert!(!matches!(outcomes[0][0], Appended::Stored(_)), "{outcomes:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+    assert!(error.message().contains("1 of the 3 brokers that keep 'hung"), "{error}");
+    [0, 1].into_iter().for_each(resume);
+    loop {
+        match upstream.append(vec![part(&topic, 3, 2..3)]).await {
+            Ok(outcomes) if matches!(outcomes[0][0], Appended::Stored(_)) => break,
+            _ => tokio::task::yield_now().await,
+        }
+    }
+    stored(&upstream, part(&topic, 7, 0..3)).await;
+}

@@ -2,7 +2,7 @@
 
 use dualstream_core::topic::TopicName;
 use dualstream_kafka_ffi::TopicDescription;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// More topics than a cluster has: then it begins anew.
@@ -21,6 +21,8 @@ struct Seen {
     /// Identity and partitions, of one that was deleted too.
     last: Option<(u128, usize)>,
     is_there: bool,
+    /// The brokers that keep it.
+    brokers: BTreeSet<i32>,
     /// Others that had the name before, the latest last: an id that is gone never comes back.
     former: Vec<u128>,
 }
@@ -79,6 +81,7 @@ impl Memory {
             seen.replace(id);
         }
         (seen.last, seen.is_there) = (Some((now.id, now.partitions.len())), true);
+        seen.brokers = now.partitions.iter().flat_map(|one| one.replicas.iter().copied()).collect();
     }
 
     /// The number of partitions of a topic that was there when it was last asked for.
@@ -86,6 +89,11 @@ impl Memory {
         let seen = self.seen();
         let (_, count) = seen.get(name).filter(|seen| seen.is_there)?.last?;
         u32::try_from(count).ok()
+    }
+
+    /// The brokers that keep a topic, as it was when it was last asked for.
+    pub(super) fn brokers(&self, name: &TopicName) -> BTreeSet<i32> {
+        self.seen().get(name).map(|seen| seen.brokers.clone()).unwrap_or_default()
     }
 
     /// This server has deleted a topic.

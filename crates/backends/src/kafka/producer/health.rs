@@ -5,8 +5,14 @@ use dualstream_core::{Error, ErrorKind};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// ```text
+///              a record has waited its whole time, nothing was stored since, and brokers answer
+///  reachable ────────────────────────────────────────────────────────────────────────────────▶ stalled: calls fail at
+///            ◀──────────────────────────────────────────────────────────────────────────────── once, but one at a time
+///                        that one is stored, or refused by a broker
+///
 ///              a record has waited its whole time, and nothing was stored since
 ///  reachable ───────────────────────────────────────────────────────────────────▶ away: calls fail at once
 ///            ◀───────────────────────────────────────────────────────────────────
@@ -18,9 +24,23 @@ pub(crate) struct Health {
     /// A topic brokers are to be asked about; of several at once the first.
     doubt: Mutex<Option<(String, Doubt)>>,
     stored: AtomicU64,
+    is_stalled: AtomicBool,
+    stall: Mutex<Stall>,
     /// What the client said last of its connections.
     reason: Mutex<Option<(Code, String)>>,
 }
+
+/// Brokers answer, and store nothing: some that have to keep a record hang, or are away.
+#[derive(Debug, Default)]
+struct Stall {
+    /// No call is tried before.
+    next_try: Option<Instant>,
+    /// What was found out about it.
+    why: Option<String>,
+}
+
+/// How long no call is tried after one failed.
+const TRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why brokers are to be asked about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +76,66 @@ impl Health {
 
     pub(super) fn say_stored(&self) {
         self.stored.fetch_add(1, Ordering::Relaxed);
+        self.say_decided();
+    }
+
+    /// Brokers decided on a record, one way or the other.
+    pub(super) fn say_decided(&self) {
+        if self.is_stalled.load(Ordering::Relaxed) && self.is_stalled.swap(false, Ordering::Relaxed) {
+            *lock(&self.stall) = Stall::default();
+            tracing::info!("kafka: records are stored again");
+        }
+    }
+
+    /// A record waited its whole time. Of one that was tried while nothing was stored that means: not yet.
+    pub(super) fn say_timed_out(&self) {
+        if self.is_stalled.load(Ordering::Relaxed) {
+            lock(&self.stall).next_try = Some(Instant::now() + TRY_PAUSE);
+        }
+    }
+
+    /// Nothing is stored although brokers answer. A call is tried after a pause, or at once.
+    pub(super) fn set_stalled(&self, with_pause: bool) {
+        lock(&self.stall).next_try = with_pause.then(|| Instant::now() + TRY_PAUSE);
+        if !self.is_stalled.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "kafka: {}; one record at a time is tried until one is",
+                self.stalled().message()
+            );
+        }
+    }
+
+    /// Lets a call pass unless nothing is stored; then one, which is given as long as a record may wait.
+    pub(super) fn admit(&self, delivery_max: Duration) -> Result<(), Error> {
+        if !self.is_stalled.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mut stall = lock(&self.stall);
+        if stall.next_try.is_some_and(|next| now < next) {
+            drop(stall);
+            return Err(self.stalled());
+        }
+        stall.next_try = Some(now + delivery_max + TRY_PAUSE);
+        Ok(())
+    }
+
+    /// The pause is over.
+    #[cfg(test)]
+    pub(super) fn try_now(&self) {
+        lock(&self.stall).next_try = None;
+    }
+
+    /// What was found out about records that wait in vain.
+    pub(crate) fn explain(&self, why: &str) {
+        lock(&self.stall).why = Some(why.to_owned());
+    }
+
+    fn stalled(&self) -> Error {
+        let why = lock(&self.stall).why.clone();
+        let why = why.as_deref().unwrap_or("brokers that have to keep its records may hang or be away");
+        let message = format!("Kafka answers, and stores nothing: {why}");
+        Error::new(ErrorKind::Unavailable, "log_unavailable", message)
     }
 
     /// How many records were stored so far.

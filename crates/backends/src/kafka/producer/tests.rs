@@ -166,6 +166,32 @@ async fn while_no_broker_answers_calls_fail_at_once_and_then_heal() {
 }
 
 #[tokio::test]
+async fn while_nothing_is_stored_calls_fail_at_once_but_one() {
+    let producer = producer(&[("delivery.timeout.ms", "1000")]);
+    assert_eq!(producer.append(vec![part(0, 0..1)]).unwrap().await, [[Appended::Stored(0)]]);
+    // Brokers answer whatever they are asked, but nobody keeps a record with them.
+    let few = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    with_cluster(&producer, |cluster| cluster.request_errors(PRODUCE, &[few; 1_000]));
+    let error = loop {
+        match producer.append(vec![part(0, 1..2)]) {
+            Ok(answers) => assert_ne!(failed(&answers.await[0][0]).0, ErrorKind::TooLarge),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+    assert!(error.message().contains("stores nothing"), "{error}");
+    producer.health().explain("1 of 3 brokers that keep 't' answer");
+    let error = producer.append(vec![part(7, 1..2)]).unwrap_err();
+    assert!(error.message().ends_with("1 of 3 brokers that keep 't' answer"), "{error}");
+    with_cluster(&producer, |cluster| cluster.clear_request_errors(PRODUCE));
+    // Then one at a time is tried, until it is stored.
+    producer.health().try_now();
+    let answers = producer.append(vec![part(0, 3..4)]).unwrap();
+    assert!(matches!(answers.await[0][0], Appended::Stored(_)));
+    assert!(matches!(producer.append(vec![part(7, 0..1)]).unwrap().await[0][0], Appended::Stored(_)));
+}
+
+#[tokio::test]
 async fn what_waits_is_answered_when_the_producer_ends() {
     let producer = producer(&[("linger.ms", "5000")]);
     let answers = producer.append(vec![part(0, 0..3)]).unwrap();

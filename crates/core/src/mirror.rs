@@ -27,6 +27,7 @@ mod merge;
 mod ranges;
 mod reading;
 mod seam;
+mod setbacks;
 mod settings;
 mod sources;
 mod topic;

@@ -16,6 +16,7 @@ use super::log::Inner;
 use super::losses;
 use super::ranges::hidden_in;
 use super::seam::{Place, Run, Tail};
+use super::setbacks::Setbacks;
 use super::topic::{Topic, distance};
 use super::verify::{self, Look, Loss, Verdict};
 use crate::log::{Bounds, Span};
@@ -61,6 +62,7 @@ struct Follower<'a> {
     busy: BTreeSet<TopicName>,
     /// Not begun again before.
     pauses: BTreeMap<TopicName, Instant>,
+    setbacks: Setbacks,
     /// Runs for which upstream has to be asked, of topics that are not followed meanwhile.
     early: BTreeMap<TopicName, (Followed, Vec<Run>)>,
     /// Still to be described for the last tick.
@@ -106,6 +108,7 @@ impl<'a> Follower<'a> {
             jobs: FuturesUnordered::new(),
             busy: BTreeSet::new(),
             pauses: BTreeMap::new(),
+            setbacks: Setbacks::default(),
             early: BTreeMap::new(),
             due: VecDeque::new(),
             refreshing: 0,
@@ -285,6 +288,11 @@ impl<'a> Follower<'a> {
                 self.heard(&name, Some(error));
             }
             Done::Stored(followed, Ok(())) => drop(self.ready.insert(name.clone(), followed)),
+            Done::Begun(Err(error)) | Done::Stored(_, Err(error))
+                if matches!(error.kind(), ErrorKind::Full | ErrorKind::Internal | ErrorKind::Corrupt) =>
+            {
+                self.set_back(&topic, &error);
+            }
             Done::Begun(Err(error)) | Done::Stored(_, Err(error)) => {
                 self.pauses.insert(name.clone(), now + RETRY);
                 self.heard(&name, Some(error));
@@ -292,6 +300,15 @@ impl<'a> Follower<'a> {
             Done::Told => {}
         }
         self.let_go_of_before(&topic);
+    }
+
+    /// The store failed. Nobody waits for what does not come from it meanwhile.
+    fn set_back(&mut self, topic: &Topic, error: &Error) {
+        self.inner.counters.errors.fetch_add(1, Relaxed);
+        self.let_go(&topic.name);
+        topic.set_hot(false);
+        let until = self.setbacks.note(&topic.name, error, Instant::now());
+        self.pauses.insert(topic.name.clone(), until);
     }
 
     /// What stands in another epoch than the topic is in now has ended, as a reader may have learnt first; and a store that
@@ -378,8 +395,9 @@ impl<'a> Follower<'a> {
             } else if has_early(self.inner, topic, *epoch, &runs) {
                 self.is_stale = true;
                 self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
-            } else if store(self.inner, &name, runs).await.is_err() {
-                self.let_go(&name);
+            } else if let Err(error) = store(self.inner, &name, runs).await {
+                let topic = topic.clone();
+                self.set_back(&topic, &error);
             }
         }
         Ok(())
@@ -445,9 +463,8 @@ async fn store(inner: &Inner, name: &TopicName, runs: Vec<Run>) -> Result<()> {
             Ok(())
         }
         Err(error) => {
-            tracing::warn!(topic = %name, code = error.code(), "the mirror of a topic begins anew: {error}");
             if let Err(error) = inner.store.forget(name).await {
-                tracing::warn!(topic = %name, code = error.code(), "and cannot be forgotten: {error}");
+                tracing::debug!(topic = %name, code = error.code(), "the mirror cannot be forgotten: {error}");
             }
             Err(error)
         }

@@ -425,6 +425,31 @@ async fn a_store_that_fails_is_begun_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_fails_for_long_is_left_alone_and_heals() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    let node = cluster.node(settings(10_000)).await;
+    cluster.fill(&topic, 0, 500);
+    node.level(&topic).await;
+    let minutes = 10;
+    for minute in 0..minutes {
+        for second in 0..60 {
+            let from = 500 + (minute * 60 + second) * 2;
+            node.store.fail_next(Error::new(ErrorKind::Full, "storage_full", "there is no room"));
+            cluster.fill(&topic, from, from + 2);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let read = read_all(&node.log, &topic).await;
+            assert!(read.len() + 8 >= from, "it is read upstream, {} of {from}", read.len());
+        }
+    }
+    let begun = node.log.counters().begun.load(Relaxed);
+    assert!(begun < 40, "{begun} times in {minutes} minutes");
+    node.store.heal();
+    node.level(&topic).await;
+    assert_eq!(sorted(ids(&read_all(&node.log, &topic).await)), upstream_places(&cluster, &topic).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_acknowledged_elsewhere_is_waited_for() {
     let cluster = Cluster::with_topics().await;
     let topic = name("events");

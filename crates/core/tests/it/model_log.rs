@@ -89,6 +89,10 @@ impl ModelLog {
         self.lock().fail_next = Some(error);
     }
 
+    pub fn heal(&self) {
+        self.lock().fail_next = None;
+    }
+
     pub fn commits(&self) -> usize {
         self.lock().commits
     }

@@ -172,6 +172,23 @@ impl<R: Bus> BusStage<R> {
         Ok(())
     }
 
+    /// Waits until nobody subscribes at one of the servers any more.
+    ///
+    /// # Errors
+    /// When somebody still does after a minute.
+    pub async fn until_left(&self, server: usize) -> Result<()> {
+        let since = Instant::now();
+        loop {
+            let left = self.redis.servers()[server].channels()?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            let count = left.len();
+            ensure!(since.elapsed() < SEEN_MAX, "{count} channels are subscribed there after {SEEN_MAX:?}");
+            tokio::time::sleep(ASK).await;
+        }
+    }
+
     /// Publishes on the bus-only channel as any client of Redis may, on the first server that somebody hears it by.
     ///
     /// # Errors
@@ -225,6 +242,7 @@ impl<R: Bus> BusStage<R> {
             (outcomes.failed, outcomes.unknown) == (0, 0),
             "publishing failed because of Redis: {outcomes:?}"
         );
+        self.node.until_ready().await?;
         let report = self.audience.judge(load, &[&self.node], &self.name).await?;
         drop(self.dir);
         Ok(report)

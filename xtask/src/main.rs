@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a command's report is what it prints")]
 
 mod ci;
+mod faults;
 mod fuzz;
 mod mutants;
 mod optimised;
@@ -49,6 +50,8 @@ enum Task {
     Mutants(mutants::Args),
     /// Lose power on a real file system, again and again (root, loop devices)
     Power(power::Args),
+    /// Break brokers, Redis and nodes again and again, and measure acks meanwhile
+    Faults(faults::Args),
     /// Start, end and look at the real servers the tests use
     Services(services::Args),
 }
@@ -75,6 +78,7 @@ fn run(task: Task) -> Result<()> {
         Task::Races(args) => races::run(&workspace, &args.rest),
         Task::Mutants(args) => mutants::run(&workspace, &args),
         Task::Power(args) => power::run(&workspace, &args),
+        Task::Faults(args) => faults::run(&workspace, &args),
         Task::Services(args) => services::run(&workspace, &args),
     }
 }

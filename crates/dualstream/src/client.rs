@@ -10,6 +10,7 @@ mod error;
 pub mod events;
 pub mod line_id;
 pub mod lines;
+pub mod nodes;
 mod server;
 pub mod sse;
 pub mod topics;

@@ -3,7 +3,9 @@
 pub mod bench;
 pub mod completions;
 pub mod config;
+pub mod connection;
 pub mod copy_log;
+pub mod instance;
 pub mod log;
 pub mod publish;
 pub mod replay;

@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         Command::Subscribe(args) => commands::subscribe::run(args, &global),
         Command::Replay(args) => commands::replay::run(args, &global),
         Command::Topic { command } => commands::topic::run(command, &global),
+        Command::Instance { command } => commands::instance::run(command, &global),
+        Command::Connection { command } => commands::connection::run(command, &global),
         Command::Bench { command } => commands::bench::run(command, &global),
         Command::Log { command } => commands::log::run(command, &global),
         Command::CopyLog(args) => commands::copy_log::run(args, &global),
@@ -101,6 +103,20 @@ enum Command {
     Topic {
         #[command(subcommand)]
         command: commands::topic::Command,
+    },
+    /// Shows the nodes there are
+    #[command(after_help = "Example:
+  dualstream instance list")]
+    Instance {
+        #[command(subcommand)]
+        command: commands::instance::Command,
+    },
+    /// Shows who is connected, and disconnects clients
+    #[command(after_help = "Example:
+  dualstream connection list")]
+    Connection {
+        #[command(subcommand)]
+        command: commands::connection::Command,
     },
     /// Measures a running server from outside
     #[command(after_help = "Example:

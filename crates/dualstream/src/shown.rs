@@ -47,7 +47,7 @@ fn human(json: &str) -> String {
 }
 
 /// Without anything that steers a terminal: what publishers wrote is not trusted.
-fn harmless(line: &str) -> String {
+pub fn harmless(line: &str) -> String {
     line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

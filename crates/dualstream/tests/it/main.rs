@@ -5,6 +5,7 @@ mod bench;
 mod browser;
 mod cli;
 mod config;
+mod connections;
 mod corpus;
 mod crowd;
 mod event_source;

@@ -7,6 +7,7 @@ const MEANINGS = {
   decisions: "Orders of other nodes come later.",
   bus: "Events still come, a little later; channels that are not stored do not reach other nodes.",
   registry: "Lists of nodes and clients are not complete.",
+  prefix: "Whose the names in Redis are is not known, or they are another log's.",
 };
 const NEEDED = ["log", "mirror"];
 

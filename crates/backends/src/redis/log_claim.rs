@@ -97,14 +97,16 @@ impl LogClaim {
         self.state().health.clone()
     }
 
+    /// A claim that could not be made, also the one at the start, is tried again sooner.
     async fn renew(&self) {
-        let mut pause = spread(HEARTBEAT, 0.1, &*self.entropy);
+        let pause = |is_made| match is_made {
+            true => spread(HEARTBEAT, 0.1, &*self.entropy),
+            false => spread(RETRY, 0.5, &*self.entropy),
+        };
+        let mut wait = pause(self.health() == Health::Up);
         loop {
-            tokio::time::sleep(pause).await;
-            pause = match self.take().await {
-                Ok(()) => spread(HEARTBEAT, 0.1, &*self.entropy),
-                Err(_) => spread(RETRY, 0.5, &*self.entropy),
-            };
+            tokio::time::sleep(wait).await;
+            wait = pause(self.take().await.is_ok());
         }
     }
 
@@ -121,7 +123,7 @@ impl LogClaim {
         // Anybody may have written it.
         let other: String = other.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect();
         let message = format!(
-            "the prefix '{}' in Redis belongs to another log ({other}) than this node's ({}): nodes share a prefix only \
+            "in Redis the prefix '{}' (bus.prefix) belongs to another log ({other}) than this node's ({}): nodes share one only \
              when they share a Kafka cluster and topic",
             self.commands.prefix(),
             self.log

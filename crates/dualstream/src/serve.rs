@@ -118,6 +118,7 @@ impl Server {
         let parts = Parts::new(store.failed.clone(), upstream, bus, &joined, clock);
         let metrics = Metrics::new(Some(stats), mirror);
         let metrics = live.stats.clone().into_iter().fold(metrics, Metrics::with_bus);
+        let metrics = joined.membership.clone().into_iter().fold(metrics, Metrics::with_membership);
         let operations = Operations {
             topics: TopicAdmin::new(topics, log, settings.namespaces()),
             channels: Channels::new(sources, hub.clone()),

@@ -4,6 +4,7 @@
 
 mod bus;
 mod process;
+mod registry;
 
 pub use bus::{BusReading, BusStats};
 pub use process::cpu_seconds;

@@ -13,9 +13,6 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 
-/// Most bytes of a name or version that a client says of itself; the rest is cut off.
-const SAID_BYTES_MAX: usize = 128;
-
 /// A node as a member of the registry: what sessions tell of their connections, and what anybody asks. Telling never
 /// waits: it changes a table in memory, bounded in bytes, and the [`Runner`] says the changes to the registry in
 /// batches, and everything again where the registry lost it. Cheap to clone.
@@ -77,9 +74,7 @@ impl Membership {
     }
 
     /// A client connected, or something of it changed.
-    pub fn put(&self, mut connection: Connection) {
-        cut(&mut connection.name);
-        cut(&mut connection.version);
+    pub fn put(&self, connection: Connection) {
         if self.shared.table().put(connection, self.shared.settings.table_bytes_max) {
             self.shared.changed.notify_one();
         } else {
@@ -158,13 +153,6 @@ impl Shared {
             started_ms: self.started_ms,
             connections: self.table().len() as u64,
         }
-    }
-}
-
-/// What clients say of themselves may be long.
-fn cut(text: &mut Arc<str>) {
-    if text.len() > SAID_BYTES_MAX {
-        *text = text[..text.floor_char_boundary(SAID_BYTES_MAX)].into();
     }
 }
 

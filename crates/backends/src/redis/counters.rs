@@ -15,7 +15,7 @@ pub struct Counters {
     /// Bytes that wait to be published now (gauge).
     pub waiting_bytes: AtomicUsize,
     /// Whether nothing is published because Redis is away (gauge).
-    pub is_open: AtomicBool,
+    pub is_away: AtomicBool,
     /// Messages that came from Redis for somebody here.
     pub received: AtomicU64,
     /// Messages that came under a name that is no channel, or for nobody any more.

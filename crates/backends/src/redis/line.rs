@@ -24,9 +24,12 @@ use redis::{AsyncConnectionConfig, PushInfo, RedisResult};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+/// How soon a probe is tried again that could not be published.
+const RETRY: Duration = Duration::from_millis(100);
 /// Most channels or patterns of one command.
 const BATCH_MAX: usize = 512;
 
@@ -149,17 +152,19 @@ impl Line {
             let (sent, was_sent) = oneshot::channel();
             let begin = Instant::now();
             self.outbox.probe(self.probe.clone(), number.to_string().into(), sent);
-            // While nothing can be published nothing is proved, and nothing is to be proved.
-            if was_sent.await.is_ok() {
-                let came = timeout(interval / 2, echo.wait_for(|last| *last >= number)).await;
-                if came.is_err() {
-                    self.move_on.notify_one();
-                    return "what is published does not come back".to_owned();
-                }
-                self.counters.probe_latency.record(begin.elapsed());
-                self.pause.reset();
-                self.condition.up(Part::Subscribing(self.number));
+            // While nothing can be published nothing is proved.
+            if was_sent.await.is_err() {
+                sleep(RETRY).await;
+                self.outbox.opened().await;
+                continue;
             }
+            if timeout(interval / 2, echo.wait_for(|last| *last >= number)).await.is_err() {
+                self.move_on.notify_one();
+                return "what is published does not come back".to_owned();
+            }
+            self.counters.probe_latency.record(begin.elapsed());
+            self.pause.reset();
+            self.condition.up(Part::Subscribing(self.number));
             sleep(interval).await;
             if !self.address().is_still_at(place).await {
                 self.move_on.notify_one();

@@ -6,7 +6,7 @@ use dualstream_core::bus::Message;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// What a waiting message costs beside its name and payload.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -24,7 +24,10 @@ pub(super) struct Outbox {
     bytes_max: usize,
     counters: Arc<Counters>,
     state: Mutex<State>,
+    /// Something waits, or nothing will any more: for the one that publishes.
     changed: Notify,
+    /// The gate of the state, for those who wait for it.
+    gate: watch::Sender<Gate>,
 }
 
 struct State {
@@ -46,7 +49,8 @@ enum Gate {
 impl Outbox {
     pub fn new(bytes_max: usize, counters: Arc<Counters>) -> Outbox {
         let state = State { items: VecDeque::new(), bytes: 0, gate: Gate::Open };
-        Outbox { bytes_max, counters, state: Mutex::new(state), changed: Notify::new() }
+        let gate = watch::Sender::new(Gate::Open);
+        Outbox { bytes_max, counters, state: Mutex::new(state), changed: Notify::new(), gate }
     }
 
     /// How many of them were taken. What they drive out is dropped and counted.
@@ -107,10 +111,7 @@ impl Outbox {
     /// Redis is away: drops what waits, and all that comes until it is opened.
     pub fn shut(&self) {
         let mut state = self.state();
-        if state.gate == Gate::Open {
-            state.gate = Gate::Shut;
-            self.counters.is_open.store(true, Relaxed);
-        }
+        self.turn(&mut state, Gate::Open, Gate::Shut);
         let dropped = std::mem::take(&mut state.items);
         state.bytes = 0;
         self.counters.waiting_bytes.store(0, Relaxed);
@@ -120,33 +121,41 @@ impl Outbox {
 
     /// Redis is back.
     pub fn open(&self) {
-        let mut state = self.state();
-        if state.gate == Gate::Shut {
-            state.gate = Gate::Open;
-            self.counters.is_open.store(false, Relaxed);
-        }
+        self.turn(&mut self.state(), Gate::Shut, Gate::Open);
     }
 
     /// Takes nothing any more.
     pub fn close(&self) {
-        self.state().gate = Gate::Closed;
+        let mut state = self.state();
+        let before = state.gate;
+        self.turn(&mut state, before, Gate::Closed);
+        drop(state);
         self.changed.notify_one();
+    }
+
+    /// Resolves once it takes something. Cancel-safe.
+    pub async fn opened(&self) {
+        // The sender is here, and so is whoever waits.
+        let _ = self.gate.subscribe().wait_for(|gate| *gate == Gate::Open).await;
     }
 
     /// Resolves once it takes nothing any more, for ever. Cancel-safe.
     pub async fn closed(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.is_closed() {
-                return;
-            }
-            changed.await;
-        }
+        // As above.
+        let _ = self.gate.subscribe().wait_for(|gate| *gate == Gate::Closed).await;
     }
 
     /// Whether it takes nothing any more, for ever.
     pub fn is_closed(&self) -> bool {
         self.state().gate == Gate::Closed
+    }
+
+    fn turn(&self, state: &mut State, from: Gate, to: Gate) {
+        if state.gate == from {
+            state.gate = to;
+            self.counters.is_away.store(to == Gate::Shut, Relaxed);
+            self.gate.send_replace(to);
+        }
     }
 
     fn keep_bounds(&self, state: &mut State) {

@@ -74,7 +74,7 @@ impl BusStats for Stats {
             dropped: counters.dropped.load(Relaxed),
             failed: counters.failed.load(Relaxed),
             waiting_bytes: counters.waiting_bytes.load(Relaxed) as u64,
-            is_open: counters.is_open.load(Relaxed),
+            is_away: counters.is_away.load(Relaxed),
             received: counters.received.load(Relaxed),
             rejected: counters.rejected.load(Relaxed),
             slow_dropped: self.0.slow_dropped(),

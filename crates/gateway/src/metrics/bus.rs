@@ -25,7 +25,7 @@ pub struct BusReading {
     /// Bytes that wait to be published now.
     pub waiting_bytes: u64,
     /// Whether nothing is published now.
-    pub is_open: bool,
+    pub is_away: bool,
     /// Messages that came for somebody here.
     pub received: u64,
     /// Messages that came and were for nobody here.
@@ -107,7 +107,7 @@ impl Collector for OfBus {
             (
                 "bus_breaker_open",
                 "1 while nothing is published because Redis is away",
-                u64::from(reading.is_open),
+                u64::from(reading.is_away),
             ),
         ] {
             page.gauge(name, help, i64::try_from(value).unwrap_or(i64::MAX))?;

@@ -51,6 +51,15 @@ impl Connection {
         self.answer(request).await
     }
 
+    /// Deletes, and reads the whole answer.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn delete(&mut self, path: &str) -> Result<Response<Bytes>> {
+        let request = Request::delete(path).header("host", self.address.to_string()).body(Full::default())?;
+        self.answer(request).await
+    }
+
     async fn answer(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();

@@ -134,8 +134,8 @@ pub struct TopicInfo {
     pub spec: TopicSpec,
     /// Its current epoch.
     pub epoch: Epoch,
-    /// Bytes it occupies in the store.
-    pub bytes: u64,
+    /// Bytes it occupies in the store; `None` where the log does not tell.
+    pub bytes: Option<u64>,
     /// Segments of its store; `None` where the log does not tell.
     pub segments: Option<u64>,
 }

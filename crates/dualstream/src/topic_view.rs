@@ -24,7 +24,7 @@ pub fn list(topics: &[Topic]) -> Vec<String> {
             topic.name.clone(),
             topic.partitions.to_string(),
             count(topic.records),
-            HumanBytes(topic.bytes).to_string(),
+            size(topic),
             retention(topic),
             topic.cleanup_policy.clone(),
             topic.namespaces.join(", "),
@@ -42,10 +42,9 @@ pub fn summary(done: &str, topic: &Topic) -> Vec<String> {
 
 /// Everything about one topic.
 pub fn description(topic: &Topic) -> Vec<String> {
-    let size = HumanBytes(topic.bytes);
     let size = match topic.segments {
-        Some(segments) => format!("{size} in {}", counted(segments, "segment")),
-        None => size.to_string(),
+        Some(segments) => format!("{} in {}", size(topic), counted(segments, "segment")),
+        None => size(topic),
     };
     let namespaces =
         if topic.namespaces.is_empty() { "none".to_owned() } else { topic.namespaces.join(", ") };
@@ -66,6 +65,10 @@ pub fn description(topic: &Topic) -> Vec<String> {
     lines.push(String::new());
     lines.extend(partitions(topic).into_iter().map(|line| format!("  {line}")));
     lines
+}
+
+fn size(topic: &Topic) -> String {
+    topic.bytes.map_or_else(|| "not told".to_owned(), |bytes| HumanBytes(bytes).to_string())
 }
 
 /// A line with a bar for each partition.
@@ -119,7 +122,7 @@ mod tests {
             name: "orders".into(),
             partitions: 3,
             records: 1_500,
-            bytes: 300 << 20,
+            bytes: Some(300 << 20),
             segments: Some(5),
             retention_ms: Some(7 * 86_400_000),
             retention_bytes: Some(64 << 30),
@@ -163,7 +166,7 @@ mod tests {
             [
                 "TOPIC   PARTITIONS  RECORDS        SIZE  RETENTION          CLEANUP  NAMESPACES",
                 "orders           3    1,500  300.00 MiB  7d, at most 64GiB  delete   shop",
-                "t                0        0         0 B  none               compact",
+                "t                0        0    not told  none               compact",
             ]
         );
         assert_eq!(list(&[]), ["there are no topics"]);

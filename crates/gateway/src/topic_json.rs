@@ -92,7 +92,7 @@ pub fn push_topic(out: &mut String, status: &TopicStatus) {
     let spec = &info.spec;
     let _ = write!(out, "\"name\":\"{}\",\"internal\":{}", spec.name, spec.name.is_internal());
     let _ = write!(out, ",\"partitions\":{},\"records\":{}", spec.partitions, status.records());
-    let _ = write!(out, ",\"bytes\":{}", info.bytes);
+    push_count(out, "bytes", info.bytes);
     push_count(out, "segments", info.segments);
     push_count(out, "retention_ms", spec.retention_ms);
     push_count(out, "retention_bytes", spec.retention_bytes);

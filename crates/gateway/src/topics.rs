@@ -60,7 +60,9 @@ pub(crate) async fn alter(State(app): State<Arc<App>>, request: Request) -> Resu
     let keeps_till_start = change.retention_ms.is_some() || change.retention_bytes.is_some();
     let status = app.operations.topics.alter(name, change, is_forced).await?;
     let mut body = described(&status);
-    if keeps_till_start && !status.namespaces.is_empty() {
+    // Over Kafka, which tells no sizes, the settings apply only to topics that are made.
+    let is_set_at_start = status.info.bytes.is_some() && !status.namespaces.is_empty();
+    if keeps_till_start && is_set_at_start {
         body.push_str(
             ",\"warning\":\"a namespace stores into this topic: at the next start it gets the retention of the \
              settings again (log.retention, log.retention_bytes)\"",

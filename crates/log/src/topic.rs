@@ -126,7 +126,7 @@ impl TopicView {
     pub fn info(&self) -> TopicInfo {
         let state = self.state.read().expect("no holder of this lock panics");
         let segments = Some(state.segments.len() as u64);
-        TopicInfo { spec: state.spec.clone(), epoch: state.epoch, bytes: state.bytes, segments }
+        TopicInfo { spec: state.spec.clone(), epoch: state.epoch, bytes: Some(state.bytes), segments }
     }
 
     /// Changes what readers see and wakes those who wait.

@@ -23,7 +23,7 @@ enum Rule {
 }
 
 /// Properties that keep events safe, or that this program uses itself: with the rule, and why. Aliases are apart.
-const RULES: [(&str, Rule, &str); 25] = [
+const RULES: [(&str, Rule, &str); 29] = [
     ("bootstrap.servers", Rule::Fixed, "the addresses are the setting `kafka` itself"),
     ("metadata.broker.list", Rule::Fixed, "the addresses are the setting `kafka` itself"),
     ("enable.idempotence", Rule::Fixed, "without it a retry stores a record twice or out of order"),
@@ -68,6 +68,18 @@ const RULES: [(&str, Rule, &str); 25] = [
         "fetch.queue.backoff.ms",
         Rule::Between(0, 10),
         "a reader that has room waits no longer for the next records",
+    ),
+    (
+        "queued.max.messages.kbytes",
+        Rule::Fixed,
+        "what is fetched and not taken yet is bounded by this program",
+    ),
+    ("fetch.max.bytes", Rule::Fixed, "what is fetched and not taken yet is bounded by this program"),
+    ("fetch.wait.max.ms", Rule::Fixed, "how long a fetch waits is part of how soon records are read"),
+    (
+        "fetch.error.backoff.ms",
+        Rule::Fixed,
+        "how soon a fetch that failed is tried again is part of how soon it heals",
     ),
     ("check.crcs", Rule::Fixed, "records that were damaged on their way are noticed"),
     ("enable.partition.eof", Rule::Fixed, "this program asks for the ends of partitions where it needs them"),

@@ -5,7 +5,7 @@
 //! altered is altered alone; everything else of a topic stays as whoever runs the cluster set it.
 //!
 //! Kafka bounds the size of each partition and not of a topic: a bound is divided among them, rounded up. It does not tell
-//! what a topic occupies: [`TopicInfo::bytes`] is 0.
+//! what a topic occupies: [`TopicInfo::bytes`] is `None`.
 
 use super::describe::{ANSWER_MAX, Admin, LOOK_AGAIN, spec, unknown, value};
 use dualstream_core::mirror::Epochs;
@@ -103,7 +103,7 @@ impl KafkaTopics {
 
     fn told(&self, spec: TopicSpec, id: u128) -> Result<TopicInfo> {
         let epoch = self.epochs.epoch(&spec.name, id, spec.partitions)?;
-        Ok(TopicInfo { spec, epoch, bytes: 0, segments: None })
+        Ok(TopicInfo { spec, epoch, bytes: None, segments: None })
     }
 
     async fn alter_topic(&self, name: TopicName, change: TopicAlteration) -> Result<TopicInfo> {

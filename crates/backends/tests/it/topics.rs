@@ -28,6 +28,7 @@ async fn a_topic_is_as_it_was_created() {
         let made = topics.create(spec.clone()).await.unwrap();
         assert_eq!(&made.spec, spec);
         assert_eq!(topics.describe(spec.name.clone()).await.unwrap(), made);
+        assert_eq!(made.bytes, None, "Kafka does not tell, which is not nothing");
         let described = upstream.describe(&spec.name).await.unwrap();
         assert_eq!(&described.spec, spec);
         let none = vec![0; spec.partitions as usize];

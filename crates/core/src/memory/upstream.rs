@@ -261,7 +261,7 @@ impl Upstream for MemoryUpstream {
 impl Topic {
     fn info(&self) -> TopicInfo {
         let bytes = self.partitions.iter().map(|partition| partition.slots.len() as u64).sum();
-        TopicInfo { spec: self.spec.clone(), epoch: Epoch(self.id as u64), bytes, segments: None }
+        TopicInfo { spec: self.spec.clone(), epoch: Epoch(self.id as u64), bytes: Some(bytes), segments: None }
     }
 }
 

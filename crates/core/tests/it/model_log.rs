@@ -148,7 +148,7 @@ impl ModelLog {
         }
         state.next_epoch += 1;
         let topic = Topic::new(spec.clone(), Epoch(state.next_epoch));
-        let info = TopicInfo { spec: spec.clone(), epoch: topic.epoch, bytes: 0, segments: None };
+        let info = TopicInfo { spec: spec.clone(), epoch: topic.epoch, bytes: Some(0), segments: None };
         state.topics.insert(spec.name, topic);
         drop(state);
         self.grown.notify_waiters();
@@ -377,12 +377,12 @@ impl Topics for ModelLog {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
-        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: 0, segments: None };
+        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: Some(0), segments: None };
         async move { Ok(self.lock().topics.values().map(info).collect()) }.boxed()
     }
 
     fn describe(&self, name: TopicName) -> BoxFuture<'_, Result<TopicInfo>> {
-        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: 0, segments: None };
+        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: Some(0), segments: None };
         async move { self.lock().topic(&name).map(info) }.boxed()
     }
 
@@ -399,7 +399,7 @@ impl Topics for ModelLog {
                 topic.latest.resize(partitions as usize, 0);
                 topic.epoch = fresh;
             }
-            let info = TopicInfo { spec: topic.spec.clone(), epoch: topic.epoch, bytes: 0, segments: None };
+            let info = TopicInfo { spec: topic.spec.clone(), epoch: topic.epoch, bytes: Some(0), segments: None };
             state.next_epoch += 1;
             drop(state);
             self.grown.notify_waiters();

@@ -20,8 +20,8 @@ pub struct Topic {
     pub partitions: u32,
     /// Offsets between start and end.
     pub records: u64,
-    /// What it occupies in the store.
-    pub bytes: u64,
+    /// What it occupies in the store, where the log tells it.
+    pub bytes: Option<u64>,
     /// In so many files, where the log counts them.
     pub segments: Option<u64>,
     /// Records older than this may go.

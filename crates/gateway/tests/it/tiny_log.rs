@@ -40,6 +40,8 @@ struct Topic {
     end: Vec<u64>,
     /// Indexes of records that cannot be read.
     damaged: Vec<usize>,
+    /// How large it is is not told.
+    hides_size: bool,
 }
 
 impl TinyLog {
@@ -72,6 +74,11 @@ impl TinyLog {
     /// From now on the record of a topic that was stored as that one cannot be read.
     pub fn damage(&self, topic: &TopicName, index: usize) {
         self.with(topic, |topic| topic.damaged.push(index));
+    }
+
+    /// As a log elsewhere does.
+    pub fn hide_size(&self, topic: &TopicName) {
+        self.with(topic, |topic| topic.hides_size = true);
     }
 
     pub fn count(&self, topic: &TopicName) -> usize {
@@ -112,12 +119,14 @@ impl TinyLog {
 impl Topic {
     fn new(spec: TopicSpec, epoch: Epoch) -> Topic {
         let partitions = spec.partitions as usize;
-        let (records, damaged) = Default::default();
-        Topic { spec, epoch, records, start: vec![0; partitions], end: vec![0; partitions], damaged }
+        let (records, damaged, hides_size) = Default::default();
+        let (start, end) = (vec![0; partitions], vec![0; partitions]);
+        Topic { spec, epoch, records, start, end, damaged, hides_size }
     }
 
     fn info(&self) -> TopicInfo {
         let bytes = self.records.iter().map(|r| r.value.as_ref().map_or(0, |value| value.len() as u64)).sum();
+        let bytes = Some(bytes).filter(|_| !self.hides_size);
         TopicInfo { spec: self.spec.clone(), epoch: self.epoch, bytes, segments: None }
     }
 

@@ -130,6 +130,11 @@ async fn a_retention_that_the_settings_take_back_comes_with_a_warning() {
     let altered = topics.ask("PATCH", "/v1/topics/events", r#"{"retention_bytes":1000}"#).await.json();
     assert_eq!((&altered["retention_bytes"], &altered["retention_ms"]), (&json!(1000), &json!(604_800_000)));
     assert!(altered["warning"].as_str().unwrap().contains("log.retention"));
+    // Kafka keeps what it was given, and does not tell sizes.
+    topics._server.log.hide_size(&dualstream_core::topic::TopicName::new("events").unwrap());
+    let altered = topics.ask("PATCH", "/v1/topics/events", r#"{"retention_bytes":2000}"#).await.json();
+    assert_eq!((&altered["retention_bytes"], &altered["bytes"]), (&json!(2000), &json!(null)));
+    assert!(altered["warning"].is_null());
 }
 
 #[tokio::test]

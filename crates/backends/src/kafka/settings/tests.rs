@@ -11,7 +11,7 @@ fn settings(properties: &[(&str, &str)]) -> Result<Settings> {
 #[test]
 fn what_safety_fixes_is_in_effect() {
     // Properties that are given stay beside it.
-    let settings = settings(&[("linger.ms", "3"), ("fetch.wait.max.ms", "77")]).unwrap();
+    let settings = settings(&[("linger.ms", "3"), ("queued.min.messages", "77")]).unwrap();
     let producer = client::producer(&settings).create_native_config().unwrap();
     let consumer = client::consumer(&settings).create_native_config().unwrap();
     let wanted_of_producer = [
@@ -34,7 +34,7 @@ fn what_safety_fixes_is_in_effect() {
         ("fetch.queue.backoff.ms", "5"),
         ("check.crcs", "true"),
         ("allow.auto.create.topics", "false"),
-        ("fetch.wait.max.ms", "77"),
+        ("queued.min.messages", "77"),
     ];
     for (name, value) in wanted_of_producer {
         assert_eq!(in_effect(&producer, name), value, "producer: {name}");

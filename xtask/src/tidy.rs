@@ -11,6 +11,7 @@ mod adrs;
 mod codes;
 mod crates;
 mod links;
+mod metrics;
 mod names;
 mod planted;
 mod proofs;
@@ -43,6 +44,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         planted::check(&tree),
         proofs::check(&tree),
         codes::check(&tree),
+        metrics::check(&tree),
     ]
     .concat();
     for finding in &findings {

@@ -70,7 +70,7 @@ pub(super) fn resolve(page: &str, link: &str) -> String {
 }
 
 /// The anchors GitHub gives the headings of a page: repeated ones are numbered.
-fn anchors(text: &str) -> Vec<String> {
+pub(super) fn anchors(text: &str) -> Vec<String> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let headings = prose(text).filter(|(_, line)| line.starts_with('#'));
     headings

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Folders of recorded data, which is kept byte for byte as it was found.
 const DATA_FOLDERS: [&str; 5] = ["fixtures", "golden", "corpus", "testdata", "vendor"];
 
-const TEXT_ENDINGS: [&str; 15] = [
+const TEXT_ENDINGS: [&str; 18] = [
     ".rs",
     ".toml",
     ".md",
@@ -23,6 +23,9 @@ const TEXT_ENDINGS: [&str; 15] = [
     "LICENSE-MIT",
     "LICENSE-APACHE",
     ".gitignore",
+    ".service",
+    "Containerfile",
+    "grafana/dualstream.json",
 ];
 
 /// Paths relative to the workspace, with `/`.

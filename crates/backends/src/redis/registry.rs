@@ -96,6 +96,9 @@ local now = redis.call('TIME')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000 + math.floor(now[2] / 1000))
 return redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)";
 
+/// Name and value.
+type Field = (Vec<u8>, Vec<u8>);
+
 /// A [`Registry`] in Redis.
 #[derive(Debug)]
 pub struct RedisRegistry {
@@ -180,7 +183,7 @@ impl RedisRegistry {
         let cursor = after.map_or(Ok(0), |end| end.0.parse::<u64>().map_err(|_| page_invalid()))?;
         let mut call = self.on_instance(PAGE, id);
         call.arg(cursor).arg(limit.clamp(1, PAGE_CONNECTIONS_MAX));
-        let (now_ms, next, fields): (i64, u64, Vec<(Vec<u8>, Vec<u8>)>) = self.commands.run(call).await?;
+        let (now_ms, next, fields): (i64, u64, Vec<Field>) = self.commands.run(call).await?;
         let connections =
             fields.iter().filter_map(|(name, value)| codec::read_connection(name, value, now_ms));
         let next = (next != 0).then(|| PageEnd(next.to_string().into()));

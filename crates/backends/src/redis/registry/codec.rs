@@ -39,7 +39,7 @@ struct WireConnection<'a> {
     remote: Option<Cow<'a, str>>,
 }
 
-fn is_empty(text: &Cow<'_, str>) -> bool {
+fn is_empty(text: &str) -> bool {
     text.is_empty()
 }
 

@@ -141,12 +141,16 @@ fn check_rest(text: &str, field: &'static str, code: &'static str) -> Result<()>
 
 /// Printable, visible, no space, none of `* ? [ ] \`.
 pub(crate) fn is_name_char(c: char) -> bool {
+    // Nearly all names are of these, and every name of every event is looked at.
+    if c.is_ascii() {
+        return c.is_ascii_graphic() && !matches!(c, '*' | '?' | '[' | ']' | '\\');
+    }
     let invisible = matches!(c,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}'
         | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
         | '\u{fff0}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}');
-    !(c.is_control() || c.is_whitespace() || invisible || matches!(c, '*' | '?' | '[' | ']' | '\\'))
+    !(c.is_control() || c.is_whitespace() || invisible)
 }
 
 /// Checks a `source_type`: 1–64 of `[a-z0-9_-]`.

@@ -114,8 +114,8 @@ impl Namespace {
     /// The channel of an event with this source.
     pub fn channel_of(&self, source_type: &str, source_id: &str) -> String {
         match self.name == EVENTS {
-            true => format!("{EVENTS}:{source_type}:{source_id}"),
-            false => format!("{source_type}:{source_id}"),
+            true => [EVENTS, ":", source_type, ":", source_id].concat(),
+            false => [source_type, ":", source_id].concat(),
         }
     }
 }

@@ -301,11 +301,12 @@ impl<'a> Preparation<'a> {
             return Err(Error::invalid("not_stored", "source_type", message));
         }
         let partition = partition_of(event.source_id.as_bytes(), self.partitions(&namespace.topic)?);
-        let time = event.time.clone().unwrap_or_else(|| self.now.clone());
+        let given = event.time.clone();
+        let time = given.as_deref().unwrap_or(&self.now);
         let headers = self.inner.headers.of(&event.source_type);
         let channel = namespace.channel_of(&event.source_type, &event.source_id);
         let (event_type, source_id) = (event.event_type.clone(), event.source_id.clone());
-        let record = event.into_record(id, &time, headers)?;
+        let record = event.into_record(id, time, headers)?;
         let id = id.to_owned();
         Ok(Prepared { index, id, event_type, source_id, channel, namespace, partition, record })
     }

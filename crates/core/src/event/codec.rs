@@ -62,7 +62,7 @@ pub fn encode(event: &Event, id: &str, time: &str) -> Bytes {
     out.push_str(&HEAD[..HEAD.len() - 1]);
     push_string(&mut out, id);
     out.push_str(",\"source\":");
-    push_string(&mut out, &format!("/{}/{}", event.source_type, event.source_id));
+    push_string(&mut out, &["/", &event.source_type, "/", &event.source_id].concat());
     out.push_str(",\"type\":");
     push_string(&mut out, &event.event_type);
     out.push_str(",\"time\":");

@@ -3,6 +3,8 @@
 use crate::clock::{Clock, Entropy};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Makes UUIDv7 texts that grow, also within one millisecond and when the clock jumps back.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
@@ -27,12 +29,12 @@ fn format(time_and_counter: u64, random: u64) -> String {
     let low = random >> 2 | 1 << 63;
     let value = u128::from(high) << 64 | u128::from(low);
     let mut text = String::with_capacity(36);
-    for nibble in 0..32 {
-        if matches!(nibble, 8 | 12 | 16 | 20) {
+    for (index, byte) in value.to_be_bytes().into_iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        let digit = (value >> (124 - 4 * nibble)) as u32 & 15;
-        text.push(char::from_digit(digit, 16).expect("four bits are one hexadecimal digit"));
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     text
 }

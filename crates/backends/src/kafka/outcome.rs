@@ -100,8 +100,13 @@ pub(crate) fn refused(code: Code) -> Error {
 }
 
 /// What is wrong with the way to the brokers: the setting that is the first to look at.
-pub(crate) fn setting_of(code: Code) -> &'static str {
+pub(crate) fn setting_of(code: Code, reason: &str) -> &'static str {
+    // A broker refuses who shows no certificate of his own with an alert of TLS, and the client sees a lost connection.
+    const REFUSALS: [&str; 2] = ["alert bad certificate", "alert certificate required"];
     match code {
+        _ if REFUSALS.iter().any(|refusal| reason.contains(refusal)) => {
+            "the certificate of this client was refused, look at `kafka.ssl.certificate.location` and `kafka.ssl.key.location`"
+        }
         Code::Authentication | Code::SaslAuthenticationFailed => {
             "the credentials were refused, look at `kafka.sasl.mechanism`, `kafka.sasl.username` and `kafka.sasl.password`"
         }

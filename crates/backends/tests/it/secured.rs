@@ -42,22 +42,56 @@ async fn a_plain_client_at_a_port_of_tls_names_the_protocol() {
 }
 
 #[cfg(feature = "kafka-tls")]
-#[tokio::test(flavor = "multi_thread")]
-async fn scram_over_tls_lets_in() {
-    let dir = tempfile::tempdir().unwrap();
-    let kafka = Setup::new(1).secured(Security::SaslTls).user("alice", "secret1").start(dir.path()).unwrap();
-    let authority = kafka.authority().unwrap().certificate().to_str().unwrap().to_owned();
-    let own = [
-        ("security.protocol", "sasl_ssl"),
-        ("sasl.mechanism", "SCRAM-SHA-256"),
-        ("sasl.username", "alice"),
-        ("sasl.password", "secret1"),
-        ("ssl.ca.location", &authority),
-    ];
-    let upstream = upstream(&kafka.bootstrap(), &own);
-    let topic = topics(&upstream).create(TopicSpec::events(name("scram"))).await.unwrap().spec.name;
-    assert_eq!(stored(&upstream, part(&topic, 7, 0..3)).await, [0, 1, 2]);
-    // An authority that is not known.
-    let error = told(&kafka.bootstrap(), &own[..4]).await;
-    assert!(error.message().contains("`kafka.ssl.ca.location`"), "{error}");
+mod tls {
+    use super::*;
+    use dualstream_services::Kafka;
+
+    /// The certificate of who signed the broker's.
+    fn authority(kafka: &Kafka) -> String {
+        kafka.authority().unwrap().certificate().to_str().unwrap().to_owned()
+    }
+
+    async fn stores(kafka: &Kafka, properties: &[(&str, &str)]) {
+        let upstream = upstream(&kafka.bootstrap(), properties);
+        let topic = topics(&upstream).create(TopicSpec::events(name("tls"))).await.unwrap().spec.name;
+        assert_eq!(stored(&upstream, part(&topic, 7, 0..3)).await, [0, 1, 2]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn scram_lets_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let kafka =
+            Setup::new(1).secured(Security::SaslTls).user("alice", "secret1").start(dir.path()).unwrap();
+        let authority = authority(&kafka);
+        let own = [
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanism", "SCRAM-SHA-256"),
+            ("sasl.username", "alice"),
+            ("sasl.password", "secret1"),
+            ("ssl.ca.location", &authority),
+        ];
+        stores(&kafka, &own).await;
+        // An authority that is not known.
+        let error = told(&kafka.bootstrap(), &own[..4]).await;
+        assert!(error.message().contains("`kafka.ssl.ca.location`"), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_certificate_of_the_client_lets_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let kafka = Setup::new(1).secured(Security::Tls).client_certificates().start(dir.path()).unwrap();
+        let authority = authority(&kafka);
+        let certificate = kafka.authority().unwrap().issue_pem("client").unwrap();
+        let certificate = certificate.to_str().unwrap();
+        let own = [
+            ("security.protocol", "ssl"),
+            ("ssl.ca.location", &authority),
+            ("ssl.certificate.location", certificate),
+            ("ssl.key.location", certificate),
+        ];
+        stores(&kafka, &own).await;
+        // Who shows none.
+        let error = told(&kafka.bootstrap(), &own[..2]).await;
+        assert!(error.message().contains("`kafka.ssl.certificate.location`"), "{error}");
+    }
 }

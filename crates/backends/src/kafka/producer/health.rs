@@ -170,9 +170,9 @@ impl Health {
     pub(crate) fn unreachable(&self) -> Error {
         let message = match &*lock(&self.reason) {
             Some((code, reason)) => {
-                format!("no broker of Kafka answers ({reason}): {}", outcome::setting_of(*code))
+                format!("no broker of Kafka answers ({reason}): {}", outcome::setting_of(*code, reason))
             }
-            None => format!("no broker of Kafka answers: {}", outcome::setting_of(Code::AllBrokersDown)),
+            None => format!("no broker of Kafka answers: {}", outcome::setting_of(Code::AllBrokersDown, "")),
         };
         Error::new(ErrorKind::Unavailable, "log_unavailable", message)
     }

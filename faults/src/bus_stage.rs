@@ -172,6 +172,22 @@ impl<R: Bus> BusStage<R> {
         Ok(())
     }
 
+    /// Says something again and again until it is heard: for faults that Redis does not see, which counts subscribers
+    /// that hear nothing.
+    ///
+    /// # Errors
+    /// When nothing is heard within a minute.
+    pub async fn until_something_is_heard(&mut self) -> Result<()> {
+        let (since, before) = (Instant::now(), self.tokens().heard().count);
+        while self.tokens().heard().count == before {
+            ensure!(since.elapsed() < SEEN_MAX, "nothing is heard by the bus within {SEEN_MAX:?}");
+            self.said += 1;
+            self.say(&format!("{{\"token\":{}}}", self.said))?;
+            tokio::time::sleep(ASK).await;
+        }
+        Ok(())
+    }
+
     /// Waits until nobody subscribes at one of the servers any more.
     ///
     /// # Errors

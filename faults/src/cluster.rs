@@ -52,7 +52,10 @@ fn shared() -> Result<Arc<Shared>> {
         return Ok(shared);
     }
     let dir = tempfile::tempdir()?;
-    let kafka = Setup::new(3).proxied().start(&dir.path().join("kafka"))?;
+    let kafka = Setup::new(3).proxied();
+    // Brokers forget producers as soon as the test that asks for it says so.
+    let kafka =
+        kafka.setting("producer.id.expiration.check.interval.ms", "500").start(&dir.path().join("kafka"))?;
     let started = Arc::new(Shared { kafka: Arc::new(tokio::sync::Mutex::new(kafka)), _dir: dir });
     *shared = Arc::downgrade(&started);
     Ok(started)

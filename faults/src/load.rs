@@ -12,8 +12,16 @@ use tokio::task::JoinHandle;
 /// Publishers at work.
 pub struct Load {
     tasks: Vec<JoinHandle<Result<Vec<Event>>>>,
-    stop: watch::Sender<bool>,
+    order: watch::Sender<Order>,
     outcomes: watch::Receiver<Outcomes>,
+}
+
+/// What publishers are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Go,
+    Rest,
+    Stop,
 }
 
 /// Topics of a load: the namespace of most events, and the source type that is a namespace itself.
@@ -35,7 +43,7 @@ const PACE: Duration = Duration::from_millis(100);
 impl Load {
     /// Starts publishers, each preferring another node.
     pub fn start(recorder: &Recorder, topics: &Topics, nodes: &[SocketAddr]) -> Load {
-        let (stop, stopped) = watch::channel(false);
+        let (order, told) = watch::channel(Order::Go);
         let (counted, outcomes) = watch::channel(Outcomes::default());
         let start = |number: usize| {
             let mut nodes = nodes.to_vec();
@@ -43,9 +51,9 @@ impl Load {
             nodes.rotate_left(first);
             let process = recorder.process(&format!("publisher-{number}"));
             let publisher = Publisher::counted(process, nodes, counted.clone());
-            tokio::spawn(publish(publisher, number, topics.clone(), stopped.clone()))
+            tokio::spawn(publish(publisher, number, topics.clone(), told.clone()))
         };
-        Load { tasks: (0..PUBLISHERS).map(start).collect(), stop, outcomes }
+        Load { tasks: (0..PUBLISHERS).map(start).collect(), order, outcomes }
     }
 
     /// What became of all attempts so far.
@@ -71,12 +79,22 @@ impl Load {
         self.until(|outcomes| outcomes.acknowledged >= wanted).await
     }
 
+    /// Lets the publishers finish their batches, and publish no more until they may [`go on`](Load::go_on).
+    pub fn rest(&self) {
+        self.order.send_replace(Order::Rest);
+    }
+
+    /// Ends a rest.
+    pub fn go_on(&self) {
+        self.order.send_replace(Order::Go);
+    }
+
     /// Lets the publishers finish their batches: all events that were published.
     ///
     /// # Errors
     /// When one of them gave up.
     pub async fn stop(self) -> Result<Vec<Event>> {
-        self.stop.send_replace(true);
+        self.order.send_replace(Order::Stop);
         let mut events = Vec::new();
         for task in self.tasks {
             events.extend(task.await??);
@@ -89,15 +107,15 @@ async fn publish(
     mut publisher: Publisher,
     number: usize,
     topics: Topics,
-    mut stopped: watch::Receiver<bool>,
+    mut told: watch::Receiver<Order>,
 ) -> Result<Vec<Event>> {
     let mut all = Vec::new();
-    while !*stopped.borrow() {
+    while *told.wait_for(|order| *order != Order::Rest).await? == Order::Go {
         let batch: Vec<Event> = (all.len()..all.len() + BATCH).map(|i| event(number, i, &topics)).collect();
         publisher.publish(&batch).await?;
         all.extend(batch);
         // Whoever stops it need not wait for its pace.
-        let _ = tokio::time::timeout(PACE, stopped.changed()).await;
+        let _ = tokio::time::timeout(PACE, told.changed()).await;
     }
     Ok(all)
 }

@@ -100,6 +100,14 @@ impl Proxy {
         usize::try_from(self.counts().resets - before).expect("connections are counted in memory")
     }
 
+    /// Those connections that are open now fall silent for good, both ways, until they are [`reset`](Proxy::reset); new
+    /// ones pass. So would a firewall do that has forgotten them: who waits for something hears nothing, and who notices
+    /// and connects again finds all well. How many those were.
+    pub fn strand(&self) -> u64 {
+        self.change(|state| state.strand_all = true);
+        self.counts().open
+    }
+
     /// Ends all faults: both directions are open, new connections are taken. Those that lost bytes are reset.
     pub fn heal(&self) {
         self.change(|state| {

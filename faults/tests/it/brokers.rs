@@ -1,4 +1,5 @@
-//! Faults of brokers and of the way to them, by their number in the matrix: 9, 11, 12 and 13, and brokers that hang.
+//! Faults of brokers and of the way to them, by their number in the matrix: 9, 11, 12 and 13, brokers that hang, and
+//! brokers that have forgotten the producer.
 //!
 //! Both nodes publish and read all the time; whatever happens, the history must be clean.
 
@@ -6,7 +7,10 @@ use dualstream_checker::Start;
 use dualstream_faults::Stage;
 use dualstream_services::proxy::Flow;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Brokers forget a producer within this time.
+const FORGOTTEN_MAX: Duration = Duration::from_secs(60);
 
 /// 9: one of three brokers is killed. Publishers notice nothing but a pause, and the order stands.
 #[tokio::test(flavor = "multi_thread")]
@@ -112,5 +116,38 @@ async fn f13_too_few_replicas() {
     stage.cluster.restart_ended().unwrap();
     fault.ends();
     load.more(300).await.unwrap();
+    stage.judge(load).await.unwrap();
+}
+
+/// Nodes publish nothing for so long that the brokers forget their producers, and with them which number comes next. What
+/// is published then is stored once and in order, and the caller notices nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_forget_producers_that_rest() {
+    const PRODUCERS: &str = "org.apache.kafka.tools.TransactionsCommand";
+    let stage = Stage::set("forget", &[]).await.unwrap();
+    let all = ["--entity-type", "brokers", "--entity-default", "--alter"];
+    let change = |what: [&str; 2]| {
+        stage.cluster.tool("kafka.admin.ConfigCommand", &[&all[..], &what].concat()).unwrap();
+    };
+    let load = stage.load();
+    load.more(200).await.unwrap();
+    let known = || {
+        let of = ["describe-producers", "--topic", &stage.topics.events, "--partition", "0"];
+        stage.cluster.tool(PRODUCERS, &of).unwrap().lines().count() - 1
+    };
+    assert!(known() > 0, "a partition knows who writes it");
+    let fault = stage.recorder.fault("the brokers forget the producers");
+    load.rest();
+    change(["--add-config", "producer.id.expiration.ms=500"]);
+    let since = Instant::now();
+    while known() > 0 {
+        assert!(since.elapsed() < FORGOTTEN_MAX, "the brokers forget nobody");
+    }
+    change(["--delete-config", "producer.id.expiration.ms"]);
+    fault.ends();
+    load.go_on();
+    load.more(300).await.unwrap();
+    let outcomes = load.outcomes();
+    assert_eq!((outcomes.failed, outcomes.unknown), (0, 0), "nobody is told of it: {outcomes:?}");
     stage.judge(load).await.unwrap();
 }

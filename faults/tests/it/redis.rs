@@ -158,6 +158,14 @@ async fn f07_the_network_is_silent() {
         stage.until_healed().await.unwrap();
         fault.ends();
     }
+    // Connections that are open are lost without a word, new ones pass: the publisher is back at once, and who only
+    // listens must notice.
+    let fault = stage.recorder.bus_fault("open connections are stranded");
+    assert!(stage.redis.proxy.as_ref().unwrap().strand() > 1, "the node has connections");
+    stage.until_something_is_heard().await.unwrap();
+    stage.redis.proxy.as_ref().unwrap().reset();
+    stage.until_healed().await.unwrap();
+    fault.ends();
     stage.judge(load).await.unwrap();
 }
 

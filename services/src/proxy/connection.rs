@@ -17,6 +17,8 @@ pub(super) struct Connection {
     server: Option<TcpStream>,
     requests: Pipe,
     responses: Pipe,
+    /// Nothing of it passes any more, and nothing is looked at.
+    is_stranded: bool,
 }
 
 /// A side that waits for something.
@@ -30,11 +32,16 @@ impl Connection {
     pub(super) fn of(client: TcpStream) -> Result<Connection> {
         client.set_nonblocking(true)?;
         client.set_nodelay(true)?;
-        Ok(Connection { client, server: None, requests: Pipe::default(), responses: Pipe::default() })
+        let (requests, responses) = (Pipe::default(), Pipe::default());
+        Ok(Connection { client, server: None, requests, responses, is_stranded: false })
     }
 
     /// Moves what can be moved; false when the connection is over, and reset if need be.
     pub(super) fn step(&mut self, state: &mut State, now: Instant) -> bool {
+        self.is_stranded |= state.strand_all;
+        if self.is_stranded && !state.reset_all {
+            return true;
+        }
         let has_hole = self.requests.has_hole && state.requests.passes()
             || self.responses.has_hole && state.responses.passes();
         if has_hole || state.reset_all {
@@ -104,13 +111,14 @@ impl Connection {
             to_read: self.responses.wants_to_read(state.responses),
             to_write: requests_stuck,
         });
-        [Some(client), server].into_iter().flatten().filter(|interest| interest.to_read || interest.to_write)
+        let sides = [Some(client), server].into_iter().flatten();
+        sides.filter(|interest| !self.is_stranded && (interest.to_read || interest.to_write))
     }
 
     /// When it must be looked at again though nothing happens.
     pub(super) fn due(&self, state: &State, now: Instant) -> Option<Instant> {
         let due = [self.requests.due(state.requests), self.responses.due(state.responses)];
-        due.into_iter().flatten().filter(|due| *due > now).min()
+        due.into_iter().flatten().filter(|due| *due > now && !self.is_stranded).min()
     }
 
     /// RST to both sides: that is what closing does without lingering (socket(7)).

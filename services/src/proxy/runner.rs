@@ -35,6 +35,7 @@ pub(super) struct State {
     pub(super) responses: Flow,
     pub(super) is_refusing: bool,
     pub(super) reset_all: bool,
+    pub(super) strand_all: bool,
     pub(super) is_closing: bool,
     pub(super) is_over: bool,
     pub(super) counts: Counts,
@@ -51,6 +52,7 @@ impl Shared {
             responses: Flow::Open,
             is_refusing: false,
             reset_all: false,
+            strand_all: false,
             is_closing: false,
             is_over: false,
             counts: Counts::default(),
@@ -95,7 +97,7 @@ impl Runner {
             self.accept(&mut state);
             self.connections.retain_mut(|connection| connection.step(&mut state, now));
             state.counts.open = self.connections.len() as u64;
-            (state.reset_all, state.applied) = (false, state.asked);
+            (state.reset_all, state.strand_all, state.applied) = (false, false, state.asked);
             shared.changed.notify_all();
             self.wait(state, now)?;
         }

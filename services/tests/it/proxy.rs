@@ -269,6 +269,31 @@ fn connections_are_reset_on_both_sides() {
 }
 
 #[test]
+fn stranded_connections_are_silent_for_good_and_new_ones_pass() {
+    let server = server();
+    let proxy = Proxy::start(server.address).unwrap();
+    let (client, stream) = pair(&proxy, &server);
+    sends(&client, b"before");
+    gets(&stream, b"before");
+    assert_eq!(proxy.strand(), 1);
+    sends(&client, b"lost");
+    sends(&stream, b"lost");
+    let (new, new_stream) = pair(&proxy, &server);
+    sends(&new, b"new");
+    gets(&new_stream, b"new");
+    proxy.heal();
+    assert_eq!((proxy.counts().requests.passed, proxy.counts().responses.passed), (9, 0));
+    for side in [&client, &stream] {
+        side.set_nonblocking(true).unwrap();
+        let mut side = side;
+        assert_eq!(side.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "nobody is told");
+        side.set_nonblocking(false).unwrap();
+    }
+    assert_eq!(proxy.reset(), 2);
+    assert!(is_reset(&client) && is_reset(&stream));
+}
+
+#[test]
 fn new_connections_are_refused_and_old_ones_go_on() {
     let server = server();
     let proxy = Proxy::start(server.address).unwrap();

@@ -1,5 +1,6 @@
 //! Metrics: what the dashboard, the alert rules and the guide for operators name is on `docs/reference/metrics.md`, in
-//! the form in which Prometheus keeps it; and what an alert links to is a heading of that guide.
+//! the form in which Prometheus keeps it; every metric there is answers a question of that guide; and what an alert
+//! links to is a heading of it.
 //!
 //! To ask Prometheus for a metric that does not exist is no error: it is an empty panel, or an alert that never fires.
 //! That the page itself is true is a test of the gateway.
@@ -13,12 +14,16 @@ const PAGE: &str = "docs/reference/metrics.md";
 const GUIDE: &str = "docs/guide/operations.md";
 const DEPLOY: &str = "deploy/";
 
-/// Checks the guide and all files for deployment, if there is a page.
+/// Checks the guide and all files for deployment, if there are page and guide.
 pub fn check(tree: &Tree) -> Vec<Finding> {
-    let Some(page) = tree.text(PAGE) else { return Vec::new() };
-    let series = series(page);
-    let headings = tree.text(GUIDE).map(anchors).unwrap_or_default();
-    let mut findings = Vec::new();
+    let (Some(page), Some(guide)) = (tree.text(PAGE), tree.text(GUIDE)) else { return Vec::new() };
+    let (headings, told) = (anchors(guide), guide.lines().flat_map(names).collect::<BTreeSet<_>>());
+    let untold = rows(page).filter(|(_, row)| !row.iter().any(|series| told.contains(series.as_str())));
+    let untold = untold.map(|(line, row)| {
+        Finding::new(PAGE, line, format!("{GUIDE} does not say what to do with `{}`", row.join("`, `")))
+    });
+    let mut findings: Vec<Finding> = untold.collect();
+    let series: BTreeSet<String> = rows(page).flat_map(|(_, row)| row).collect();
     for (path, text) in tree.texts().filter(|(path, _)| *path == GUIDE || path.starts_with(DEPLOY)) {
         for (index, line) in text.lines().enumerate() {
             let unknown = names(line).filter(|name| !is_known(&series, name));
@@ -35,21 +40,17 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The names of all series that the page's tables stand for.
-fn series(page: &str) -> BTreeSet<String> {
-    let rows = page.lines().filter_map(|line| {
+/// The rows of the page's tables, with their lines: the names of the series each stands for.
+fn rows(page: &str) -> impl Iterator<Item = (usize, Vec<String>)> {
+    page.lines().enumerate().filter_map(|(index, line)| {
         let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
-        Some((name, rest.split(" |").next()?))
-    });
-    let of_row = |(name, kind): (&str, &str)| {
-        let endings: &[&str] = match kind {
+        let endings: &[&str] = match rest.split(" |").next()? {
             "counter" => &["_total"],
             "histogram" => &["", "_bucket", "_sum", "_count"],
             _ => &[""],
         };
-        endings.iter().map(|ending| format!("{name}{ending}")).collect::<Vec<_>>()
-    };
-    rows.flat_map(of_row).collect()
+        Some((index + 1, endings.iter().map(|ending| format!("{name}{ending}")).collect()))
+    })
 }
 
 /// The metrics a line names; of several at once (`dualstream_bus_*`) what they begin with, and the star.
@@ -86,9 +87,11 @@ mod tests {
     const TABLE: &str = "| name | type | what |\n|---|---|---|\n| `dualstream_feeds` | gauge | x |\n\
                          | `dualstream_bus_messages` | counter | x |\n| `dualstream_ack_seconds` | histogram | x |\n";
 
+    const TOLD: &str = "# Operations\n\n## The bus is away\n\n`dualstream_feeds`, `dualstream_bus_messages_total`, \
+                        `dualstream_ack_seconds`\n";
+
     fn found(path: &str, text: &str) -> Vec<String> {
-        let guide = "# Operations\n\n## The bus is away\n";
-        let files = [(PAGE, TABLE), (GUIDE, guide), (path, text)];
+        let files = [(PAGE, TABLE), (GUIDE, TOLD), (path, text)];
         check(&Tree::of(&files)).iter().map(Finding::to_string).collect()
     }
 
@@ -114,10 +117,19 @@ mod tests {
 
     #[test]
     fn the_guide_is_checked_and_other_pages_are_not() {
-        let tree =
-            Tree::of(&[(PAGE, TABLE), (GUIDE, "`dualstream_gone`\n"), ("docs/a.md", "dualstream_gone\n")]);
+        let guide = format!("{TOLD}`dualstream_gone`\n");
+        let tree = Tree::of(&[(PAGE, TABLE), (GUIDE, &guide), ("docs/a.md", "dualstream_gone\n")]);
         let found: Vec<String> = check(&tree).into_iter().map(|finding| finding.path).collect();
         assert_eq!(found, [GUIDE]);
+    }
+
+    #[test]
+    fn a_metric_that_answers_no_question_is_found() {
+        let guide = TOLD.replace("`dualstream_bus_messages_total`", "`dualstream_bus_*`");
+        let found = check(&Tree::of(&[(PAGE, TABLE), (GUIDE, &guide)]));
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].path.as_str(), found[0].line), (PAGE, 4));
+        assert!(found[0].message.contains("`dualstream_bus_messages_total`"), "{}", found[0].message);
     }
 
     #[test]

@@ -87,6 +87,10 @@ impl Rules<'_> {
             let (path, text) = refused_redis(bus)?;
             return Some(self.problem(path, text));
         }
+        // A file may say every default.
+        if *bus == Bus::default() {
+            return None;
+        }
         let path = self.origins.keys().find(|path| path.starts_with("bus.") && *path != "bus.redis")?;
         let text = format!("`{path}` has no effect: `bus.redis` names no Redis");
         Some(self.problem(path, text))

@@ -1,12 +1,12 @@
 //! One call of administration: its options, its queue and its answer, each freed once.
 
 use crate::batch::millis;
-use rdkafka::bindings as c;
-use rdkafka::client::{Client, ClientContext};
-use rdkafka::error::RDKafkaErrorCode;
+pub(crate) use rdkafka::bindings as c;
+pub(crate) use rdkafka::client::{Client, ClientContext};
+pub(crate) use rdkafka::error::RDKafkaErrorCode as Code;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{self, NonNull};
-use std::time::Duration;
+pub(crate) use std::time::Duration;
 
 /// librdkafka answers within the time of a request; this is for what keeps it from doing so.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,12 +39,10 @@ impl<'a> Call<'a> {
     }
 
     /// The answer, which must have been asked for with this call's queue.
-    pub(crate) fn wait(&self) -> Result<Answer<'_>, RDKafkaErrorCode> {
+    pub(crate) fn wait(&self) -> Result<Answer<'_>, Code> {
         // SAFETY: the queue is ours; what it gives is owned by the answer.
         let event = unsafe { c::rd_kafka_queue_poll(self.queue, millis(self.within + GRACE)) };
-        let Some(event) = NonNull::new(event) else {
-            return Err(RDKafkaErrorCode::OperationTimedOut);
-        };
+        let event = NonNull::new(event).ok_or(Code::OperationTimedOut)?;
         let answer = Answer { event, borrow: std::marker::PhantomData };
         // SAFETY: the event is alive.
         outcome(unsafe { c::rd_kafka_event_error(event.as_ptr()) }).map(|()| answer)
@@ -76,16 +74,12 @@ impl Answer<'_> {
         &self,
         of: unsafe extern "C" fn(*mut c::rd_kafka_event_t) -> *const R,
         items: unsafe extern "C" fn(*const R, *mut usize) -> *mut *const T,
-    ) -> Result<&[*const T], RDKafkaErrorCode> {
+    ) -> Result<&[*const T], Code> {
         let mut count = 0;
         // SAFETY: the event is alive, and what is listed lives as long; an event of another kind gives null.
         unsafe {
             let result = of(self.event.as_ptr());
-            if result.is_null() {
-                Err(RDKafkaErrorCode::BadMessage)
-            } else {
-                Ok(list(items(result, &mut count), count))
-            }
+            if result.is_null() { Err(Code::BadMessage) } else { Ok(list(items(result, &mut count), count)) }
         }
     }
 }
@@ -99,7 +93,7 @@ impl Drop for Answer<'_> {
 
 /// # Safety
 /// `error` is null or alive.
-pub(crate) unsafe fn check(error: *const c::rd_kafka_error_t) -> Result<(), RDKafkaErrorCode> {
+pub(crate) unsafe fn check(error: *const c::rd_kafka_error_t) -> Result<(), Code> {
     if error.is_null() {
         return Ok(());
     }
@@ -107,7 +101,7 @@ pub(crate) unsafe fn check(error: *const c::rd_kafka_error_t) -> Result<(), RDKa
     outcome(unsafe { c::rd_kafka_error_code(error) })
 }
 
-pub(crate) fn outcome(code: c::rd_kafka_resp_err_t) -> Result<(), RDKafkaErrorCode> {
+pub(crate) fn outcome(code: c::rd_kafka_resp_err_t) -> Result<(), Code> {
     match code {
         c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         code => Err(code.into()),
@@ -116,7 +110,7 @@ pub(crate) fn outcome(code: c::rd_kafka_resp_err_t) -> Result<(), RDKafkaErrorCo
 
 /// # Safety
 /// `error` is null or ours: it is freed.
-pub(crate) unsafe fn check_own(error: *mut c::rd_kafka_error_t) -> Result<(), RDKafkaErrorCode> {
+pub(crate) unsafe fn check_own(error: *mut c::rd_kafka_error_t) -> Result<(), Code> {
     // SAFETY: as promised by the caller; it is read before it goes.
     unsafe {
         let outcome = check(error);
@@ -147,7 +141,10 @@ pub(crate) unsafe fn list<'a, T>(items: *const T, count: usize) -> &'a [T] {
     unsafe { std::slice::from_raw_parts(items, count) }
 }
 
-/// Text for C; one with a zero byte in it is no name of anything.
-pub(crate) fn c_text(text: &str) -> Result<CString, RDKafkaErrorCode> {
-    CString::new(text).map_err(|_| RDKafkaErrorCode::InvalidArgument)
+/// Texts for C, and pointers to them; one with a zero byte in it is no name of anything.
+pub(crate) fn c_texts(texts: &[&str]) -> Result<(Vec<CString>, Vec<*const c_char>), Code> {
+    let own = texts.iter().map(|&text| CString::new(text)).collect::<Result<Vec<_>, _>>();
+    let own = own.map_err(|_| Code::InvalidArgument)?;
+    let pointers = own.iter().map(|text| text.as_ptr()).collect();
+    Ok((own, pointers))
 }

@@ -1,13 +1,8 @@
 //! Consuming many messages with one call.
 
-use crate::admin::outcome;
-use rdkafka::bindings as c;
+use crate::admin::{Code, Duration, c, outcome};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
-use std::ffi::CStr;
-use std::marker::PhantomData;
-use std::time::Duration;
-use std::{ptr, slice};
+use std::{ffi::CStr, marker::PhantomData, ptr, slice};
 
 /// Takes what was fetched, waiting up to `wait` until there are `count_max` messages. What the consumer's context would be
 /// told by `poll` is not told: take the errors from the messages.
@@ -18,12 +13,12 @@ pub fn consume<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     wait: Duration,
     count_max: usize,
-) -> Result<Batch<'_>, RDKafkaErrorCode> {
+) -> Result<Batch<'_>, Code> {
     let mut messages = Vec::with_capacity(count_max);
     // SAFETY: the client is alive while it is borrowed; a consumer with a group has such a queue, and null is looked for.
     let queue = unsafe { c::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
     if queue.is_null() {
-        return Err(RDKafkaErrorCode::UnknownGroup);
+        return Err(Code::UnknownGroup);
     }
     // SAFETY: the vector has room for `count_max` pointers, of which the call fills the first ones and gives their
     // number; each is a message this program owns from then on. The queue is a reference of our own, given back once.
@@ -105,7 +100,7 @@ pub struct Message<'a>(&'a c::rd_kafka_message_t);
 
 impl<'a> Message<'a> {
     /// What is wrong; of such a message only topic, partition and (at the end of a partition) offset are told.
-    pub fn error(&self) -> Option<RDKafkaErrorCode> {
+    pub fn error(&self) -> Option<Code> {
         outcome(self.0.err).err()
     }
 

@@ -8,6 +8,7 @@
 mod admin;
 mod batch;
 mod configs;
+mod groups;
 mod lines;
 mod message;
 mod offsets;
@@ -15,6 +16,7 @@ mod topics;
 
 pub use batch::{Batch, Message, Stamp, consume, wake};
 pub use configs::alter_topic;
+pub use groups::{GroupDescription, MemberDescription, describe_groups};
 pub use lines::Lines;
 pub use message::{Status, status};
 pub use offsets::{At, Isolation, list_offsets};

@@ -1,7 +1,6 @@
 //! What a client logs, read beside its messages: some facts it tells nowhere else.
 
-use crate::admin::text;
-use rdkafka::bindings as c;
+use crate::admin::{c, text};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use std::{ptr, ptr::NonNull, sync::Arc};
 

@@ -1,11 +1,7 @@
 //! Where partitions begin and end, and where a time stands in them.
 
-use crate::admin::{Call, check_own, outcome};
-use rdkafka::bindings as c;
-use rdkafka::client::{Client, ClientContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
-use std::time::Duration;
+use crate::admin::{Call, Client, ClientContext, Code, Duration, c, check_own, outcome};
+use rdkafka::{Offset, TopicPartitionList, error::KafkaError};
 
 /// Which offset of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +35,13 @@ pub fn list_offsets<C: ClientContext>(
     at: At,
     isolation: Isolation,
     within: Duration,
-) -> Result<Vec<(i32, Result<Option<u64>, RDKafkaErrorCode>)>, RDKafkaErrorCode> {
+) -> Result<Vec<(i32, Result<Option<u64>, Code>)>, Code> {
     let at = match at {
         At::Earliest => Offset::Beginning,
         At::Latest => Offset::End,
         At::Time(time_ms) => Offset::Offset(time_ms.max(0)),
     };
+    let refused = |error: KafkaError| error.rdkafka_error_code().unwrap_or(Code::InvalidArgument);
     let mut asked = TopicPartitionList::with_capacity(partitions.len());
     for &partition in partitions {
         asked.add_partition_offset(topic, partition, at).map_err(refused)?;
@@ -62,8 +59,8 @@ pub fn list_offsets<C: ClientContext>(
     let answer = call.wait()?;
     // SAFETY: the answer is one to this call, and lives until everything is copied from it.
     let mut offsets: Vec<_> = unsafe {
-        let infos =
-            answer.list(c::rd_kafka_event_ListOffsets_result, c::rd_kafka_ListOffsets_result_infos)?;
+        let infos = c::rd_kafka_ListOffsets_result_infos;
+        let infos = answer.list(c::rd_kafka_event_ListOffsets_result, infos)?;
         let one = |&info| &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
         infos.iter().map(one).map(|one| (one.partition, offset(one))).collect()
     };
@@ -71,15 +68,11 @@ pub fn list_offsets<C: ClientContext>(
     Ok(offsets)
 }
 
-fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, RDKafkaErrorCode> {
+fn offset(one: &c::rd_kafka_topic_partition_t) -> Result<Option<u64>, Code> {
     outcome(one.err)?;
     match one.offset {
         // The broker's word for none; of a partition whose leader did not answer the client says another (-1001).
         -1 => Ok(None),
-        offset => u64::try_from(offset).map(Some).map_err(|_| RDKafkaErrorCode::LeaderNotAvailable),
+        offset => u64::try_from(offset).map(Some).map_err(|_| Code::LeaderNotAvailable),
     }
-}
-
-fn refused(error: KafkaError) -> RDKafkaErrorCode {
-    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument)
 }

@@ -1,11 +1,6 @@
 //! What topics are: their ids (KIP-516), who leads their partitions, and who is in sync.
 
-use crate::admin::{Call, c_text, check, list, text};
-use rdkafka::bindings as c;
-use rdkafka::client::{Client, ClientContext};
-use rdkafka::error::RDKafkaErrorCode;
-use std::ffi::CString;
-use std::time::Duration;
+use crate::admin::{Call, Client, ClientContext, Code, Duration, c, c_texts, check, list, text};
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +34,8 @@ pub fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
     within: Duration,
-) -> Result<Vec<Result<TopicDescription, RDKafkaErrorCode>>, RDKafkaErrorCode> {
-    let names = names.iter().map(|name| c_text(name)).collect::<Result<Vec<CString>, _>>()?;
-    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+) -> Result<Vec<Result<TopicDescription, Code>>, Code> {
+    let (_names, mut pointers) = c_texts(names)?;
     let call = Call::new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
     // SAFETY: the names live until the call has copied them; the collection is ours and freed once.
     unsafe {
@@ -52,37 +46,28 @@ pub fn describe_topics<C: ClientContext>(
     let answer = call.wait()?;
     // SAFETY: the answer is one to this call, and lives until everything is copied from it.
     unsafe {
-        let topics =
-            answer.list(c::rd_kafka_event_DescribeTopics_result, c::rd_kafka_DescribeTopics_result_topics)?;
+        let topics = c::rd_kafka_DescribeTopics_result_topics;
+        let topics = answer.list(c::rd_kafka_event_DescribeTopics_result, topics)?;
         Ok(topics.iter().map(|&topic| describe(topic)).collect())
     }
 }
 
 /// # Safety
 /// `topic` is alive.
-unsafe fn describe(
-    topic: *const c::rd_kafka_TopicDescription_t,
-) -> Result<TopicDescription, RDKafkaErrorCode> {
+unsafe fn describe(topic: *const c::rd_kafka_TopicDescription_t) -> Result<TopicDescription, Code> {
     // SAFETY: all of it is part of the topic, and copied.
     unsafe {
         check(c::rd_kafka_TopicDescription_error(topic))?;
         let id = c::rd_kafka_TopicDescription_topic_id(topic);
-        let (high, low) = match id.is_null() {
-            true => (0, 0),
-            false => {
-                (c::rd_kafka_Uuid_most_significant_bits(id), c::rd_kafka_Uuid_least_significant_bits(id))
-            }
-        };
+        let high = |id| c::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned();
+        let low = |id| c::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned();
+        let id = if id.is_null() { 0 } else { u128::from(high(id)) << 64 | u128::from(low(id)) };
         let mut count = 0;
         let partitions = c::rd_kafka_TopicDescription_partitions(topic, &mut count);
         let mut partitions: Vec<_> =
             list(partitions, count).iter().map(|&one| describe_partition(one)).collect();
         partitions.sort_by_key(|one| one.partition);
-        Ok(TopicDescription {
-            name: text(c::rd_kafka_TopicDescription_name(topic)),
-            id: u128::from(high.cast_unsigned()) << 64 | u128::from(low.cast_unsigned()),
-            partitions,
-        })
+        Ok(TopicDescription { name: text(c::rd_kafka_TopicDescription_name(topic)), id, partitions })
     }
 }
 

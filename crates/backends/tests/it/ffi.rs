@@ -4,7 +4,7 @@ use crate::cluster::{name, shared, topics};
 use crate::publish::{part, stored};
 use dualstream_core::topic::TopicSpec;
 use dualstream_core::topics::Topics;
-use dualstream_kafka_ffi::{Stamp, alter_topic, consume, describe_topics};
+use dualstream_kafka_ffi::{Stamp, alter_topic, consume, describe_groups, describe_topics};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -72,4 +72,53 @@ async fn messages_of_a_batch_are_whole() {
             seen += 1;
         }
     }
+}
+
+/// Groups of both protocols, and one that is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_described_with_their_kind_and_members() {
+    let cluster = shared();
+    let upstream = cluster.upstream(&[]);
+    let topic = topics(&upstream).create(TopicSpec::events(name("grouped"))).await.unwrap().spec.name;
+    let member = |protocol: &str| -> BaseConsumer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap()).set("group.id", format!("described-{protocol}"));
+        config.set("group.protocol", protocol).set("client.id", format!("member-{protocol}"));
+        let member: BaseConsumer = config.create().unwrap();
+        member.subscribe(&[topic.as_str()]).unwrap();
+        member
+    };
+    let asker = consumer(&cluster.bootstrap());
+    for (protocol, kind) in [("consumer", "Consumer"), ("classic", "Classic")] {
+        let (member, group) = (member(protocol), format!("described-{protocol}"));
+        let described = loop {
+            drop(member.poll(Duration::from_millis(100)));
+            let all = describe_groups(asker.client(), &[&group], ANSWER_MAX).unwrap();
+            match all.into_iter().next().unwrap() {
+                Ok(group)
+                    if group.state == "Stable" && group.members.iter().any(|m| !m.partitions.is_empty()) =>
+                {
+                    break group;
+                }
+                _ => {}
+            }
+        };
+        assert_eq!((described.name.as_str(), described.kind.as_str()), (group.as_str(), kind));
+        assert_eq!(described.members.len(), 1);
+        let own = &described.members[0];
+        assert_eq!(own.client, format!("member-{protocol}"));
+        assert!(own.host.contains("127.0.0.1"), "{}", own.host);
+        let mut partitions = own.partitions.clone();
+        partitions.sort();
+        assert_eq!(partitions, (0..12).map(|at| (topic.as_str().to_owned(), at)).collect::<Vec<_>>());
+    }
+    let missing = describe_groups(asker.client(), &["nobody"], ANSWER_MAX).unwrap();
+    let is_missing = |group: &Result<_, _>| match group {
+        Ok(dualstream_kafka_ffi::GroupDescription { state, members, .. }) => {
+            state == "Dead" && members.is_empty()
+        }
+        Err(code) => *code == RDKafkaErrorCode::GroupIdNotFound,
+    };
+    assert!(missing.len() == 1 && is_missing(&missing[0]), "{missing:?}");
+    assert!(describe_groups(asker.client(), &["a\0b"], ANSWER_MAX).is_err());
 }

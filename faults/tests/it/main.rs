@@ -1,15 +1,21 @@
-//! Nodes over real brokers, while those are killed, hang and lose their leaders.
+//! Nodes over real brokers and a real Redis, while those are killed, hang, lose their leaders and their masters.
 //!
 //! | fault of the matrix | test |
 //! |---|---|
+//! | 1 to 4, 6, 7, a Redis that is full or read-only | [`redis`] |
+//! | 5, a Cluster whose slots and masters move | [`redis_places`] |
 //! | 8, 10, 14, 15 | [`away`] |
-//! | 9, 11, 12, 13, 36 | [`brokers`] |
+//! | 9, 11, 12, 13, 36, forgotten producers | [`brokers`] |
 //! | 30, 35, 36, 37, full disks | [`nodes`] |
 //! | 31, 35 | [`fleet`] |
+//! | 32 | [`registry`] |
 //! | 34 | [`clients`]; on the side of the brokers it is 8 and a broker that hangs |
 //!
+//! All at once: [`kafka_job`] and [`redis_job`].
+//!
 //! 16 is of transactions, which nodes do not make. 33, slow clients, is the gateway's, whatever the log:
-//! `crates/gateway/tests/it/websocket_life.rs`.
+//! `crates/gateway/tests/it/websocket_life.rs`. What may take how long is no test's: [`latency`] measures, and
+//! `cargo xtask faults` judges.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -66,10 +66,14 @@ impl Line {
             let reader = Arc::new(self.reader());
             let lost = match self.connect(&reader).await {
                 Ok(node) => {
+                    let begun = Instant::now();
                     self.counters.subscriber_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
                     connections += 1;
                     let lost = self.over(&node, &reader, is_trusted).await;
                     self.interrupt(&reader);
+                    if lost.was_useful {
+                        self.pause.after(begun.elapsed()).await;
+                    }
                     lost
                 }
                 Err(reason) => Lost { reason, is_silent: false, was_useful: false },
@@ -163,7 +167,6 @@ impl Line {
                 return "what is published does not come back".to_owned();
             }
             self.counters.probe_latency.record(begin.elapsed());
-            self.pause.reset();
             self.condition.up(Part::Subscribing(self.number));
             sleep(interval).await;
             if !self.address().is_still_at(place).await {

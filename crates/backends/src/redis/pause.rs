@@ -4,6 +4,8 @@ use dualstream_core::clock::Entropy;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What lasts as long was no flicker.
+const STEADY: Duration = Duration::from_secs(1);
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -18,9 +20,14 @@ impl Pause {
         Pause { entropy, next: FIRST }
     }
 
-    /// All is well: the next pause is the first again.
-    pub fn reset(&mut self) {
-        self.next = FIRST;
+    /// Waits before a connection that was of use is made again: not at all, unless it lasted no time. One that always
+    /// flickers is made again ever more slowly.
+    pub async fn after(&mut self, lasted: Duration) {
+        if lasted >= STEADY {
+            self.next = FIRST;
+        } else {
+            tokio::time::sleep(self.next()).await;
+        }
     }
 
     pub fn next(&mut self) -> Duration {
@@ -36,8 +43,8 @@ mod tests {
     use super::*;
     use dualstream_core::testing::SeededEntropy;
 
-    #[test]
-    fn pauses_grow_to_five_seconds_and_differ() {
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_to_five_seconds_and_differ() {
         let mut pause = Pause::new(Arc::new(SeededEntropy::new(7)));
         let pauses: Vec<Duration> = (0..12).map(|_| pause.next()).collect();
         for (pause, whole) in
@@ -47,7 +54,10 @@ mod tests {
             assert!((whole / 2..=whole).contains(pause), "{pause:?} of {whole:?}");
         }
         assert_ne!(pauses[8], pauses[9]);
-        pause.reset();
-        assert!(pause.next() <= FIRST);
+        let begun = tokio::time::Instant::now();
+        pause.after(STEADY).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        pause.after(STEADY / 2).await;
+        assert!((FIRST / 2..=2 * FIRST).contains(&begun.elapsed()));
     }
 }

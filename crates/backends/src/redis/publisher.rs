@@ -21,10 +21,11 @@ use redis::{AsyncConnectionConfig, Pipeline, RedisResult, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
-/// Most messages and most bytes of one batch: what is small goes together, what is large does not hold up the rest.
+/// Most messages and most bytes of one batch. A few batches must be answered within the deadline, also over a slow network.
 const BATCH_MESSAGES_MAX: usize = 512;
-const BATCH_BYTES_MAX: usize = 128 << 10;
+const BATCH_BYTES_MAX: usize = 32 << 10;
 /// Most batches that are sent and not answered.
 const BATCHES_MAX: usize = 4;
 
@@ -68,7 +69,12 @@ impl Publisher {
                     self.counters.publisher_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
                     connections += 1;
                     self.outbox.open();
-                    self.over(node, is_trusted).await
+                    let begun = Instant::now();
+                    let ended = self.over(node, is_trusted).await;
+                    if matches!(ended, Ended::Lost { was_useful: true, .. }) {
+                        self.pause.after(begun.elapsed()).await;
+                    }
+                    ended
                 }
                 Err(error) => Ended::Lost { reason: error.message().to_owned(), was_useful: false },
             };
@@ -116,7 +122,6 @@ impl Publisher {
                         return Ended::Lost { reason: format!("Redis at {}: {reason}", node.place), was_useful };
                     }
                     was_useful = true;
-                    self.pause.reset();
                     self.condition.up(Part::Publishing);
                 }
                 () = self.move_on.notified(), if leaving.is_none() => leaving = Some(Ended::MoveOn),

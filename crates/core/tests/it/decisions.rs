@@ -491,29 +491,46 @@ proptest! {
     }
 }
 
-/// Offsets are left out before every record, as transactions of others do.
-struct Holes(ModelLog);
+/// A log that is not as one would wish.
+struct Odd {
+    log: ModelLog,
+    /// Offsets are left out before every record, as transactions of others do.
+    has_holes: bool,
+    /// It cannot be read now.
+    is_blind: AtomicBool,
+}
 
-impl Log for Holes {
+impl Odd {
+    fn new(log: &ModelLog, has_holes: bool) -> Arc<Odd> {
+        Arc::new(Odd { log: log.clone(), has_holes, is_blind: AtomicBool::new(false) })
+    }
+}
+
+impl Log for Odd {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed>> {
-        self.0.skip(&settings().topic, 0, 1);
-        self.0.commit(commit)
+        if self.has_holes {
+            self.log.skip(&settings().topic, 0, 1);
+        }
+        self.log.commit(commit)
     }
 
     fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
-        self.0.read(read)
+        match self.is_blind.load(Relaxed) {
+            true => async { Err(Error::new(ErrorKind::Unavailable, "planted", "planted")) }.boxed(),
+            false => self.log.read(read),
+        }
     }
 
     fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
-        self.0.bounds(topic)
+        self.log.bounds(topic)
     }
 
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
-        self.0.wait(topic, epoch, ends)
+        self.log.wait(topic, epoch, ends)
     }
 
     fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
-        self.0.seek(topic, time_ms)
+        self.log.seek(topic, time_ms)
     }
 }
 
@@ -522,7 +539,7 @@ impl Log for Holes {
 async fn snapshots_that_never_fit_do_not_fill_the_log() {
     let log = ModelLog::new(&[]);
     let (clock, entropy) = (Arc::new(ManualClock::new(0)), Arc::new(SeededEntropy::new(1)));
-    let (holes, topics) = (Arc::new(Holes(log.clone())), Arc::new(log.clone()));
+    let (holes, topics) = (Odd::new(&log, true), Arc::new(log.clone()));
     let (decisions, runner) = Decisions::open(settings(), holes, topics, clock, entropy).await.unwrap();
     let runner = tokio::spawn(runner.run(std::future::pending()));
     for from in 0..100 {
@@ -537,44 +554,16 @@ async fn snapshots_that_never_fit_do_not_fill_the_log() {
     assert!((101..200).contains(&records), "{records} records for 100 decisions");
 }
 
-/// It cannot be read while that is wanted.
-struct Blind(ModelLog, AtomicBool);
-
-impl Log for Blind {
-    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed>> {
-        self.0.commit(commit)
-    }
-
-    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
-        match self.1.load(Relaxed) {
-            true => async { Err(Error::new(ErrorKind::Unavailable, "planted", "planted")) }.boxed(),
-            false => self.0.read(read),
-        }
-    }
-
-    fn bounds(&self, topic: &TopicName) -> Result<Bounds> {
-        self.0.bounds(topic)
-    }
-
-    fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
-        self.0.wait(topic, epoch, ends)
-    }
-
-    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
-        self.0.seek(topic, time_ms)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_node_that_cannot_read_says_so_until_it_can() {
     let log = ModelLog::new(&[]);
-    let (blind, topics) = (Arc::new(Blind(log.clone(), AtomicBool::new(false))), Arc::new(log));
+    let (blind, topics) = (Odd::new(&log, false), Arc::new(log));
     let (clock, entropy) = (Arc::new(ManualClock::new(7)), Arc::new(SeededEntropy::new(1)));
     let (decisions, runner) =
         Decisions::open(settings(), blind.clone(), topics, clock.clone(), entropy).await.unwrap();
     tokio::spawn(runner.run(std::future::pending()));
     assert_eq!(decisions.health(), Health::Up);
-    blind.1.store(true, Relaxed);
+    blind.is_blind.store(true, Relaxed);
     let proposer = decisions.clone();
     let proposal = tokio::spawn(async move {
         proposer.propose(Decision::Generation { topic: events(), topic_id: 7, from: 0 }).await
@@ -587,7 +576,7 @@ async fn a_node_that_cannot_read_says_so_until_it_can() {
         tokio::time::advance(settings().retry).await;
     }
     assert_eq!(decisions.health(), Health::Down { since_ms: 7, reason: "planted".into() });
-    blind.1.store(false, Relaxed);
+    blind.is_blind.store(false, Relaxed);
     assert!(matches!(proposal.await.unwrap(), Ok(Outcome::Decided { .. })));
     assert_eq!(decisions.health(), Health::Up);
 }

@@ -2,7 +2,8 @@
 //!
 //! Every operation is one `EVAL` of a short script: nothing has to be loaded before, and nothing is missing after a
 //! restart, a failover or a moved slot. Nothing is tried again: what to do after an error is the caller's to say. An
-//! operation takes [`Commands::deadline`] at the most, and a second more where it has to connect.
+//! operation takes [`Commands::deadline`] at the most, and where it has to connect two seconds more for each host of the
+//! address, up to ten.
 
 use super::address::{Address, Kind};
 use super::client::{CONNECT_MAX, Connection};
@@ -18,8 +19,11 @@ use tokio::time::{Instant, timeout};
 /// many connections to what is away.
 const CONNECT_AGAIN: Duration = Duration::from_millis(200);
 
+/// Connecting to one after the other of the hosts of an address ends at the latest after this.
+const CONNECTS_MAX: Duration = Duration::from_secs(10);
+
 /// How long a connection to a master is used before Sentinel is asked again who that is: one that was replaced may go on
-/// serving whoever is still connected.
+/// serving whoever is still connected. Where nobody can say so, it is used on.
 const MASTER_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// What registry, claims and presence run their scripts with. All their keys begin with one prefix.
@@ -46,7 +50,7 @@ impl Commands {
         Commands { address, prefix: prefix.into(), deadline, age_max, link: Mutex::default() }
     }
 
-    /// Uses no connection for longer than this.
+    /// Uses no connection for longer than this, if there is another.
     pub fn with_age_max(mut self, age_max: Duration) -> Commands {
         self.age_max = Some(age_max);
         self
@@ -95,7 +99,8 @@ impl Commands {
             }
         }
         // Not under the lock: who comes meanwhile makes one of its own, and the last one stays.
-        let made = timeout(CONNECT_MAX, self.address.connect(self.deadline)).await.unwrap_or_else(|_| {
+        let connect = self.address.connect(self.deadline);
+        let made = timeout(self.connect_max(), connect).await.unwrap_or_else(|_| {
             let message = format!("Redis at {}: no connection in time", self.address);
             Err(Error::new(ErrorKind::Unavailable, "redis_unavailable", message))
         });
@@ -106,11 +111,24 @@ impl Commands {
                 link.connection = Some((connection.clone(), Instant::now()));
                 Ok((connection, link.number))
             }
-            Err(error) => {
-                link.failed = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
+            Err(error) => match &mut link.connection {
+                // It is old, and yet all there is: it answered until now.
+                Some((connection, made)) => {
+                    *made = Instant::now();
+                    Ok((connection.clone(), link.number))
+                }
+                None => {
+                    link.failed = Some((Instant::now(), error.clone()));
+                    Err(error)
+                }
+            },
         }
+    }
+
+    /// Some of the hosts may say nothing.
+    fn connect_max(&self) -> Duration {
+        let hosts = u32::try_from(self.address.hosts.len()).unwrap_or(u32::MAX);
+        CONNECT_MAX.saturating_mul(hosts.saturating_mul(2)).min(CONNECTS_MAX)
     }
 
     /// A late answer, a server that is no master any more, a lost connection: none of them is worth telling apart.

@@ -11,6 +11,7 @@ use dualstream_core::registry::{
 };
 use dualstream_core::testing::{self, ManualClock, RegistryBackend, SeededEntropy};
 use dualstream_services::Redis;
+use dualstream_services::redis::Sentinel;
 use futures::FutureExt;
 use futures::future::ready;
 use std::collections::BTreeSet;
@@ -225,6 +226,34 @@ async fn a_redis_that_was_killed_is_filled_again() {
     server.redis().restart().unwrap();
     node.until_clients(500..2_000).await;
     assert_eq!(node.membership.health(), Health::Up);
+}
+
+/// Sentinels that take connections and say nothing: another one is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_sentinels_are_passed_over() {
+    let mut server = Server::start_sentinel();
+    let silent = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [one, two] = silent.each_ref().map(|listener| listener.local_addr().unwrap());
+    let url =
+        format!("redis+sentinel://{one},{two},{}/{}", server.sentinel().addresses()[0], Sentinel::MASTER);
+    let registry = RedisRegistry::new(Arc::new(Commands::new(Address::parse(&url).unwrap(), "", DEADLINE)));
+    registry.heartbeat(instance(1), Beat::Begin).await.unwrap();
+    assert_eq!(registry.instances().await.unwrap().len(), 1);
+}
+
+/// Nobody can say who the master is; the one that was still answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sentinels_it_goes_on_where_it_was() {
+    const AGE_MAX: Duration = Duration::from_millis(50);
+    let mut server = Server::start_sentinel();
+    let commands = Commands::new(server.address.clone(), "", DEADLINE).with_age_max(AGE_MAX);
+    let registry = RedisRegistry::new(Arc::new(commands));
+    registry.heartbeat(instance(1), Beat::Begin).await.unwrap();
+    server.sentinel().sentinels[0].process.kill().unwrap();
+    let since = Instant::now();
+    while since.elapsed() < 5 * AGE_MAX {
+        registry.heartbeat(instance(1), Beat::Renew).await.unwrap();
+    }
 }
 
 /// The old one was left alone, with its connections open: it answers as ever.

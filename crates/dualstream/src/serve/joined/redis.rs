@@ -16,15 +16,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// How long Redis may take for a script: whoever waits asked for a list, or starts a server.
 const DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a start waits for Redis to say whose the prefix is.
+const START_MAX: Duration = Duration::from_secs(2);
 
 pub(super) async fn join(bus: &Bus, own: About, log: LogId, world: &World) -> anyhow::Result<Joined> {
     let World { clock, entropy } = world.clone();
     let commands = Arc::new(Commands::new(address(bus)?, &bus.prefix.0, DEADLINE));
     let claim = Arc::new(LogClaim::new(commands.clone(), log, clock.clone(), entropy.clone()));
-    if let Err(error) = claim.take().await
+    // Without an answer nobody can say yet whose the prefix is: that is asked again, and told.
+    if let Ok(Err(error)) = timeout(START_MAX, claim.take()).await
         && error.kind() == ErrorKind::Conflict
     {
         let mend = error.mend().unwrap_or_default().to_owned();

@@ -8,6 +8,10 @@
 //!
 //! A record without the header is never hidden, and one whose first copy was taken by retention is not hidden any more.
 
+mod left_out;
+
+pub use left_out::LeftOut;
+
 use crate::record::{Header, Headers, Record};
 use bytes::Bytes;
 

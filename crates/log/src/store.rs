@@ -11,6 +11,7 @@ use crate::storage::{Mode, Storage};
 use crate::topic::{DIR, State, TopicView, dir};
 use crate::window::Window;
 use bytes::Bytes;
+use dualstream_core::hidden::LeftOut;
 use dualstream_core::topic::{Cleanup, TopicSpec};
 use std::io;
 use std::ops::Range;
@@ -36,6 +37,8 @@ pub(crate) struct Store {
     pub window: Window,
     /// Next offset per partition.
     pub next: Vec<u64>,
+    /// What repeats an event and was therefore not appended, as far as this process knows.
+    pub left_out: LeftOut,
     /// Append time of the last batch of each partition, as far as this process knows.
     pub appended_ms: Vec<i64>,
     /// The segment the last completed checkpoint found active: older ones may be deleted or rewritten.
@@ -72,6 +75,7 @@ impl Store {
         mark: StoreMark,
     ) -> Store {
         Store {
+            left_out: LeftOut::default(),
             id,
             spec: entry.spec.clone(),
             view,

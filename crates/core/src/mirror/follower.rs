@@ -19,10 +19,11 @@ use super::seam::{Place, Run, Tail};
 use super::setbacks::Setbacks;
 use super::topic::{Topic, distance};
 use super::verify::{self, Look, Loss, Verdict};
+use crate::hidden::{self, LeftOut};
 use crate::log::{Bounds, Span};
 use crate::record::Record;
 use crate::topic::{Cleanup, Epoch, TopicName, TopicSpec};
-use crate::{Error, ErrorKind, Result, hidden};
+use crate::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -78,6 +79,10 @@ struct Followed {
     topic: Arc<Topic>,
     id: u128,
     epoch: Epoch,
+    /// What lies before was stored before it was followed: records left out there are not known any more.
+    known_from: Vec<u64>,
+    /// Left out because upstream has their first copies before that.
+    left_out: LeftOut,
     next_look: Instant,
 }
 
@@ -91,7 +96,7 @@ enum Done {
 }
 
 enum Begun {
-    In { id: u128, epoch: Epoch },
+    In { id: u128, epoch: Epoch, known_from: Vec<u64> },
     Lost(Loss),
 }
 
@@ -220,9 +225,9 @@ impl<'a> Follower<'a> {
         let idle: Vec<TopicName> =
             self.early.keys().filter(|name| !self.busy.contains(*name)).cloned().collect();
         for name in idle {
-            let Some((followed, runs)) = self.early.remove(&name) else { continue };
+            let Some((mut followed, runs)) = self.early.remove(&name) else { continue };
             self.begin_job(followed.topic.clone(), async move {
-                let stored = store_early(inner, &followed, runs).await;
+                let stored = store_early(inner, &mut followed, runs).await;
                 Done::Stored(followed, stored)
             });
         }
@@ -257,10 +262,11 @@ impl<'a> Follower<'a> {
                 self.refreshing -= 1;
                 self.heard(&name, refreshed.err());
             }
-            Done::Begun(Ok(Begun::In { id, epoch })) => {
+            Done::Begun(Ok(Begun::In { id, epoch, known_from })) => {
                 self.heard(&name, None);
-                let next_look = now + self.inner.settings.verify;
-                self.ready.insert(name.clone(), Followed { topic: topic.clone(), id, epoch, next_look });
+                let (next_look, left_out) = (now + self.inner.settings.verify, LeftOut::default());
+                let followed = Followed { topic: topic.clone(), id, epoch, known_from, left_out, next_look };
+                self.ready.insert(name.clone(), followed);
             }
             Done::Begun(Ok(Begun::Lost(loss))) | Done::Looked(Ok(Verdict::Lost(loss))) => {
                 // The tail would fail at the place of what is lost, for all topics.
@@ -387,16 +393,16 @@ impl<'a> Follower<'a> {
             by_topic.entry(run.topic.clone()).or_default().push(run);
         }
         for (name, runs) in by_topic {
-            let Some(Followed { topic, id, epoch, .. }) = self.followed.get(&name) else { continue };
-            if runs.iter().any(|run| run.id != *id) {
+            let Some(followed) = self.followed.get_mut(&name) else { continue };
+            if runs.iter().any(|run| run.id != followed.id) {
                 // Another topic has the name. It is begun once that is described, which not every broker knows at once.
                 self.let_go(&name);
                 self.pauses.insert(name, Instant::now() + RETRY);
-            } else if has_early(self.inner, topic, *epoch, &runs) {
+            } else if runs.iter().flat_map(|run| &run.records).any(|record| followed.is_early(record)) {
                 self.is_stale = true;
                 self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
-            } else if let Err(error) = store(self.inner, &name, runs).await {
-                let topic = topic.clone();
+            } else if let Err(error) = store(self.inner, followed, runs).await {
+                let topic = followed.topic.clone();
                 self.set_back(&topic, &error);
             }
         }
@@ -427,7 +433,8 @@ async fn begin(inner: &Inner, topic: &Topic) -> Result<Begun> {
     match verdict {
         Verdict::Lost(loss) => return Ok(Begun::Lost(loss)),
         Verdict::Same if held.as_ref().is_some_and(is_near) => {
-            return Ok(Begun::In { id: described.id, epoch });
+            let known_from = held.map_or(begin, |held| held.latest);
+            return Ok(Begun::In { id: described.id, epoch, known_from });
         }
         Verdict::Same | Verdict::MappedOtherwise => {}
     }
@@ -440,8 +447,8 @@ async fn begin(inner: &Inner, topic: &Topic) -> Result<Begun> {
     };
     inner.counters.begun.fetch_add(1, Relaxed);
     topic.set_level(false);
-    inner.store.begin(spec, epoch, begin).await?;
-    Ok(Begun::In { id, epoch })
+    inner.store.begin(spec, epoch, begin.clone()).await?;
+    Ok(Begun::In { id, epoch, known_from: begin })
 }
 
 /// Compares what is held of a topic that is followed; gives up what is out of date.
@@ -454,12 +461,24 @@ async fn look(inner: &Inner, topic: &Topic) -> Result<Verdict> {
 }
 
 /// Appends to the mirror of a topic, or forgets it: its files may be gone, and it is only a copy.
-async fn store(inner: &Inner, name: &TopicName, runs: Vec<Run>) -> Result<()> {
+async fn store(inner: &Inner, followed: &mut Followed, mut runs: Vec<Run>) -> Result<()> {
+    let name = &followed.topic.name;
     let records: usize = runs.iter().map(|run| run.records.len()).sum();
+    let mut left_out = 0;
+    for run in &mut runs {
+        run.records.retain(|record| {
+            let is_hidden = followed.left_out.hides(record);
+            if is_hidden {
+                left_out += 1;
+                followed.left_out.add(record.clone());
+            }
+            !is_hidden
+        });
+    }
     match inner.store.append(name, runs).await {
         Ok(hidden) => {
             inner.counters.records.fetch_add(records as u64, Relaxed);
-            inner.counters.hidden.fetch_add(hidden, Relaxed);
+            inner.counters.hidden.fetch_add(hidden + left_out, Relaxed);
             Ok(())
         }
         Err(error) => {
@@ -471,35 +490,33 @@ async fn store(inner: &Inner, name: &TopicName, runs: Vec<Run>) -> Result<()> {
     }
 }
 
-/// Whether some records may repeat an event of before the mirror's beginning.
-fn has_early(inner: &Inner, topic: &Topic, epoch: Epoch, runs: &[Run]) -> bool {
-    let Some(held) = inner.held(&topic.name, epoch) else { return false };
-    runs.iter().any(|run| {
-        let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
-        run.records.iter().any(|record| is_early(record, start))
-    })
-}
-
-fn is_early(record: &Record, start: u64) -> bool {
-    hidden::looked_for_in(record).is_some_and(|range| range.start < start)
-}
-
-/// Leaves out what repeats an event of before the mirror's beginning; the store sees to the rest.
-async fn store_early(inner: &Inner, followed: &Followed, mut runs: Vec<Run>) -> Result<()> {
-    let Followed { topic, id, epoch, .. } = followed;
-    if let Some(held) = inner.held(&topic.name, *epoch) {
-        for run in &mut runs {
-            let start = held.earliest.get(run.partition as usize).copied().unwrap_or(0);
-            let early: Vec<_> =
-                run.records.iter().filter(|record| is_early(record, start)).cloned().collect();
-            if early.is_empty() {
-                continue;
-            }
-            let span = Span { partition: run.partition, from: start, until: run.next };
-            let hidden = hidden_in(&*inner.upstream, (&run.topic, *id), &early, span).await?;
-            inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
-            run.records.retain(|record| !hidden.contains(&record.offset));
-        }
+impl Followed {
+    fn known_from(&self, partition: u32) -> u64 {
+        self.known_from.get(partition as usize).copied().unwrap_or(0)
     }
-    store(inner, &topic.name, runs).await
+
+    /// Whether a record may repeat an event that is not known here: of before the mirror's beginning, or left out of it
+    /// before it was followed.
+    fn is_early(&self, record: &Record) -> bool {
+        let known_from = self.known_from(record.partition);
+        hidden::looked_for_in(record).is_some_and(|range| range.start < known_from)
+    }
+}
+
+/// Leaves out what repeats an event that is not known here; the store sees to the rest.
+async fn store_early(inner: &Inner, followed: &mut Followed, mut runs: Vec<Run>) -> Result<()> {
+    for run in &mut runs {
+        let early: Vec<_> = run.records.iter().filter(|record| followed.is_early(record)).cloned().collect();
+        if early.is_empty() {
+            continue;
+        }
+        let span =
+            Span { partition: run.partition, from: followed.known_from(run.partition), until: run.next };
+        let hidden = hidden_in(&*inner.upstream, (&run.topic, followed.id), &early, span).await?;
+        inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
+        let is_hidden = |record: &Record| hidden.contains(&record.offset);
+        early.into_iter().filter(is_hidden).for_each(|record| followed.left_out.add(record));
+        run.records.retain(|record| !is_hidden(record));
+    }
+    store(inner, followed, runs).await
 }

@@ -309,6 +309,39 @@ async fn a_repeat_before_the_mirror_is_hidden_too() {
     assert_eq!(ids(&read_all(&cold.log, &topic).await).len(), places.len(), "and so do ranges");
 }
 
+/// The rule is one over the log: a copy that is hidden hides the next one, whoever reads, from wherever it began.
+#[tokio::test(start_paused = true)]
+async fn a_hidden_copy_hides_the_next() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    let write = |id: &str, seen: Option<u64>| {
+        let mut record = event_record("repo", "key", id, "x");
+        record.headers = seen.map_or(record.headers.clone(), |seen| hidden::with_seen(&record.headers, seen));
+        cluster.upstream.put(&topic, 3, record)
+    };
+    let follows = cluster.node(settings(65_536)).await;
+    write("other", None);
+    let first = write("it", None);
+    follows.level(&topic).await;
+    let second = write("it", Some(first));
+    follows.level(&topic).await;
+    // Begun behind the first copy, and behind both; nobody has seen the third.
+    let late = cluster.node(settings(1)).await;
+    late.log.wait(&topic, late.log.bounds(&topic).unwrap().epoch, &[u64::MAX; 12]).now_or_never();
+    late.level(&topic).await;
+    let third = write("it", Some(second));
+    let fourth = write("it", Some(third));
+    write("last", None);
+    follows.level(&topic).await;
+    late.level(&topic).await;
+    let cold = cluster.node(settings(0)).await;
+    for (of, node) in [("follows", &follows), ("late", &late), ("cold", &cold)] {
+        let all = read_all(&node.log, &topic).await;
+        let shown: Vec<_> = all.iter().map(|record| id_of(record).unwrap()).collect();
+        assert_eq!(shown, ["other", "it", "last"], "{of}, the fourth is at {fourth}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_life_of_the_offsets_is_told() {
     let cluster = Cluster::with_topics().await;

@@ -2,7 +2,7 @@
 //! to disturb: reads can be delayed, failed and interleaved with appends.
 
 use dualstream_core::filter::{Filter, source_of};
-use dualstream_core::hidden::looked_for_in;
+use dualstream_core::hidden::{LeftOut, looked_for_in};
 use dualstream_core::identity::is_same_event;
 use dualstream_core::identity::{Comparison, compare, of_record};
 use dualstream_core::log::*;
@@ -46,12 +46,21 @@ struct Topic {
     earliest: Vec<u64>,
     latest: Vec<u64>,
     damage: Vec<Gap>,
+    left_out: LeftOut,
 }
 
 impl Topic {
     fn new(spec: TopicSpec, epoch: Epoch) -> Topic {
         let zeros = vec![0; spec.partitions as usize];
-        Topic { spec, epoch, records: vec![], earliest: zeros.clone(), latest: zeros, damage: vec![] }
+        Topic {
+            spec,
+            epoch,
+            records: vec![],
+            earliest: zeros.clone(),
+            latest: zeros,
+            damage: vec![],
+            left_out: LeftOut::default(),
+        }
     }
 }
 
@@ -377,12 +386,14 @@ impl Topics for ModelLog {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
-        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: Some(0), segments: None };
+        let info =
+            |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: Some(0), segments: None };
         async move { Ok(self.lock().topics.values().map(info).collect()) }.boxed()
     }
 
     fn describe(&self, name: TopicName) -> BoxFuture<'_, Result<TopicInfo>> {
-        let info = |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: Some(0), segments: None };
+        let info =
+            |t: &Topic| TopicInfo { spec: t.spec.clone(), epoch: t.epoch, bytes: Some(0), segments: None };
         async move { self.lock().topic(&name).map(info) }.boxed()
     }
 
@@ -399,7 +410,8 @@ impl Topics for ModelLog {
                 topic.latest.resize(partitions as usize, 0);
                 topic.epoch = fresh;
             }
-            let info = TopicInfo { spec: topic.spec.clone(), epoch: topic.epoch, bytes: Some(0), segments: None };
+            let info =
+                TopicInfo { spec: topic.spec.clone(), epoch: topic.epoch, bytes: Some(0), segments: None };
             state.next_epoch += 1;
             drop(state);
             self.grown.notify_waiters();
@@ -495,9 +507,12 @@ impl MirrorStore for ModelLog {
                 for record in run.records {
                     let range = looked_for_in(&record).unwrap_or(0..0);
                     let is_first = |r: &&Record| r.partition == record.partition && range.contains(&r.offset);
-                    match topic.records.iter().filter(is_first).any(|r| is_same_event(r, &record)) {
-                        true => hidden += 1,
-                        false => topic.records.push(record),
+                    let is_shown = topic.records.iter().filter(is_first).any(|r| is_same_event(r, &record));
+                    if is_shown || topic.left_out.hides(&record) {
+                        hidden += 1;
+                        topic.left_out.add(record);
+                    } else {
+                        topic.records.push(record);
                     }
                 }
                 topic.latest[run.partition as usize] = run.next;

@@ -25,7 +25,7 @@ pub(crate) struct Copier {
 /// What runs became.
 struct Copied {
     batches: Vec<Placed>,
-    hidden: u64,
+    hidden: Vec<Record>,
 }
 
 /// Bytes that runs count for in the queue.
@@ -68,10 +68,12 @@ impl Engine {
         self.bytes_since_checkpoint += bytes.len() as u64;
         self.written_bytes += bytes.len() as u64;
         self.shared.counters.records.fetch_add(records, Relaxed);
-        self.shared.counters.hidden.fetch_add(hidden, Relaxed);
+        self.shared.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
         drop(batches);
+        let count = hidden.len() as u64;
+        hidden.into_iter().for_each(|record| store.left_out.add(record));
         self.keep_buffer(bytes);
-        Ok(hidden)
+        Ok(count)
     }
 
     /// Looks events up that are to be appended upstream, each with the partition it goes to.
@@ -154,9 +156,10 @@ impl Copier {
             for record in &run.records {
                 let hash = identity::of_record(record).unwrap_or(0);
                 let is_hidden = earlier.hides(store, run.partition, record, hash)?;
-                earlier.hashes.push(if is_hidden { 0 } else { hash });
+                // What is left out hides others as well.
+                earlier.hashes.push(hash);
                 if is_hidden {
-                    earlier.hidden += 1;
+                    earlier.hidden.push(record.clone());
                 } else {
                     batching.push(&mut batch, record, hash);
                 }
@@ -229,22 +232,21 @@ struct Earlier<'a> {
     runs: &'a [Run],
     /// Of each run, how many records were before it.
     begins: Vec<usize>,
-    /// Identity hash of each record; 0 for one that is left out, or is no event.
+    /// Identity hash of each record; 0 for one that is no event.
     hashes: Vec<u64>,
     /// Made when somebody looks.
     map: Map,
-    hidden: u64,
+    hidden: Vec<Record>,
 }
 
 impl<'a> Earlier<'a> {
     fn new(runs: &'a [Run], seed: u64) -> Earlier<'a> {
         let records = runs.iter().map(|run| run.records.len()).sum();
         let (begins, hashes) = (Vec::with_capacity(runs.len()), Vec::with_capacity(records));
-        Earlier { runs, begins, hashes, map: Map::new(seed), hidden: 0 }
+        Earlier { runs, begins, hashes, map: Map::new(seed), hidden: Vec::new() }
     }
 
-    /// Whether a record is hidden by one of before it. What was left out itself hides nothing: whoever had looked past the
-    /// first copy has found it.
+    /// Whether a record is hidden by one of before it, which may itself have been left out.
     fn hides(&mut self, store: &mut Store, partition: u32, record: &Record, hash: u64) -> Result<bool> {
         let Some(range) = hidden::looked_for_in(record).filter(|_| hash != 0) else { return Ok(false) };
         self.map.extend(&self.hashes);
@@ -254,6 +256,9 @@ impl<'a> Earlier<'a> {
             if stands && identity::is_same_event(earlier, record) {
                 return Ok(true);
             }
+        }
+        if store.left_out.hides(record) {
+            return Ok(true);
         }
         let is_it = |earlier: &Record| identity::is_same_event(earlier, record);
         let view = store.view.clone();

@@ -4,7 +4,7 @@
 use crate::mirror_rig::{MirrorRig, plain, record, run, seen, spec};
 use crate::rig::{PARTITIONS, event, id_of, topic};
 use dualstream_core::filter::{Filter, source_of};
-use dualstream_core::hidden::looked_for_in;
+use dualstream_core::hidden::{LeftOut, looked_for_in};
 use dualstream_core::log::{Appended, Log};
 use dualstream_core::mirror::{MirrorStore, Run};
 use dualstream_core::record::Record;
@@ -77,6 +77,8 @@ struct Held {
     durable: Vec<u64>,
     records: BTreeMap<Place, Record>,
     order: Vec<Place>,
+    /// Left out since the last start.
+    left_out: LeftOut,
 }
 
 struct Model {
@@ -100,22 +102,26 @@ fn spec_of(index: usize) -> TopicSpec {
 impl Held {
     fn new(epoch: u64, start: Vec<u64>) -> Held {
         let (ends, durable) = (start.clone(), start.clone());
-        Held { epoch, start, ends, durable, records: BTreeMap::new(), order: Vec::new() }
+        let (records, order, left_out) = Default::default();
+        Held { epoch, start, ends, durable, records, order, left_out }
     }
 
     fn is_hidden(&self, record: &Record) -> bool {
         let Some(range) = looked_for_in(record) else { return false };
         let (from, until) = ((record.partition, range.start), (record.partition, range.end));
-        self.records.range(from..until).any(|(_, earlier)| identity::is_same_event(earlier, record))
+        let mut shown = self.records.range(from..until);
+        shown.any(|(_, earlier)| identity::is_same_event(earlier, record)) || self.left_out.hides(record)
     }
 
     /// Takes a run over; how many of its records are hidden.
     fn take(&mut self, run: &Run) -> u64 {
         let mut hidden = 0;
         for record in &run.records {
-            match self.is_hidden(record) {
-                true => hidden += 1,
-                false => drop(self.records.insert((record.partition, record.offset), record.clone())),
+            if self.is_hidden(record) {
+                hidden += 1;
+                self.left_out.add(record.clone());
+            } else {
+                self.records.insert((record.partition, record.offset), record.clone());
             }
         }
         self.ends[run.partition as usize] = run.next;
@@ -124,6 +130,8 @@ impl Held {
 
     /// What a power loss took is not there any more.
     fn cut(&mut self, ends: &[u64]) {
+        // Whoever follows asks upstream for what was left out before a start.
+        self.left_out = LeftOut::default();
         self.ends = ends.to_vec();
         self.records.retain(|(partition, offset), _| *offset < ends[*partition as usize]);
         self.order.retain(|(partition, offset)| *offset < ends[*partition as usize]);

@@ -20,7 +20,7 @@ pub mod replay;
 mod report;
 mod schedule;
 mod server_side;
-mod subscriber;
+pub mod subscriber;
 mod tally;
 
 pub use load::Load;

@@ -8,7 +8,9 @@ use super::publisher::{Channels, Stream};
 use super::report::Report;
 use super::schedule::Schedule;
 use super::server_side::ServerSide;
+use super::subscriber::Place;
 use super::tally::Tally;
+use crate::client::Server;
 use crate::progress::Progress;
 use serde_json::json;
 use std::rc::Rc;
@@ -25,6 +27,9 @@ pub struct FanOut {
     /// Events per second.
     pub rate: Option<f64>,
     pub in_flight_max: u64,
+    /// The server of the subscribers, if it is another.
+    pub listen_at: Option<Server>,
+    pub place: Place,
 }
 
 /// Publishes to subscribers.
@@ -36,8 +41,10 @@ pub async fn run(load: &Load, channels: Channels, asked: &FanOut) -> anyhow::Res
     let tally = Rc::new(Tally::new(fan));
     let mut server = ServerSide::new(&load.server);
     let idle_bytes = server.memory_bytes().await;
-    let stream = Rc::new(Stream::new(channels, asked.size, 1, u64::MAX));
-    let fleet = Fleet::open(&load.server, &stream.channels, asked.subscribers, false, &tally, u64::MAX);
+    let is_live = asked.place == Place::Live;
+    let stream = Rc::new(Stream { is_live, ..Stream::new(channels, asked.size, 1, u64::MAX) });
+    let listen_at = asked.listen_at.as_ref().unwrap_or(&load.server);
+    let fleet = Fleet::open(listen_at, &stream.channels, asked.subscribers, asked.place, &tally, u64::MAX);
     let fleet = load.unless_stopped(fleet).await?;
     let connected_bytes = server.memory_bytes().await;
     let schedule = Schedule::new(&tally, asked.rate, asked.in_flight_max, u64::MAX);

@@ -1,7 +1,7 @@
 //! All subscribers of a run.
 
 use super::publisher::Channels;
-use super::subscriber::{self, Buffer, Seen, Subscriber};
+use super::subscriber::{self, Buffer, Place, Seen, Subscriber};
 use super::tally::Tally;
 use crate::client::Server;
 use anyhow::Context;
@@ -30,7 +30,7 @@ impl Fleet {
         server: &Server,
         channels: &Channels,
         count: u64,
-        from_earliest: bool,
+        place: Place,
         tally: &Rc<Tally>,
         events_max: u64,
     ) -> anyhow::Result<Fleet> {
@@ -40,7 +40,7 @@ impl Fleet {
             let (channel, buffer, tally) = (channels.of(number), buffer.clone(), tally.clone());
             let following = &following;
             async move {
-                let opened = Subscriber::open(server, &channels.name(channel), from_earliest, &buffer).await;
+                let opened = Subscriber::open(server, &channels.name(channel), place, &buffer).await;
                 let mut subscriber =
                     opened.with_context(|| format!("subscriber {} of {count}", number + 1))?;
                 let seen = subscriber.seen.clone();

@@ -1,7 +1,7 @@
 //! One publisher: a connection over HTTP that sends events when it is their turn, one request at a time.
 
 use super::schedule::Schedule;
-use super::subscriber::{Seen, data};
+use super::subscriber::{Seen, data, live_type};
 use super::tally::{Outcome, Tally};
 use crate::client::{Connection, Error, Request, Server};
 use bytes::Bytes;
@@ -21,6 +21,8 @@ pub struct Stream {
     /// Bytes of the data of an event.
     pub size: usize,
     pub channels: Channels,
+    /// Whether subscribers get announcements.
+    pub is_live: bool,
     /// By channel, what was stored.
     pub stored: RefCell<Vec<Seen>>,
 }
@@ -59,7 +61,7 @@ impl Stream {
     /// A stream of which nothing was published yet.
     pub fn new(channels: Channels, size: usize, batch: u64, events_max: u64) -> Stream {
         let stored = RefCell::new(vec![Seen::default(); channels.count as usize]);
-        Stream { batch, events_max, size, channels, stored }
+        Stream { batch, events_max, size, channels, is_live: false, stored }
     }
 
     /// The events of a request.
@@ -118,8 +120,9 @@ impl Stream {
     fn event(&self, event: u64, at_ns: u64) -> String {
         let (run, channel) = (&self.channels.run, self.channels.of(event));
         let data = data(at_ns, event, self.size);
+        let event_type = if self.is_live { live_type(at_ns, event) } else { "bench".to_owned() };
         format!(
-            "{{\"type\":\"bench\",\"source_type\":\"bench\",\"source_id\":\"{run}/{channel}\",\"data\":{data}}}"
+            "{{\"type\":\"{event_type}\",\"source_type\":\"bench\",\"source_id\":\"{run}/{channel}\",\"data\":{data}}}"
         )
     }
 }

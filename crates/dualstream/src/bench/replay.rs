@@ -10,7 +10,7 @@ use super::publisher::{Channels, Stream};
 use super::report::Report;
 use super::schedule::Schedule;
 use super::server_side::ServerSide;
-use super::subscriber::Seen;
+use super::subscriber::{Place, Seen};
 use super::tally::Tally;
 use crate::client::events::query;
 use crate::client::{Connection, Request};
@@ -56,13 +56,14 @@ pub async fn run(load: &Load, channels: Channels, asked: &Replay) -> anyhow::Res
         let mut server = ServerSide::new(&load.server);
         let from = Moment::now(&tally, &mut server).await;
         let (nothing, none) = (Rc::new(Tally::new(0)), u64::MAX);
-        let idle = Fleet::open(&load.server, &stream.channels, asked.clients, false, &nothing, none);
+        let idle = Fleet::open(&load.server, &stream.channels, asked.clients, Place::Latest, &nothing, none);
         let idle = load.unless_stopped(idle).await?;
         connects = from.until(&Moment::now(&tally, &mut server).await);
         drop(idle);
         tally.measure();
         let from = Moment::now(&tally, &mut server).await;
-        let fleet = Fleet::open(&load.server, &stream.channels, asked.clients, true, &tally, asked.events);
+        let fleet =
+            Fleet::open(&load.server, &stream.channels, asked.clients, Place::Earliest, &tally, asked.events);
         let mut fleet = load.unless_stopped(fleet).await?;
         tokio::select! {
             () = fleet.done() => {}

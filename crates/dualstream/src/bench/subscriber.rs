@@ -13,8 +13,21 @@ const PATH: &str = "/connection/websocket";
 const FRAME_BYTES_MAX: usize = 2 << 20;
 /// Where the data of an event begins to say when and which it is.
 static STAMP: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("{\"at\":"));
+/// The same in the type of an event, of which an announcement tells.
+static LIVE_STAMP: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"type\":\"bench."));
 /// What a publication begins with.
 const PUSH: &[u8] = b"{\"push\":";
+
+/// What a subscriber gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Events, from now on.
+    Latest,
+    /// Events, from the beginning of what is kept.
+    Earliest,
+    /// Announcements.
+    Live,
+}
 
 /// A subscriber, subscribed.
 pub struct Subscriber {
@@ -58,11 +71,20 @@ pub fn data(at_ns: u64, number: u64, bytes: usize) -> String {
     data
 }
 
+/// The type of an event that is announced to live subscribers: they are told no data.
+pub fn live_type(at_ns: u64, number: u64) -> String {
+    format!("bench.{at_ns}.{number}")
+}
+
 /// When it was meant to be sent, and its number, from a publication.
 fn stamp(line: &[u8]) -> Option<(u64, u64)> {
-    let at = STAMP.find(line)? + STAMP.needle().len();
-    let (at_ns, rest) = number(&line[at..])?;
-    let (number, _) = number(rest.strip_prefix(b",\"n\":")?)?;
+    let after = |mark: &Finder<'_>| mark.find(line).map(|at| &line[at + mark.needle().len()..]);
+    let (rest, next) = match after(&STAMP) {
+        Some(rest) => (rest, &b",\"n\":"[..]),
+        None => (after(&LIVE_STAMP)?, &b"."[..]),
+    };
+    let (at_ns, rest) = number(rest)?;
+    let (number, _) = number(rest.strip_prefix(next)?)?;
     Some((at_ns, number))
 }
 
@@ -74,17 +96,21 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 impl Subscriber {
-    /// Connects, and subscribes to `channel`: from now on, or from the beginning of what is kept.
+    /// Connects, and subscribes to `channel`.
     pub async fn open(
         server: &Server,
         channel: &str,
-        from_earliest: bool,
+        place: Place,
         buffer: &Rc<Buffer>,
     ) -> anyhow::Result<Subscriber> {
         let mut socket = WebSocket::open(server, PATH).await.context("cannot open a WebSocket")?;
-        let recover = if from_earliest { ",\"recover\":true" } else { "" };
+        let how = match place {
+            Place::Latest => "",
+            Place::Earliest => ",\"recover\":true",
+            Place::Live => ",\"data\":{\"mode\":\"live\"}",
+        };
         let commands = format!(
-            "{{\"id\":1,\"connect\":{{\"name\":\"dualstream bench\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"{recover}}}}}"
+            "{{\"id\":1,\"connect\":{{\"name\":\"dualstream bench\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"{how}}}}}"
         );
         socket.send(&commands).await.context("cannot subscribe")?;
         let mut subscriber =
@@ -209,6 +235,11 @@ mod tests {
         let line = format!(r#"{{"push":{{"channel":"c","pub":{{"data":{{"id":"x","data":{data}}}}}}}}}"#);
         assert_eq!(stamp(line.as_bytes()), Some((123_456, 7)));
         assert_eq!(stamp(b"{\"push\":{\"unsubscribe\":{}}}"), None);
+        let announced = format!(
+            r#"{{"push":{{"channel":"c","pub":{{"data":{{"id":"x","type":"{}"}}}}}}}}"#,
+            live_type(5, 8)
+        );
+        assert_eq!(stamp(announced.as_bytes()), Some((5, 8)));
         let tally = Tally::new(1);
         let mut counted = Counted::default();
         counted.frame(Frame::Text(format!("{line}\n{{}}\n{line}").as_bytes()), &tally);

@@ -5,7 +5,9 @@ use crate::bench::fan_out::{self, FanOut};
 use crate::bench::publish::{self, Publish};
 use crate::bench::publisher::Channels;
 use crate::bench::replay::{self, Replay};
+use crate::bench::subscriber::Place;
 use crate::bench::{Load, Report};
+use crate::client::Server;
 use anyhow::bail;
 use clap::value_parser;
 use dualstream::core::clock::Entropy;
@@ -34,7 +36,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   dualstream bench fan-out --embedded
   dualstream bench fan-out --subscribers 2000 --rate 50
-  dualstream bench fan-out --subscribers 5000 --channels 5000 --connections 256 --rate 20000")]
+  dualstream bench fan-out --subscribers 5000 --channels 5000 --connections 256 --rate 20000
+  dualstream --server http://a:8000 bench fan-out --listen-at http://b:8000 --live --rate 200")]
     FanOut(FanOutArguments),
     /// Clients come back over WebSocket and recover what they missed, from the log
     #[command(after_help = "Examples:
@@ -110,6 +113,12 @@ pub struct FanOutArguments {
     /// Without --rate: events that are on their way to their subscribers at a time
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u64).range(1..=1_000_000))]
     in_flight: u64,
+    /// Subscribers connect to this server, events are published to the other: two nodes of one deployment
+    #[arg(long, value_name = "URL", conflicts_with = "embedded")]
+    listen_at: Option<Server>,
+    /// Subscribers are told of events live, by announcements, instead of getting them from the log
+    #[arg(long)]
+    live: bool,
 }
 
 /// `bench replay`.
@@ -157,9 +166,13 @@ async fn measure(command: Command, global: &Global) -> anyhow::Result<Report> {
         Command::FanOut(args) => {
             check_multiple("subscribers", args.subscribers, args.channels)?;
             let load = load(&args.common, Some(&args.time), global).await?;
-            let FanOutArguments { connections, subscribers, in_flight: in_flight_max, .. } = args;
+            if args.live && args.common.namespace != "events" {
+                bail!("--live is for the namespace events: its announcements say which event they are of");
+            }
+            let FanOutArguments { connections, subscribers, in_flight: in_flight_max, listen_at, .. } = args;
             let (size, rate) = (args.common.size as usize, args.time.rate);
-            let asked = FanOut { connections, subscribers, size, rate, in_flight_max };
+            let place = if args.live { Place::Live } else { Place::Latest };
+            let asked = FanOut { connections, subscribers, size, rate, in_flight_max, listen_at, place };
             fan_out::run(&load, channels(&args.common, args.channels, None), &asked).await
         }
         Command::Replay(args) => {

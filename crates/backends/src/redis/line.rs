@@ -69,11 +69,9 @@ impl Line {
                     let begun = Instant::now();
                     self.counters.subscriber_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
                     connections += 1;
-                    let lost = self.over(&node, &reader, is_trusted).await;
+                    let mut lost = self.over(&node, &reader, is_trusted).await;
                     self.interrupt(&reader);
-                    if lost.was_useful {
-                        self.pause.after(begun.elapsed()).await;
-                    }
+                    lost.was_useful &= self.pause.is_spared(begun.elapsed());
                     lost
                 }
                 Err(reason) => Lost { reason, is_silent: false, was_useful: false },

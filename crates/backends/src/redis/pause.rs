@@ -20,14 +20,14 @@ impl Pause {
         Pause { entropy, next: FIRST }
     }
 
-    /// Waits before a connection that was of use is made again: not at all, unless it lasted no time. One that always
-    /// flickers is made again ever more slowly.
-    pub async fn after(&mut self, lasted: Duration) {
-        if lasted >= STEADY {
+    /// Whether something that worked for so long may be tried again at once. What only flickers is tried again ever more
+    /// slowly, as what does not work at all.
+    pub fn is_spared(&mut self, lasted: Duration) -> bool {
+        let is_steady = lasted >= STEADY;
+        if is_steady {
             self.next = FIRST;
-        } else {
-            tokio::time::sleep(self.next()).await;
         }
+        is_steady
     }
 
     pub fn next(&mut self) -> Duration {
@@ -43,8 +43,8 @@ mod tests {
     use super::*;
     use dualstream_core::testing::SeededEntropy;
 
-    #[tokio::test(start_paused = true)]
-    async fn pauses_grow_to_five_seconds_and_differ() {
+    #[test]
+    fn pauses_grow_to_five_seconds_and_differ() {
         let mut pause = Pause::new(Arc::new(SeededEntropy::new(7)));
         let pauses: Vec<Duration> = (0..12).map(|_| pause.next()).collect();
         for (pause, whole) in
@@ -54,10 +54,7 @@ mod tests {
             assert!((whole / 2..=whole).contains(pause), "{pause:?} of {whole:?}");
         }
         assert_ne!(pauses[8], pauses[9]);
-        let begun = tokio::time::Instant::now();
-        pause.after(STEADY).await;
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        pause.after(STEADY / 2).await;
-        assert!((FIRST / 2..=2 * FIRST).contains(&begun.elapsed()));
+        assert!(!pause.is_spared(STEADY / 2) && pause.next() > FIRST);
+        assert!(pause.is_spared(STEADY) && pause.next() <= FIRST);
     }
 }

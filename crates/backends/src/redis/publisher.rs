@@ -70,9 +70,9 @@ impl Publisher {
                     connections += 1;
                     self.outbox.open();
                     let begun = Instant::now();
-                    let ended = self.over(node, is_trusted).await;
-                    if matches!(ended, Ended::Lost { was_useful: true, .. }) {
-                        self.pause.after(begun.elapsed()).await;
+                    let mut ended = self.over(node, is_trusted).await;
+                    if let Ended::Lost { was_useful, .. } = &mut ended {
+                        *was_useful &= self.pause.is_spared(begun.elapsed());
                     }
                     ended
                 }

@@ -303,7 +303,7 @@ async fn a_killed_connection_is_made_again() {
     until_heard(&running, &mut stream, "chat:a").await;
     let counters = running.bus.counters();
     assert_eq!(counters.subscriber_reconnects.load(Relaxed), 2);
-    assert_eq!(running.bus.health(), Health::Up);
+    running.until_up().await;
 }
 
 /// Redis ends a connection that does not read what it is sent.

@@ -17,11 +17,11 @@ use crate::query::Query;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use dualstream_core::event::codec::push_string;
-use dualstream_core::registry::{Connection, InstanceId, PAGE_CONNECTIONS_MAX, Page, PageEnd, page_invalid};
+use dualstream_core::registry::{Connection, InstanceId, PAGE_CONNECTIONS_MAX, page_invalid};
 use dualstream_core::time::format_rfc3339;
 use dualstream_core::{Error, Result};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use place::Place;
+use place::{End, Place};
 use std::fmt::Write;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -76,20 +76,35 @@ impl Wanted {
         let mut places = self.places(app).await?.into_iter();
         let mut place = places.next();
         for _ in 0..PAGES_MAX {
-            let (Some(Place { instance, end }), true) = (&place, found.connections.len() < self.limit) else {
+            let room = self.limit.saturating_sub(found.connections.len());
+            let (Some(from), true) = (&place, room > 0) else {
                 break;
             };
-            let limit = self.limit - found.connections.len();
-            let page = page(app, instance, end.clone(), limit).await?;
-            let wanted = page.connections.into_iter().filter(|one| self.is_wanted(one));
-            found.connections.extend(wanted.map(|one| (instance.clone(), one)));
-            place = match page.next {
-                Some(end) => Some(Place { instance: instance.clone(), end: Some(end) }),
+            let (wanted, end) = self.read(app, from, room).await?;
+            let instance = from.instance.clone();
+            found.connections.extend(wanted.into_iter().map(|one| (instance.clone(), one)));
+            place = match end {
+                Some(end) => Some(Place { instance, end: Some(end) }),
                 None => places.next(),
             };
         }
         found.next = place;
         Ok(found)
+    }
+
+    /// What is wanted of a page, of about the size there is room for. Those of one user are looked for in the largest page;
+    /// where that has too many of them it is read again, as a smaller one: there is no place inside a page.
+    async fn read(&self, app: &App, from: &Place, room: usize) -> Result<(Vec<Connection>, Option<End>)> {
+        if self.user.is_some() {
+            let (mut all, end) = page(app, from, PAGE_CONNECTIONS_MAX).await?;
+            all.retain(|one| self.is_wanted(one));
+            if all.len() <= room {
+                return Ok((all, end));
+            }
+        }
+        let (mut some, end) = page(app, from, room).await?;
+        some.retain(|one| self.is_wanted(one));
+        Ok((some, end))
     }
 
     /// Where to read: the place asked for, and the beginning of each instance behind it.
@@ -120,18 +135,30 @@ async fn instances_of(app: &App) -> Result<Vec<InstanceId>> {
     Ok(ids)
 }
 
-/// A page of one node's connections: of this one they are known better than in the registry.
-async fn page(app: &App, instance: &InstanceId, end: Option<PageEnd>, limit: usize) -> Result<Page> {
+/// A page of one node's connections: of this one they are known better than in the registry. A place of the other kind
+/// than the node would make itself is another node's: the registry knows the one, and for the other begins anew.
+async fn page(app: &App, from: &Place, limit: usize) -> Result<(Vec<Connection>, Option<End>)> {
     let nodes = &app.operations.nodes;
-    if *instance == nodes.own.id {
-        let end = end.map(|end| Uuid::parse_str(&end.0).map_err(|_| page_invalid())).transpose()?;
-        let (connections, next) = app.clients.page(end, limit);
-        return Ok(Page { connections, next: next.map(|id| PageEnd(id.to_string().into())) });
+    let is_own = from.instance == nodes.own.id;
+    let end = match &from.end {
+        Some(End::Registry(end)) => Some(end.clone()),
+        Some(End::Client(client)) if is_own => return Ok(own_page(app, Some(*client), limit)),
+        None if is_own => return Ok(own_page(app, None, limit)),
+        Some(End::Client(_)) | None => None,
+    };
+    match (&nodes.membership, end) {
+        (Some(membership), end) => {
+            let page = membership.connections(from.instance.clone(), end, limit).await?;
+            Ok((page.connections, page.next.map(End::Registry)))
+        }
+        (None, Some(_)) => Err(page_invalid()),
+        (None, None) => Ok((Vec::new(), None)),
     }
-    match &nodes.membership {
-        Some(membership) => membership.connections(instance.clone(), end, limit).await,
-        None => Ok(Page::default()),
-    }
+}
+
+fn own_page(app: &App, after: Option<Uuid>, limit: usize) -> (Vec<Connection>, Option<End>) {
+    let (connections, next) = app.clients.page(after, limit);
+    (connections, next.map(End::Client))
 }
 
 fn push_connection(out: &mut String, instance: &InstanceId, connection: &Connection) {

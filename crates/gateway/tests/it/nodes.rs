@@ -7,7 +7,8 @@ use crate::wire::{Answer, Wire, get};
 use dualstream_core::decisions::{self, Decisions};
 use dualstream_core::memory::registry::MemoryRegistry;
 use dualstream_core::registry::{
-    Beat, Connection, Instance, InstanceId, Listed, Membership, Owner, Page, PageEnd, Registry, Removal,
+    Beat, Connection, Instance, InstanceId, Listed, Membership, Owner, PAGE_CONNECTIONS_MAX, Page, PageEnd,
+    Registry, Removal, page_invalid,
 };
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use dualstream_core::{Error, ErrorKind, Result, hub, registry};
@@ -46,8 +47,13 @@ async fn delete(server: &Server, target: &str) -> Answer {
 
 /// All connections that a server lists, over pages of `limit`.
 async fn listed(server: &Server, limit: usize, more: &str) -> Vec<Value> {
+    listed_by(&[server], limit, more).await
+}
+
+/// The same, where each page is asked of the next server, as behind a balancer.
+async fn listed_by(servers: &[&Server], limit: usize, more: &str) -> Vec<Value> {
     let (mut all, mut after) = (Vec::new(), String::new());
-    loop {
+    for server in servers.iter().cycle().take(1_000) {
         let target = format!("/v1/connections?limit={limit}{after}{more}");
         let page = ask(server, &target).await.json();
         let connections = page["connections"].as_array().unwrap_or_else(|| panic!("{target}: {page}"));
@@ -58,6 +64,7 @@ async fn listed(server: &Server, limit: usize, more: &str) -> Vec<Value> {
             None => return all,
         }
     }
+    panic!("pages never end");
 }
 
 fn ids(connections: &[Value]) -> BTreeSet<&str> {
@@ -198,7 +205,7 @@ impl Cluster {
     }
 
     async fn node(&self, number: u64) -> Server {
-        let membership = member(self.registry.clone(), number);
+        let membership = member(Arc::new(Numbered(self.registry.clone())), number);
         self.with(number, Some(membership)).await
     }
 
@@ -212,6 +219,38 @@ impl Cluster {
         let nodes = Nodes { own: about(number), membership, decisions: Some(decisions) };
         let settings = Settings::default();
         Server::among(nodes, self.log.clone(), settings, hub::Settings::default(), "127.0.0.1:0").await
+    }
+}
+
+/// A registry whose pages end at numbers, as those in Redis do.
+struct Numbered(Arc<MemoryRegistry>);
+
+impl Registry for Numbered {
+    fn heartbeat(&self, instance: Instance, beat: Beat) -> BoxFuture<'_, Result<usize>> {
+        self.0.heartbeat(instance, beat)
+    }
+    fn put(&self, owner: Owner, connections: Vec<Arc<Connection>>) -> BoxFuture<'_, Result<()>> {
+        self.0.put(owner, connections)
+    }
+    fn remove(&self, owner: Owner, removal: Removal) -> BoxFuture<'_, Result<()>> {
+        self.0.remove(owner, removal)
+    }
+    fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>> {
+        self.0.instances()
+    }
+    fn connections(
+        &self,
+        instance: InstanceId,
+        after: Option<PageEnd>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page>> {
+        async move {
+            let from = after.map_or(Ok(0), |end| end.0.parse::<usize>().map_err(|_| page_invalid()))?;
+            let all = self.0.connections(instance, None, PAGE_CONNECTIONS_MAX).await?.connections;
+            let next = (from + limit < all.len()).then(|| PageEnd((from + limit).to_string().into()));
+            Ok(Page { connections: all.into_iter().skip(from).take(limit).collect(), next })
+        }
+        .boxed()
     }
 }
 
@@ -270,6 +309,64 @@ async fn every_node_lists_the_clients_of_all() {
         assert_eq!((&all[0]["incarnation"], &all[0]["lease_s"]), (&json!(1), &json!(120)));
         assert_eq!(all.iter().filter(|instance| instance["own"] == true).count(), 1);
     }
+}
+
+/// Where a page ended at one node, the next begins at any other: behind a balancer each may be another one's.
+#[tokio::test]
+async fn pages_go_on_at_any_node() {
+    let cluster = Cluster::new();
+    let servers = [cluster.node(1).await, cluster.node(2).await, cluster.node(3).await];
+    let mut clients = BTreeMap::new();
+    for server in servers.iter().cycle().take(36) {
+        let (peer, id) = client(server).await;
+        clients.insert(id, peer);
+    }
+    for server in &servers {
+        until_listed(server, 36).await;
+    }
+    let [a, b, c] = &servers;
+    for order in [[a, b, c], [c, b, a], [b, b, c], [a, a, c]] {
+        for limit in [1, 5, 12, 13, 100] {
+            for more in ["", "&user="] {
+                let all = listed_by(&order, limit, more).await;
+                let seen: BTreeSet<&str> = all.iter().map(|one| one["id"].as_str().unwrap()).collect();
+                assert_eq!(seen, clients.keys().map(String::as_str).collect(), "{limit}{more}");
+            }
+        }
+    }
+}
+
+/// A page of one user's connections is looked for in large pages of all, however few are asked for.
+#[tokio::test]
+async fn few_of_one_user_are_found_among_many() {
+    let clock = Arc::new(ManualClock::new(7));
+    let registry = Arc::new(MemoryRegistry::new(clock));
+    let cluster = Cluster { log: Arc::new(TinyLog::new()), registry: registry.clone() };
+    let server = cluster.node(1).await;
+    let owner = Owner { id: InstanceId::new("node-2").unwrap(), incarnation: 1 };
+    let about = Instance {
+        owner: owner.clone(),
+        version: "1".into(),
+        address: "a".into(),
+        started_ms: 1,
+        connections: 900,
+    };
+    registry.heartbeat(about, Beat::Begin).await.unwrap();
+    let connection = |n: usize| Connection {
+        client: format!("client-{n:03}").into(),
+        user: if n % 300 == 299 { "rare" } else { "" }.into(),
+        transport: "websocket".into(),
+        protocol: "json".into(),
+        name: "js".into(),
+        version: "1".into(),
+        connected_ms: 1,
+        remote: None,
+    };
+    registry.put(owner, (0..900).map(|n| Arc::new(connection(n))).collect()).await.unwrap();
+    let page = ask(&server, "/v1/connections?limit=3&user=rare").await.json();
+    assert_eq!((page["connections"].as_array().unwrap().len(), &page["next"]), (3, &Value::Null), "{page}");
+    // More of them than fit: none is left out.
+    assert_eq!(listed(&server, 7, "&user=").await.len(), 897);
 }
 
 #[tokio::test]

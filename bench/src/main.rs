@@ -18,6 +18,7 @@ use crate::report::{Report, Results};
 
 mod append;
 mod browser;
+mod bus;
 mod callers;
 mod channels;
 mod compression;
@@ -49,7 +50,7 @@ mod workload;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`, `delivery`, `channel`. Everything when none is named.
+    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`, `delivery`, `channel`, `bus`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -102,7 +103,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 19] = [
+const BENCHMARKS: [Benchmark; 20] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -122,6 +123,7 @@ const BENCHMARKS: [Benchmark; 19] = [
     ("browser", browser::run),
     ("delivery", kafka::run_delivery),
     ("channel", kafka::run_channel),
+    ("bus", bus::run),
 ];
 
 fn main() -> Result<()> {

@@ -175,7 +175,7 @@ impl Following {
         let records: Vec<Record> = (*end..).zip(records).map(record).collect();
         *end += records.len() as u64;
         self.made += 1;
-        Ok(Run { topic: self.topic.clone(), partition, next: *end, records })
+        Ok(Run { topic: self.topic.clone(), id: 0, partition, next: *end, records })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! list        own instance ─▶ Clients        others ─▶ the registry, page by page, in the order of the instances
-//! disconnect  here ─▶ Clients, at once       elsewhere, by the registry ─▶ a decision, carried out by whoever has it
+//! disconnect  here ─▶ Clients, at once       else ─▶ a decision, carried out by whoever has it
 //! ```
 
 mod disconnect;

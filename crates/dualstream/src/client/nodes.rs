@@ -76,8 +76,6 @@ pub struct Client {
 /// What became of an order to disconnect one.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Disconnected {
-    /// The node it is connected to.
-    pub instance: String,
-    /// It is told already; else its node will tell it.
+    /// It is told already; else the node that has it will tell it, if one does.
     pub disconnected: bool,
 }

@@ -117,7 +117,7 @@ async fn disconnect(
     Ok(output::line(&match (format, told.disconnected) {
         (Format::Json, _) => String::from_utf8_lossy(&answer).into_owned(),
         (Format::Human, true) => format!("disconnected {id}"),
-        (Format::Human, false) => format!("ordered node {} to disconnect {id}", harmless(&told.instance)),
+        (Format::Human, false) => format!("ordered whichever node has {id} to disconnect it"),
     })?)
 }
 

@@ -92,7 +92,7 @@ fn tests(workspace: &Workspace) -> Command {
     cargo
 }
 
-/// `P50 P99 P999 COUNT STATE…`, in microseconds.
+/// `P50 P99 P999 COUNT STATE…`, in microseconds: of some rounds the one in the middle.
 fn parse(words: &str) -> Option<Acks> {
     let mut words = words.splitn(5, ' ');
     let mut number = || words.next()?.parse().ok();

@@ -64,8 +64,9 @@ impl Balancer {
 
 fn nginx(dir: &Path, address: SocketAddr, nodes: &[SocketAddr]) -> Result<String> {
     let dir = dir.display();
-    // As the system would start it, but in the foreground and with its files in a directory of its own.
-    let own = format!("daemon off;\npid {dir}/pid;\nerror_log stderr;\n");
+    // As the system would start it, but with its files in a directory of its own, and as one process in the foreground:
+    // workers would live on and serve when that is killed.
+    let own = format!("daemon off;\nmaster_process off;\npid {dir}/pid;\nerror_log stderr;\n");
     let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let paths: String = paths.iter().map(|name| format!("    {name}_temp_path {dir}/{name};\n")).collect();
     let text = replaced(NGINX, "http {\n", &format!("http {{\n    access_log off;\n{paths}"))?;

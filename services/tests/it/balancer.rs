@@ -47,7 +47,7 @@ fn requests_go_to_all_nodes_and_past_one_that_is_away() {
     for kind in [Kind::Nginx, Kind::Haproxy] {
         let dir = tempfile::tempdir().unwrap();
         let nodes = [node("one"), node("two"), away];
-        let balancer = Balancer::start(kind, &dir.path().join("balancer"), &nodes).unwrap();
+        let mut balancer = Balancer::start(kind, &dir.path().join("balancer"), &nodes).unwrap();
         let mut answered = BTreeSet::new();
         for _ in 0..20 {
             let answer = get(balancer.address);
@@ -55,5 +55,8 @@ fn requests_go_to_all_nodes_and_past_one_that_is_away() {
             answered.extend(["one", "two"].into_iter().filter(|name| answer.ends_with(name)));
         }
         assert_eq!(answered.len(), 2, "{kind:?}");
+        balancer.process.kill().unwrap();
+        let left = TcpStream::connect(balancer.address);
+        assert!(left.is_err(), "{kind:?}: nobody listens after its death");
     }
 }

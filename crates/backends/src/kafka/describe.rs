@@ -46,7 +46,7 @@ pub(crate) struct Admin {
     calls: Arc<Semaphore>,
     /// Knows why brokers do not answer: this client is not told.
     health: Arc<Health>,
-    /// Learns of topics that take little.
+    /// Learns what topics take.
     batching: Arc<Batching>,
     memory: Arc<Memory>,
 }
@@ -226,7 +226,11 @@ impl Admin {
 
     /// See `Upstream::describe`.
     pub(crate) async fn describe(&self, name: &TopicName) -> Result<Described> {
-        let (id, count) = self.led(name).await?;
+        let led = self.led(name).await;
+        if led.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            self.batching.forget(name);
+        }
+        let (id, count) = led?;
         let (config, earliest, latest, high) = futures::try_join!(
             self.config(name),
             self.offsets(name, count, At::Earliest, Isolation::Uncommitted),
@@ -234,7 +238,7 @@ impl Admin {
             self.offsets(name, count, At::Latest, Isolation::Uncommitted),
         )?;
         if let Some(bytes) = value(&config, "max.message.bytes").and_then(|bytes| bytes.parse().ok()) {
-            self.batching.fit(bytes).await;
+            self.batching.fit(name, bytes).await;
         }
         // Asked for at the same time, so each may be older than the other.
         let at_least = |offsets: Vec<Option<u64>>, least: &[u64]| -> Vec<u64> {

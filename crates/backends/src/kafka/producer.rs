@@ -10,7 +10,8 @@
 //! and at the broker sequence numbers (idempotence) keep it over retries. *Outcome*: by the status of the message, never
 //! by its error. *Memory*: what waits is bounded; while no broker answers, or none stores anything, calls fail at once
 //! after the first record that waited its whole time. *Fatal errors* of the client (its sequence numbers are no longer the broker's) end it: all it
-//! has is answered, and another takes its place. So it is when a topic takes smaller batches than it makes ([`batching`]).
+//! has is answered, and another takes its place. So it is when a topic that is written to takes smaller batches
+//! than it makes ([`batching`]).
 //!
 //! It does not wait for room, retry what failed, or make transactions.
 
@@ -97,17 +98,20 @@ impl Producer {
         if shared.health.is_away() {
             return Err(shared.health.unreachable());
         }
-        shared.health.admit(shared.settings.delivery_max())?;
+        // All of them are asked about, and known to be written to from then on.
+        let is_admitted = parts.iter().map(|part| shared.batching.admits(&part.topic));
+        if !is_admitted.fold(true, std::ops::BitAnd::bitand) {
+            return Err(being_made());
+        }
         let records_of: Vec<usize> = parts.iter().map(|part| part.records.len()).collect();
         let bytes = parts.iter().flat_map(|part| &part.records).map(NewRecord::weight).sum();
         let Some(reserved) = shared.backlog.reserve(records_of.iter().sum(), bytes) else {
             return Err(shared.overloaded());
         };
         let guard = shared.native();
-        let Some(native) = &*guard else {
-            let message = "the client of Kafka is made again, which takes a moment";
-            return Err(Error::new(ErrorKind::Overloaded, "overloaded", message));
-        };
+        let Some(native) = &*guard else { return Err(being_made()) };
+        // Last: a call that is not tried for another reason is not the one that may be tried.
+        shared.health.admit()?;
         let answers = Answers::new(records_of, reserved);
         shared.calls.add(&answers);
         let mut index = 0;
@@ -139,6 +143,12 @@ impl Drop for Producer {
             let _ = thread.join();
         }
     }
+}
+
+/// Another client takes the place of the one there was.
+fn being_made() -> Error {
+    let message = "the client of Kafka is made again, which takes a moment";
+    Error::new(ErrorKind::Overloaded, "overloaded", message)
 }
 
 fn create(settings: &Settings, health: &Arc<Health>, batch_bytes: u64) -> Result<Native> {
@@ -225,7 +235,7 @@ impl Shared {
                     progress.note(self.health.stored());
                     if progress.is_none_for(self.settings.delivery_max()) {
                         // Once they are back, the first call tells whether they store.
-                        self.health.set_stalled(!was_away);
+                        self.health.set_stalled(progress.at, !was_away);
                     }
                     progress.at = Instant::now();
                 }
@@ -318,6 +328,11 @@ impl Progress {
     }
 }
 
+/// Whether a broker says so, and not the client by itself: its own codes are negative.
+fn is_of_broker(code: Code) -> bool {
+    code as i32 > 0
+}
+
 /// Hears of deliveries and errors, on the thread of the producer.
 struct Deliveries {
     health: Arc<Health>,
@@ -349,10 +364,7 @@ impl ProducerContext for Deliveries {
             Some(doubt) => {
                 match doubt {
                     Some(Doubt::TimedOut) => self.health.say_timed_out(),
-                    // A broker says no; what ends with its client was not told to any.
-                    _ if error != Some(Code::PurgeQueue) && error != Some(Code::PurgeInflight) => {
-                        self.health.say_decided();
-                    }
+                    _ if error.is_some_and(is_of_broker) => self.health.say_decided(),
                     _ => {}
                 }
                 if let Some(doubt) = doubt {

@@ -42,6 +42,25 @@ pub(crate) fn failed(appended: &Appended) -> &Error {
     }
 }
 
+/// What heals by itself does so in half a minute.
+async fn within<T>(what: &str, heals: impl Future<Output = T>) -> T {
+    let healed = tokio::time::timeout(std::time::Duration::from_secs(30), heals).await;
+    healed.unwrap_or_else(|_| panic!("not within 30 s: {what}"))
+}
+
+/// A record is stored, at last.
+async fn heals(upstream: &KafkaUpstream, part: Part) {
+    within("a record is stored", async {
+        while !matches!(
+            upstream.append(vec![part.clone()]).await.as_deref(),
+            Ok([outcomes]) if matches!(outcomes[0], Appended::Stored(_))
+        ) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_a_partition_stand_in_the_order_of_the_calls() {
     const CALLS: usize = 300;
@@ -85,8 +104,19 @@ async fn a_topic_that_takes_little_refuses_only_what_is_larger() {
     let upstream = cluster.upstream(&[]);
     let topic = topics(&upstream).create(TopicSpec::events(name("little"))).await.unwrap().spec.name;
     cluster.set(&topic, "max.message.bytes=10000");
-    // Whoever appends has described the topic.
+    // Whoever appends has described the topic, which changes nothing for those who append to others.
     upstream.describe(&topic).await.unwrap();
+    let other = topics(&upstream).create(TopicSpec::events(name("large"))).await.unwrap().spec.name;
+    assert_eq!(stored(&upstream, part(&other, 7, 0..1)).await, [0]);
+    // It is found out with the first record whether a topic is written to; none is taken before batches are small.
+    let error = upstream.append(vec![part(&topic, 5, 0..1)]).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Overloaded, "overloaded"));
+    within("small batches", async {
+        while upstream.append(vec![part(&topic, 5, 0..1)]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let mut offset = 0;
     for _ in 0..5 {
         let mut mixed = part(&topic, 3, 0..200);
@@ -115,12 +145,15 @@ async fn a_missing_topic_is_told_and_found_once_it_is_made() {
         assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "unknown_topic"));
     }
     topics(&upstream).create(spec.clone()).await.unwrap();
-    loop {
-        match &upstream.append(vec![part(&spec.name, 5, 0..1)]).await.unwrap()[0][0] {
-            Appended::Stored(_) => break,
-            other => assert_eq!(failed(other).kind(), ErrorKind::NotFound),
+    within("the topic is found", async {
+        loop {
+            match &upstream.append(vec![part(&spec.name, 5, 0..1)]).await.unwrap()[0][0] {
+                Appended::Stored(_) => break,
+                other => assert_eq!(failed(other).kind(), ErrorKind::NotFound),
+            }
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,28 +182,28 @@ async fn too_few_replicas_are_told_and_heal() {
     // As it would be with two brokers gone, without the quorum of controllers going too.
     cluster.set(&topic, "min.insync.replicas=3");
     cluster.kafka.lock().unwrap().brokers[2].process.kill().unwrap();
-    let explained = loop {
-        let outcomes =
-            upstream.append((0..12).map(|partition| part(&topic, partition, 1..2)).collect()).await;
-        let Ok(outcomes) = outcomes else { continue };
-        let said = |outcome: &Appended| match outcome {
-            Appended::Failed(error) => Some(error.message().to_owned()),
-            _ => None,
-        };
-        let messages: Vec<String> = outcomes.iter().flatten().filter_map(said).collect();
-        if let Some(explained) = messages.into_iter().find(|message| message.contains("min.insync.replicas"))
-        {
-            break explained;
+    let explained = within("the reason", async {
+        loop {
+            let outcomes =
+                upstream.append((0..12).map(|partition| part(&topic, partition, 1..2)).collect()).await;
+            let Ok(outcomes) = outcomes else { continue };
+            let said = |outcome: &Appended| match outcome {
+                Appended::Failed(error) => Some(error.message().to_owned()),
+                _ => None,
+            };
+            let messages: Vec<String> = outcomes.iter().flatten().filter_map(said).collect();
+            if let Some(explained) =
+                messages.into_iter().find(|message| message.contains("min.insync.replicas"))
+            {
+                break explained;
+            }
         }
-    };
+    })
+    .await;
     assert!(explained.contains(topic.as_str()), "{explained}");
     cluster.kafka.lock().unwrap().restart(2).unwrap();
-    let mut partition = 0;
-    while partition < 12 {
-        match upstream.append(vec![part(&topic, partition, 2..3)]).await {
-            Ok(outcomes) if matches!(outcomes[0][0], Appended::Stored(_)) => partition += 1,
-            _ => tokio::task::yield_now().await,
-        }
+    for partition in 0..12 {
+        heals(&upstream, part(&topic, partition, 2..3)).await;
     }
 }
 
@@ -220,20 +253,18 @@ async fn lost_answers_are_unknown_and_heal() {
     let error = failed(&outcomes[0][0]);
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unknown, "outcome_unknown"));
     // Nobody answers at all: what was not sent is not stored, and soon nothing is taken any more.
-    let error = loop {
-        match upstream.append(vec![part(&topic, 3, 0..1)]).await {
-            Ok(outcomes) => assert_ne!(failed(&outcomes[0][0]).kind(), ErrorKind::Internal),
-            Err(error) => break error,
+    let error = within("nothing is taken", async {
+        loop {
+            match upstream.append(vec![part(&topic, 3, 0..1)]).await {
+                Ok(outcomes) => assert_ne!(failed(&outcomes[0][0]).kind(), ErrorKind::Internal),
+                Err(error) => break error,
+            }
         }
-    };
+    })
+    .await;
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
     proxy.heal();
-    while !matches!(
-        upstream.append(vec![part(&topic, 9, 2..3)]).await.as_deref(),
-        Ok([outcomes]) if matches!(outcomes[0], Appended::Stored(_))
-    ) {
-        tokio::task::yield_now().await;
-    }
+    heals(&upstream, part(&topic, 9, 2..3)).await;
     let described = upstream.describe(&topic).await.unwrap();
     assert!((2..=3).contains(&described.latest[9]), "stored once or not at all: {described:?}");
 }
@@ -249,20 +280,18 @@ async fn brokers_that_hang_are_counted_and_waited_for_by_one_at_a_time() {
     let pause = |broker: usize| cluster.kafka.lock().unwrap().brokers[broker].process.pause().unwrap();
     let resume = |broker: usize| cluster.kafka.lock().unwrap().brokers[broker].process.resume().unwrap();
     [0, 1].into_iter().for_each(pause);
-    let error = loop {
-        match upstream.append(vec![part(&topic, 3, 1..2)]).await {
-            Ok(outcomes) => assert!(!matches!(outcomes[0][0], Appended::Stored(_)), "{outcomes:?}"),
-            Err(error) => break error,
+    let error = within("nothing is taken", async {
+        loop {
+            match upstream.append(vec![part(&topic, 3, 1..2)]).await {
+                Ok(outcomes) => assert!(!matches!(outcomes[0][0], Appended::Stored(_)), "{outcomes:?}"),
+                Err(error) => break error,
+            }
         }
-    };
+    })
+    .await;
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
     assert!(error.message().contains("1 of the 3 brokers that keep 'hung"), "{error}");
     [0, 1].into_iter().for_each(resume);
-    loop {
-        match upstream.append(vec![part(&topic, 3, 2..3)]).await {
-            Ok(outcomes) if matches!(outcomes[0][0], Appended::Stored(_)) => break,
-            _ => tokio::task::yield_now().await,
-        }
-    }
+    heals(&upstream, part(&topic, 3, 2..3)).await;
     stored(&upstream, part(&topic, 7, 0..3)).await;
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// ```text
 ///              a record has waited its whole time, nothing was stored since, and brokers answer
 ///  reachable ────────────────────────────────────────────────────────────────────────────────▶ stalled: calls fail at
-///            ◀──────────────────────────────────────────────────────────────────────────────── once, but one at a time
+///            ◀──────────────────────────────────────────────────────────────────────────────── once, but one in 10 s
 ///                        that one is stored, or refused by a broker
 ///
 ///              a record has waited its whole time, and nothing was stored since
@@ -35,11 +35,11 @@ pub(crate) struct Health {
 struct Stall {
     /// No call is tried before.
     next_try: Option<Instant>,
-    /// What was found out about it.
-    why: Option<String>,
+    /// What was found out about it, and when.
+    why: Option<(String, Instant)>,
 }
 
-/// How long no call is tried after one failed.
+/// How long no call is tried after one was, and after one failed.
 const TRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why brokers are to be asked about a topic.
@@ -83,7 +83,7 @@ impl Health {
     pub(super) fn say_decided(&self) {
         if self.is_stalled.load(Ordering::Relaxed) && self.is_stalled.swap(false, Ordering::Relaxed) {
             *lock(&self.stall) = Stall::default();
-            tracing::info!("kafka: records are stored again");
+            tracing::info!("kafka: brokers decide on records again");
         }
     }
 
@@ -94,19 +94,21 @@ impl Health {
         }
     }
 
-    /// Nothing is stored although brokers answer. A call is tried after a pause, or at once.
-    pub(super) fn set_stalled(&self, with_pause: bool) {
+    /// Nothing is stored since then although brokers answer. A call is tried after a pause, or at once.
+    pub(super) fn set_stalled(&self, since: Instant, with_pause: bool) {
         lock(&self.stall).next_try = with_pause.then(|| Instant::now() + TRY_PAUSE);
         if !self.is_stalled.swap(true, Ordering::Relaxed) {
+            // Of a time before it is another reason.
+            lock(&self.stall).why.take_if(|(_, found)| *found < since);
             tracing::error!(
-                "kafka: {}; one record at a time is tried until one is",
+                "kafka: {}; one call after the other is tried until one is",
                 self.stalled().message()
             );
         }
     }
 
-    /// Lets a call pass unless nothing is stored; then one, which is given as long as a record may wait.
-    pub(super) fn admit(&self, delivery_max: Duration) -> Result<(), Error> {
+    /// Lets a call pass unless nothing is stored; then one in each pause.
+    pub(super) fn admit(&self) -> Result<(), Error> {
         if !self.is_stalled.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -116,7 +118,7 @@ impl Health {
             drop(stall);
             return Err(self.stalled());
         }
-        stall.next_try = Some(now + delivery_max + TRY_PAUSE);
+        stall.next_try = Some(now + TRY_PAUSE);
         Ok(())
     }
 
@@ -128,12 +130,13 @@ impl Health {
 
     /// What was found out about records that wait in vain.
     pub(crate) fn explain(&self, why: &str) {
-        lock(&self.stall).why = Some(why.to_owned());
+        lock(&self.stall).why = Some((why.to_owned(), Instant::now()));
     }
 
     fn stalled(&self) -> Error {
         let why = lock(&self.stall).why.clone();
-        let why = why.as_deref().unwrap_or("brokers that have to keep its records may hang or be away");
+        let why =
+            why.as_ref().map_or("brokers that have to keep its records may hang or be away", |(why, _)| why);
         let message = format!("Kafka answers, and stores nothing: {why}");
         Error::new(ErrorKind::Unavailable, "log_unavailable", message)
     }

@@ -42,6 +42,40 @@ fn failed(appended: &Appended) -> (ErrorKind, &'static str) {
     }
 }
 
+/// What heals by itself does so in half a minute.
+async fn within<T>(what: &str, heals: impl Future<Output = T>) -> T {
+    let healed = tokio::time::timeout(Duration::from_secs(30), heals).await;
+    healed.unwrap_or_else(|_| panic!("not within 30 s: {what}"))
+}
+
+/// A record is stored, at last.
+async fn heals(producer: &Producer, part: Part) {
+    within("a record is stored", async {
+        loop {
+            if let Ok(answers) = producer.append(vec![part.clone()])
+                && matches!(answers.await[0][0], Appended::Stored(_))
+            {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Nothing is taken any more, at last.
+async fn refuses(producer: &Producer, part: Part) -> Error {
+    within("nothing is taken", async {
+        loop {
+            match producer.append(vec![part.clone()]) {
+                Ok(answers) => assert_ne!(failed(&answers.await[0][0]).0, ErrorKind::TooLarge),
+                Err(error) => break error,
+            }
+        }
+    })
+    .await
+}
+
 const PRODUCE: RDKafkaApiKey = RDKafkaApiKey::Produce;
 
 #[tokio::test]
@@ -88,7 +122,7 @@ async fn what_a_broker_refuses_is_definite() {
             assert_eq!(failed(outcome), (kind, word), "{code:?}");
         }
         // What was refused for its topic is tried again when the broker was asked.
-        while !matches!(producer.append(vec![part(3, 0..1)]).unwrap().await[0][0], Appended::Stored(_)) {}
+        heals(&producer, part(3, 0..1)).await;
     }
     let outcomes = producer.append(vec![part(77, 0..1), part(5, 0..1)]).unwrap().await;
     assert_eq!(failed(&outcomes[0][0]), (ErrorKind::NotFound, "unknown_topic"));
@@ -118,26 +152,29 @@ async fn a_fatal_error_ends_the_client_and_not_the_producer() {
         assert_eq!(failed(outcome), (ErrorKind::Unknown, "outcome_unknown"));
     }
     // Another mock cluster comes with the other client.
-    loop {
-        let answers = match producer.append(vec![part(1, 3..4)]) {
-            Ok(answers) => answers,
-            Err(error) => {
-                // The other client is not there yet.
-                assert_eq!((error.kind(), error.code()), (ErrorKind::Overloaded, "overloaded"));
-                std::thread::yield_now();
-                continue;
+    within("another client stores", async {
+        loop {
+            let answers = match producer.append(vec![part(1, 3..4)]) {
+                Ok(answers) => answers,
+                Err(error) => {
+                    // The other client is not there yet.
+                    assert_eq!((error.kind(), error.code()), (ErrorKind::Overloaded, "overloaded"));
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            };
+            let outcomes = answers.await;
+            match &outcomes[0][0] {
+                Appended::Stored(_) => break,
+                Appended::Failed(error) if error.code() == "unknown_topic" => {
+                    // It may have been made in the round before, and be asked about now.
+                    with_cluster(&producer, |cluster| drop(cluster.create_topic("t", 12, 3)));
+                }
+                other => assert_eq!(failed(other).0, ErrorKind::Unavailable, "{other:?}"),
             }
-        };
-        let outcomes = answers.await;
-        match &outcomes[0][0] {
-            Appended::Stored(_) => break,
-            Appended::Failed(error) if error.code() == "unknown_topic" => {
-                // It may have been made in the round before, and be asked about now.
-                with_cluster(&producer, |cluster| drop(cluster.create_topic("t", 12, 3)));
-            }
-            other => assert_eq!(failed(other).0, ErrorKind::Unavailable, "{other:?}"),
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -147,22 +184,10 @@ async fn while_no_broker_answers_calls_fail_at_once_and_then_heal() {
     with_cluster(&producer, |cluster| (1..=3).for_each(|id| cluster.broker_down(id).unwrap()));
     let outcomes = producer.append(vec![part(0, 1..2)]).unwrap().await;
     assert!(matches!(failed(&outcomes[0][0]).0, ErrorKind::Unavailable | ErrorKind::Unknown), "{outcomes:?}");
-    let error = loop {
-        match producer.append(vec![part(0, 2..3)]) {
-            Ok(answers) => drop(answers.await),
-            Err(error) => break error,
-        }
-    };
+    let error = refuses(&producer, part(0, 2..3)).await;
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
     with_cluster(&producer, |cluster| (1..=3).for_each(|id| cluster.broker_up(id).unwrap()));
-    loop {
-        if let Ok(answers) = producer.append(vec![part(0, 3..4)])
-            && matches!(answers.await[0][0], Appended::Stored(_))
-        {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    heals(&producer, part(0, 3..4)).await;
 }
 
 #[tokio::test]
@@ -172,12 +197,7 @@ async fn while_nothing_is_stored_calls_fail_at_once_but_one() {
     // Brokers answer whatever they are asked, but nobody keeps a record with them.
     let few = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
     with_cluster(&producer, |cluster| cluster.request_errors(PRODUCE, &[few; 1_000]));
-    let error = loop {
-        match producer.append(vec![part(0, 1..2)]) {
-            Ok(answers) => assert_ne!(failed(&answers.await[0][0]).0, ErrorKind::TooLarge),
-            Err(error) => break error,
-        }
-    };
+    let error = refuses(&producer, part(0, 1..2)).await;
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
     assert!(error.message().contains("stores nothing"), "{error}");
     producer.health().explain("1 of 3 brokers that keep 't' answer");
@@ -186,6 +206,10 @@ async fn while_nothing_is_stored_calls_fail_at_once_but_one() {
     with_cluster(&producer, |cluster| cluster.clear_request_errors(PRODUCE));
     // Then one at a time is tried, until it is stored.
     producer.health().try_now();
+    let full = producer.shared.backlog.reserve(500_000, 0).unwrap();
+    let error = producer.append(vec![part(0, 3..4)]).unwrap_err();
+    assert_eq!(error.code(), "overloaded", "which is not the one that is tried");
+    drop(full);
     let answers = producer.append(vec![part(0, 3..4)]).unwrap();
     assert!(matches!(answers.await[0][0], Appended::Stored(_)));
     assert!(matches!(producer.append(vec![part(7, 0..1)]).unwrap().await[0][0], Appended::Stored(_)));

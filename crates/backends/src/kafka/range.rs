@@ -94,6 +94,12 @@ impl Ranges {
             Error::new(ErrorKind::Internal, "internal", "a reader of Kafka was stopped").with_source(error)
         })?
     }
+
+    /// What readers that idle are to be spared from piling up; to be called from time to time. Does not wait.
+    pub(crate) fn tend(&self) {
+        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.iter_mut().for_each(Source::tend);
+    }
 }
 
 /// Tells the reader, when it is dropped, that nobody waits for it.

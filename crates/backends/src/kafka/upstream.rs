@@ -96,6 +96,8 @@ impl Upstream for KafkaUpstream {
     }
 
     fn describe<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Described>> {
+        // Topics that are known are described once a second.
+        self.ranges.tend();
         Box::pin(self.admin.describe(topic))
     }
 

@@ -57,8 +57,13 @@ impl Source {
         });
         let batches = batches.map_err(unreadable)?;
         // Now, and not before: see above.
-        let replaced = self.lines.by_ref().filter_map(|line| self.ids.learn(&line)).collect();
+        let replaced = self.ids.learn_all(&mut self.lines);
         Ok(Taken { batches, ids: &self.ids, replaced })
+    }
+
+    /// Takes what was logged while nothing is assigned: it would wait without a bound for the next [`take`](Source::take).
+    pub(crate) fn tend(&mut self) {
+        self.ids.learn_all(&mut self.lines);
     }
 }
 
@@ -69,6 +74,11 @@ fn unreadable(code: RDKafkaErrorCode) -> Error {
 impl Ids {
     pub(crate) fn of(&self, topic: &str) -> u128 {
         self.0.get(topic).copied().unwrap_or(0)
+    }
+
+    /// Takes in what was logged; gives the names of topics that were replaced.
+    fn learn_all(&mut self, lines: &mut Lines<Said>) -> Vec<String> {
+        lines.filter_map(|line| self.learn(&line)).collect()
     }
 
     /// Takes in a line of the log; gives the name of a topic that was replaced by another while it was known.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(20);
 /// A store that held out so much longer than its last pause is well again.
 const WELL: Duration = Duration::from_secs(60);
 

@@ -98,7 +98,7 @@ impl Server {
                 return Err(error);
             }
         };
-        let nodes = Nodes { own, membership: joined.membership.clone(), decisions };
+        let nodes = Nodes { own, membership: joined.membership.clone(), decisions: decisions.clone() };
         let bus = live.bus.clone();
         let publisher = DualPublisher::new(
             publisher_settings(&settings),
@@ -119,6 +119,7 @@ impl Server {
         let metrics = Metrics::new(Some(stats), mirror);
         let metrics = live.stats.clone().into_iter().fold(metrics, Metrics::with_bus);
         let metrics = joined.membership.clone().into_iter().fold(metrics, Metrics::with_membership);
+        let metrics = decisions.into_iter().fold(metrics, Metrics::with_decisions);
         let operations = Operations {
             topics: TopicAdmin::new(topics, log, settings.namespaces()),
             channels: Channels::new(sources, hub.clone()),

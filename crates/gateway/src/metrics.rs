@@ -3,6 +3,7 @@
 //! Core and log count in plain atomics and know nothing of Prometheus; they are read when they are asked for.
 
 mod bus;
+mod decisions;
 mod process;
 mod registry;
 

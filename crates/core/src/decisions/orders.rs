@@ -29,7 +29,13 @@ impl Orders {
         for order in orders {
             if waiting.len() >= WAITING_MAX {
                 waiting.pop_front();
-                self.counters.orders_lost.fetch_add(1, Relaxed);
+                if self.counters.orders_lost.fetch_add(1, Relaxed) == 0 {
+                    tracing::warn!(
+                        waiting = WAITING_MAX,
+                        "orders come faster than they are carried out, the oldest are given up: clients that are to go \
+                         may stay"
+                    );
+                }
             }
             waiting.push_back(order);
         }

@@ -382,6 +382,11 @@ async fn a_client_of_another_node_is_disconnected_by_a_decision() {
     assert_eq!(peer.end().await, (4600, "bye".to_owned()));
     // To order it again does nothing, and nobody has to know whether there is such a client.
     assert_eq!(delete(&first, &target).await.json()["decision"], 1);
+    let metrics = ask(&first, "/metrics").await.body;
+    for line in ["decided_total 2", "refused_total 0", "orders_lost_total 0"] {
+        let line = format!("dualstream_decisions_{line}");
+        assert!(metrics.lines().any(|l| l == line), "{line}\n{metrics}");
+    }
     other.subscribe("events:*").await;
 }
 

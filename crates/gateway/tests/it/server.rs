@@ -104,7 +104,7 @@ impl Server {
             Arc::new(SeededEntropy::new(1)),
         );
         let (hub, runner) = Hub::new(hub, seams.0, seams.1, namespaces.clone());
-        let id = nodes.own.id.clone();
+        let (id, decisions) = (nodes.own.id.clone(), nodes.decisions.clone());
         let operations = Operations {
             topics: TopicAdmin::new(log.clone(), log.clone(), namespaces),
             channels: Channels::new(log.clone(), hub.clone()),
@@ -116,6 +116,7 @@ impl Server {
             panics: AtomicBool::default(),
         });
         let metrics = Metrics::new(Some(parts.clone()), None);
+        let metrics = decisions.into_iter().fold(metrics, Metrics::with_decisions);
         let gateway = Gateway::new(settings, publisher.clone(), hub, operations, parts.clone(), metrics);
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -70,8 +70,14 @@ pub trait Registry: Send + Sync {
     /// Takes away connections, or the whole instance. What is not there is no error.
     fn remove(&self, owner: Owner, removal: Removal) -> BoxFuture<'_, Result<()>>;
 
-    /// The instances whose lease holds, by id; at most [`INSTANCES_MAX`].
+    /// The instances whose lease holds, by id; at most [`INSTANCES_MAX`]. Those of which nothing can be read now are
+    /// missing, unless that is all of them.
     fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>>;
+
+    /// How many were missing in lists for that reason until now.
+    fn unread(&self) -> u64 {
+        0
+    }
 
     /// A page of an instance's connections, of about `limit` (at most [`PAGE_CONNECTIONS_MAX`], and sometimes a few
     /// more than asked for), from the start or from where a page before it ended. A connection that stands from the

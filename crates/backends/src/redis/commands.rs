@@ -76,14 +76,21 @@ impl Commands {
         let (mut connection, number) = self.connection().await?;
         let error = match timeout(self.deadline, call.query_async(&mut connection)).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => fault::at(&self.address, &error),
-            Err(_) => {
-                let message = format!("Redis at {}: no answer in time", self.address);
-                Error::new(ErrorKind::Unavailable, "redis_unavailable", message)
+            // Something else stands there: the connection is as good as before.
+            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => {
+                return Err(fault::at(&self.address, &error));
             }
+            Ok(Err(error)) => fault::at(&self.address, &error),
+            Err(_) => self.too_late(),
         };
         self.forget(number);
         Err(error)
+    }
+
+    /// There was no answer in time.
+    pub(super) fn too_late(&self) -> Error {
+        let message = format!("Redis at {}: no answer in time", self.address);
+        Error::new(ErrorKind::Unavailable, "redis_unavailable", message)
     }
 
     async fn connection(&self) -> Result<(Connection, u64)> {

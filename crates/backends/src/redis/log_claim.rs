@@ -130,7 +130,7 @@ impl LogClaim {
         );
         Error::new(ErrorKind::Conflict, "log_conflict", message)
             .with_field("bus.prefix")
-            .with_mend("set bus.prefix to a word of its own for each log")
+            .with_mend("set bus.prefix to a word of its own for each log, or wait two minutes when no node serves the other one any more")
     }
 
     /// One line of the log for each change.

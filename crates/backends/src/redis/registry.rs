@@ -18,13 +18,17 @@ use dualstream_core::registry::{
     PageEnd, Registry, Removal, fenced, page_invalid,
 };
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use redis::Cmd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// Instances that are asked for at once.
 const ASKED_AT_ONCE: usize = 64;
+/// How long asking takes altogether: of the masters of a Cluster some may say nothing.
+const ASKED_MAX: Duration = Duration::from_secs(5);
 /// What a script answers an owner that does not stand there.
 const FENCED: i64 = -1;
 
@@ -103,12 +107,13 @@ type Field = (Vec<u8>, Vec<u8>);
 #[derive(Debug)]
 pub struct RedisRegistry {
     commands: Arc<Commands>,
+    unread: AtomicU64,
 }
 
 impl RedisRegistry {
     /// A registry under the prefix of these commands.
     pub fn new(commands: Arc<Commands>) -> RedisRegistry {
-        RedisRegistry { commands }
+        RedisRegistry { commands, unread: AtomicU64::new(0) }
     }
 
     fn on_instance(&self, text: &str, id: &InstanceId) -> Cmd {
@@ -161,21 +166,42 @@ impl RedisRegistry {
         let ids: Vec<String> = self.commands.run(list).await?;
         // Others may write there too.
         let ids: Vec<_> = ids.iter().filter_map(|id| InstanceId::new(id).ok()).collect();
-        let shown = futures::stream::iter(ids).map(|id| self.shown(id)).buffered(ASKED_AT_ONCE);
-        let shown: Vec<Option<Listed>> = shown.try_collect().await?;
-        let mut listed: Vec<_> = shown.into_iter().flatten().collect();
+        let until = Instant::now() + ASKED_MAX;
+        let shown = futures::stream::iter(ids).map(|id| self.shown(id, until)).buffered(ASKED_AT_ONCE);
+        let shown: Vec<Result<Option<Listed>>> = shown.collect().await;
+        let mut listed = self.readable(shown)?;
         listed.sort_by(|a, b| a.instance.owner.id.cmp(&b.instance.owner.id));
         Ok(listed)
     }
 
-    async fn shown(&self, id: InstanceId) -> Result<Option<Listed>> {
+    /// What could be read; why not, where that is nothing.
+    fn readable(&self, shown: Vec<Result<Option<Listed>>>) -> Result<Vec<Listed>> {
+        let (mut read, mut unread) = (Vec::new(), Vec::new());
+        for one in shown {
+            match one {
+                Ok(one) => read.push(one),
+                Err(error) => unread.push(error),
+            }
+        }
+        self.unread.fetch_add(unread.len() as u64, Relaxed);
+        if let Some(error) = unread.into_iter().next() {
+            if read.is_empty() {
+                return Err(error);
+            }
+            tracing::debug!(code = error.code(), "a list lacks nodes: {error}");
+        }
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn shown(&self, id: InstanceId, until: Instant) -> Result<Option<Listed>> {
         let call = self.on_instance(SHOW, &id);
-        let (incarnation, told, left_ms): (Option<u64>, Option<Vec<u8>>, i64) =
-            self.commands.run(call).await?;
+        let asked = timeout_at(until, self.commands.run(call)).await;
+        let (incarnation, told, left_ms): (Option<Vec<u8>>, Option<Vec<u8>>, i64) =
+            asked.map_err(|_| self.commands.too_late())??;
         let (Some(incarnation), Some(told), Ok(left_ms)) = (incarnation, told, u64::try_from(left_ms)) else {
             return Ok(None);
         };
-        let instance = codec::read_instance(Owner { id, incarnation }, &told);
+        let instance = codec::read_instance(id, &incarnation, &told);
         Ok(instance.map(|instance| Listed { instance, left: Duration::from_millis(left_ms) }))
     }
 
@@ -226,6 +252,10 @@ impl Registry for RedisRegistry {
 
     fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>> {
         self.listed().boxed()
+    }
+
+    fn unread(&self) -> u64 {
+        self.unread.load(Relaxed)
     }
 
     fn connections(

@@ -40,7 +40,7 @@ return 0";
 pub struct Server {
     pub address: Address,
     masters: Vec<Redis>,
-    _cluster: Option<Cluster>,
+    cluster: Option<Cluster>,
     sentinel: Option<Sentinel>,
     _dir: TempDir,
 }
@@ -51,7 +51,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let redis = Redis::start(dir.path(), false).unwrap();
         let address = Address::parse(&format!("redis://{}", redis.address)).unwrap();
-        Server { address, masters: vec![redis], _cluster: None, sentinel: None, _dir: dir }
+        Server { address, masters: vec![redis], cluster: None, sentinel: None, _dir: dir }
     }
 
     /// A cluster.
@@ -61,7 +61,7 @@ impl Server {
         let masters = std::mem::take(&mut cluster.servers);
         let hosts: Vec<_> = masters.iter().map(|server| server.address.to_string()).collect();
         let address = Address::parse(&format!("redis+cluster://{}", hosts.join(","))).unwrap();
-        Server { address, masters, _cluster: Some(cluster), sentinel: None, _dir: dir }
+        Server { address, masters, cluster: Some(cluster), sentinel: None, _dir: dir }
     }
 
     /// A master with its replicas and a Sentinel.
@@ -71,7 +71,7 @@ impl Server {
         let hosts: Vec<_> = sentinel.addresses().iter().map(ToString::to_string).collect();
         let url = format!("redis+sentinel://{}/{}", hosts.join(","), Sentinel::MASTER);
         let address = Address::parse(&url).unwrap();
-        Server { address, masters: Vec::new(), _cluster: None, sentinel: Some(sentinel), _dir: dir }
+        Server { address, masters: Vec::new(), cluster: None, sentinel: Some(sentinel), _dir: dir }
     }
 
     /// The Sentinel and its servers.
@@ -95,6 +95,34 @@ impl Server {
         &mut self.masters[0]
     }
 
+    /// Lets a user with the password `password` do what the lines of the guide allow in which these words stand.
+    pub fn allow(&self, user: &str, words: &[&str]) {
+        let mut rights = vec!["ACL", "SETUSER", user, "reset", "on", ">password"];
+        words.iter().for_each(|word| rights.extend(rights_of_the_guide(word)));
+        self.masters.iter().for_each(|master| drop(master.command(&rights).unwrap()));
+    }
+
+    /// The address, for that user.
+    pub fn address_as(&self, user: &str) -> Address {
+        let scheme = if self.cluster.is_some() { "redis+cluster" } else { "redis" };
+        let hosts: Vec<_> = self.masters.iter().map(|server| server.address.to_string()).collect();
+        Address::parse(&format!("{scheme}://{user}:password@{}", hosts.join(","))).unwrap()
+    }
+
+    /// Which server has keys whose names contain this.
+    pub fn holder(&self, part: &str) -> usize {
+        let has = |master: &Redis| {
+            let keys = master.command(&["KEYS", &format!("*{part}*")]).unwrap();
+            !keys.array().unwrap().is_empty()
+        };
+        self.masters.iter().position(has).unwrap()
+    }
+
+    /// Ends one of the servers.
+    pub fn kill(&mut self, index: usize) {
+        self.masters[index].process.kill().unwrap();
+    }
+
     /// Lets all leases under a prefix grow older.
     pub fn age(&self, prefix: &str, time: Duration) {
         let ms = time.as_millis().to_string();
@@ -115,4 +143,11 @@ impl Server {
         keys.sort();
         keys
     }
+}
+
+/// What `docs/guide/redis.md` allows in the line in which a word stands.
+pub fn rights_of_the_guide(word: &str) -> Vec<&'static str> {
+    let guide = include_str!("../../../../docs/guide/redis.md");
+    let mut lines = guide.lines().filter(|line| line.starts_with("ACL SETUSER ") && line.contains(word));
+    lines.next().unwrap().split(' ').skip(3).collect()
 }

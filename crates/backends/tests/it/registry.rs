@@ -181,17 +181,54 @@ async fn what_others_wrote_there_is_passed_over() {
             "{\"expires_ms\":1}",
         ][..],
         &["HSET", "p:ws:instance:two", "incarnation", "1", "instance", "hello"],
-        &["ZADD", "p:ws:instances", "1e15", "two", "1e15", "three", "1e15", "no id!", "1", "dead"],
+        &["HSET", "p:ws:instance:four", "incarnation", "newest", "instance", "{}"],
+        &["SET", "p:ws:instance:five", "hello"],
+        &["ZADD", "p:ws:instances", "1e15", "two", "1e15", "three", "1e15", "four", "1e15", "five"],
+        &["ZADD", "p:ws:instances", "1e15", "no id!", "1", "dead"],
     ] {
         redis.command(words).unwrap();
     }
-    assert_eq!(registry.instances().await.unwrap().len(), 1);
+    let connects = || redis.command(&["INFO", "stats"]).unwrap().text().unwrap().to_owned();
+    let connects = || {
+        let stats = connects();
+        let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let before = connects();
+    for reads in 1..=3 {
+        assert_eq!(registry.instances().await.unwrap().len(), 1);
+        assert_eq!(registry.unread(), reads);
+    }
+    // Each command of the test is one too.
+    assert_eq!(connects(), before + 1, "the connection is kept");
     let index = redis.command(&["ZCARD", "p:ws:instances"]).unwrap();
-    assert_eq!(index.integer().unwrap(), 4, "whose lease ended is not kept in the index");
+    assert_eq!(index.integer().unwrap(), 6, "whose lease ended is not kept in the index");
     let id = instance(1).owner.id;
     assert_eq!(registry.connections(id.clone(), None, 10).await.unwrap().connections, [connection(1)]);
     let no_end = Some(dualstream_core::registry::PageEnd("x".into()));
     assert_eq!(registry.connections(id, no_end, 10).await.unwrap_err().code(), "page_invalid");
+}
+
+/// A Cluster of which one master is gone still shows whom the others know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_without_one_of_its_masters_shows_the_rest() {
+    let mut server = Server::start_cluster();
+    let registry = RedisRegistry::new(server.commands());
+    let names: Vec<String> = (0..24).map(|n| format!("node-{n:02}")).collect();
+    for name in &names {
+        let owner = Owner { id: InstanceId::new(name).unwrap(), incarnation: 1 };
+        registry.heartbeat(Instance { owner, ..instance(1) }, Beat::Begin).await.unwrap();
+    }
+    assert_eq!(registry.instances().await.unwrap().len(), names.len());
+    let index = server.holder("ws:instances");
+    server.kill((index + 1) % 3);
+    until("the rest is shown", async || {
+        let listed = registry.instances().await.map_or(0, |listed| listed.len());
+        assert!(listed < names.len(), "one master is gone");
+        listed > 0
+    })
+    .await;
+    assert!(registry.unread() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,15 +405,25 @@ async fn a_node_that_starts_before_redis_registers_when_it_comes() {
 /// `docs/guide/redis.md` names them.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_need_the_rights_of_the_guide_for_the_registry() {
-    let mut server = Server::start();
-    let guide = include_str!("../../../../docs/guide/redis.md");
-    let rights = guide.lines().find(|line| line.contains("~ws:*")).unwrap();
-    let rights: Vec<&str> = rights.split(' ').skip(3).collect();
-    let user = ["ACL", "SETUSER", "dualstream", "on", ">password", "-@all"];
-    server.redis().command(&[&user[..], &rights].concat()).unwrap();
-    let url = server.redis().address;
-    let address = Address::parse(&format!("redis://dualstream:password@{url}")).unwrap();
-    let commands = Arc::new(Commands::new(address, "", DEADLINE));
+    let server = Server::start();
+    server.allow("dualstream", &["~ws:*"]);
+    rights_suffice(&server).await;
+}
+
+/// A Cluster asks for more.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_need_more_rights_in_a_cluster() {
+    let server = Server::start_cluster();
+    server.allow("dualstream", &["~ws:*"]);
+    let address = server.address_as("dualstream");
+    let denied = RedisRegistry::new(Arc::new(Commands::new(address, "", DEADLINE)));
+    assert!(denied.instances().await.is_err());
+    server.allow("dualstream", &["~ws:*", "+cluster|slots"]);
+    rights_suffice(&server).await;
+}
+
+async fn rights_suffice(server: &Server) {
+    let commands = Arc::new(Commands::new(server.address_as("dualstream"), "", DEADLINE));
     let node = Node::start(commands.clone(), 1);
     node.put(0..10);
     node.until_clients(0..10).await;

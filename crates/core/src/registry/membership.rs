@@ -101,6 +101,11 @@ impl Membership {
         self.shared.registry.instances().await
     }
 
+    /// See [`Registry::unread`].
+    pub fn unread(&self) -> u64 {
+        self.shared.registry.unread()
+    }
+
     /// Of the whole registry, see [`Registry::connections`].
     ///
     /// # Errors

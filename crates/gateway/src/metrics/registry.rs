@@ -37,6 +37,7 @@ impl Collector for OfMembership {
         ] {
             page.counter(name, help, counter.load(Relaxed))?;
         }
-        Ok(())
+        let help = "Nodes missing in lists because nothing of them could be read";
+        page.counter("registry_unread", help, self.0.unread())
     }
 }

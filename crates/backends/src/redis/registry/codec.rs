@@ -1,7 +1,7 @@
 //! How instances and connections are written: compact JSON that a person can read with `redis-cli HGETALL`. What is
 //! unknown in it is passed over, so that nodes of several versions understand each other.
 
-use dualstream_core::registry::{Connection, Instance, Owner};
+use dualstream_core::registry::{Connection, Instance, InstanceId, Owner};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,7 +54,9 @@ pub(super) fn instance(instance: &Instance) -> String {
 }
 
 /// `None` when another wrote it.
-pub(super) fn read_instance(owner: Owner, bytes: &[u8]) -> Option<Instance> {
+pub(super) fn read_instance(id: InstanceId, incarnation: &[u8], bytes: &[u8]) -> Option<Instance> {
+    let incarnation = std::str::from_utf8(incarnation).ok()?.parse().ok()?;
+    let owner = Owner { id, incarnation };
     let WireInstance { version, address, started_ms, connections } = serde_json::from_slice(bytes).ok()?;
     Some(Instance { owner, version: version.into(), address: address.into(), started_ms, connections })
 }

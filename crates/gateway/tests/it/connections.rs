@@ -75,9 +75,11 @@ async fn pages_of_allowed_origins_may_ask() {
 /// Fault 35. A crowd that comes at once is accepted at the pace that is set: nobody is refused, and all are served.
 #[tokio::test]
 async fn a_crowd_waits_to_be_accepted_at_the_pace_that_is_set() {
-    let server = Server::with(Settings { connects_per_second: 100, ..Settings::default() }).await;
+    const CROWD: usize = 5;
+    // So slow that not even a busy machine keeps up with it.
+    let server = Server::with(Settings { connects_per_second: 1, ..Settings::default() }).await;
     let mut crowd = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..CROWD {
         let mut wire = Wire::connect(server.address).await;
         wire.send(get("/health/live")).await;
         crowd.push(wire);
@@ -86,7 +88,7 @@ async fn a_crowd_waits_to_be_accepted_at_the_pace_that_is_set() {
     assert_eq!(first.status, 200);
     let metrics = crowd[0].ask(get("/metrics")).await.body;
     let open = metrics.lines().find_map(|line| line.strip_prefix("dualstream_connections ")).unwrap();
-    assert!(open.parse::<usize>().unwrap() < 200, "{open} are accepted at once");
+    assert!(open.parse::<usize>().unwrap() < CROWD, "{open} are accepted at once");
     for wire in &mut crowd[1..] {
         assert_eq!(wire.answer().await.unwrap().status, 200);
     }

@@ -15,6 +15,7 @@ use super::desk::Desk;
 use super::line::Line;
 use super::outbox::Outbox;
 use super::pause::Pause;
+use super::permission::Permission;
 use super::publisher::Publisher;
 use dualstream_core::Result;
 use dualstream_core::bus::{Bus, Delivery, Health, Message};
@@ -82,6 +83,7 @@ impl RedisBus {
             counters: bus.counters.clone(),
             move_on: move_on.clone(),
             pause: Pause::new(entropy.clone()),
+            permission: Permission::default(),
         };
         let line = |number| Line {
             number,
@@ -171,6 +173,7 @@ impl Runner {
         }
         bus.outbox.close();
         bus.fan_out.close();
+        bus.desks.iter().for_each(|desk| desk.close());
         let flushed = tokio::time::timeout(FLUSH_MAX, publisher).await;
         if flushed.is_err() {
             tracing::debug!("what waited for Redis is lost: it did not take it in time");

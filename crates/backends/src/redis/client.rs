@@ -11,6 +11,7 @@ use redis::{
     ProtocolVersion, RedisConnectionInfo, RedisFuture, RedisResult, Value,
 };
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Longest wait for a connection that answers, its login included.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -118,7 +119,11 @@ impl Address {
         ask: Cmd,
         connection: &mut MultiplexedConnection,
     ) -> Result<T> {
-        ask.query_async(connection).await.map_err(|error| fault::at(place, &error))
+        // A connection that subscribes has no deadline of its own.
+        match timeout(CONNECT_MAX, ask.query_async(connection)).await {
+            Ok(answer) => answer.map_err(|error| fault::at(place, &error)),
+            Err(_) => Err(unavailable(format!("Redis at {place}: no answer in time"))),
+        }
     }
 
     /// Connects to one of the data servers.

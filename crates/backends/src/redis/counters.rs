@@ -24,6 +24,8 @@ pub struct Counters {
     pub subscriptions: AtomicUsize,
     /// Subscriptions that were interrupted: a connection was lost, and what came meanwhile with it.
     pub interrupted: AtomicU64,
+    /// Channels and patterns that Redis did not let this server subscribe, each time it was asked.
+    pub refused: AtomicU64,
     /// Connections made again to publish.
     pub publisher_reconnects: AtomicU64,
     /// Connections made again to subscribe: Redis closed them (as it does when it is ended, or when they read too slowly

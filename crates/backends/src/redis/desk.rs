@@ -14,7 +14,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// A user of a target more; told once Redis confirmed it, or refused.
+    /// A user of a target more; told once Redis confirmed it, or refused; nothing once it is closed.
     pub fn join(&self, target: &Target) -> oneshot::Receiver<Result<()>> {
         let answer = self.wants().join(target);
         self.changed.notify_one();
@@ -26,6 +26,11 @@ impl Desk {
         if self.wants().leave(target) {
             self.changed.notify_one();
         }
+    }
+
+    /// Nothing is brought any more: who waits, or comes, is told so.
+    pub fn close(&self) {
+        self.wants().close();
     }
 
     /// Waits until Redis must be asked for something.

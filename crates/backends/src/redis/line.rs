@@ -62,16 +62,20 @@ impl Line {
     /// Brings what is wanted, for ever.
     pub async fn run(mut self) -> Infallible {
         let (mut is_trusted, mut connections) = (true, 0_u64);
+        // Another node of a Cluster than the one that publishes: so the echo proves that they are connected.
+        let mut first = self.number + 1;
         loop {
             let reader = Arc::new(self.reader());
-            let lost = match self.connect(&reader).await {
+            let lost = match self.connect(&reader, first).await {
                 Ok(node) => {
                     let begun = Instant::now();
                     self.counters.subscriber_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
                     connections += 1;
                     let mut lost = self.over(&node, &reader, is_trusted).await;
                     self.interrupt(&reader);
-                    lost.was_useful &= self.pause.is_spared(begun.elapsed());
+                    lost.was_useful = lost.was_useful && self.pause.is_spared(begun.elapsed());
+                    // What is silent may be cut off from the others.
+                    first = first.wrapping_add(usize::from(lost.is_silent));
                     lost
                 }
                 Err(reason) => Lost { reason, is_silent: false, was_useful: false },
@@ -103,15 +107,14 @@ impl Line {
     }
 
     /// Connects and subscribes the probe: what may not even do that says so at once.
-    async fn connect(&self, reader: &Arc<Reader>) -> Result<Node, String> {
+    async fn connect(&self, reader: &Arc<Reader>, first: usize) -> Result<Node, String> {
         let reading = reader.clone();
         let take = move |push: PushInfo| -> Result<(), Infallible> {
             reading.take(push);
             Ok(())
         };
         let config = AsyncConnectionConfig::new().set_push_sender(take).set_response_timeout(None);
-        // Another node of a Cluster than the one that publishes: so the echo proves that they are connected.
-        let connected = self.address().connect_node(config, self.number + 1).await;
+        let connected = self.address().connect_node(config, first).await;
         let mut node = connected.map_err(|error| error.message().to_owned())?;
         let at = |reason: String| format!("Redis at {}: {reason}", node.place);
         match timeout(CONNECT_MAX, node.connection.subscribe(&*self.probe)).await {
@@ -127,14 +130,14 @@ impl Line {
         if is_trusted {
             self.condition.up(Part::Subscribing(self.number));
         }
-        let (desk, settings) = (self.desk.clone(), self.settings.clone());
+        let (desk, counters, settings) = (self.desk.clone(), self.counters.clone(), self.settings.clone());
         let mut is_gone = reader.is_gone.subscribe();
         let mut is_silent = false;
         let reason = tokio::select! {
             biased;
             // The sender is the reader, which is borrowed here.
             _ = is_gone.wait_for(|is_gone| *is_gone) => "the connection was lost".to_owned(),
-            reason = keep(&desk, &settings.prefix, &node.connection) => reason,
+            reason = keep(&desk, &counters, &settings.prefix, &node.connection) => reason,
             reason = self.prove(&node.place, reader) => {
                 is_silent = true;
                 reason
@@ -155,17 +158,19 @@ impl Line {
             let begin = Instant::now();
             self.outbox.probe(self.probe.clone(), number.to_string().into(), sent);
             // While nothing can be published nothing is proved.
-            if was_sent.await.is_err() {
+            let Ok(is_taken) = was_sent.await else {
                 sleep(RETRY).await;
                 self.outbox.opened().await;
                 continue;
+            };
+            if is_taken {
+                if timeout(interval / 2, echo.wait_for(|last| *last >= number)).await.is_err() {
+                    self.move_on.notify_one();
+                    return "what is published does not come back".to_owned();
+                }
+                self.counters.probe_latency.record(begin.elapsed());
+                self.condition.up(Part::Subscribing(self.number));
             }
-            if timeout(interval / 2, echo.wait_for(|last| *last >= number)).await.is_err() {
-                self.move_on.notify_one();
-                return "what is published does not come back".to_owned();
-            }
-            self.counters.probe_latency.record(begin.elapsed());
-            self.condition.up(Part::Subscribing(self.number));
             sleep(interval).await;
             if !self.address().is_still_at(place).await {
                 self.move_on.notify_one();
@@ -185,10 +190,10 @@ impl Line {
 }
 
 /// Asks for what is wanted and gives up what is not, as it changes; ends when the connection is of no use.
-async fn keep(desk: &Desk, prefix: &str, connection: &MultiplexedConnection) -> String {
+async fn keep(desk: &Desk, counters: &Counters, prefix: &str, connection: &MultiplexedConnection) -> String {
     loop {
         let changes = desk.changes().await;
-        if let Err(error) = ask(desk, prefix, connection, changes).await {
+        if let Err(error) = ask(desk, counters, prefix, connection, changes).await {
             return fault::reason(&error);
         }
     }
@@ -197,13 +202,15 @@ async fn keep(desk: &Desk, prefix: &str, connection: &MultiplexedConnection) -> 
 /// All batches at once, and waits for all answers: so none of them can be taken for that of a later round.
 async fn ask(
     desk: &Desk,
+    counters: &Counters,
     prefix: &str,
     connection: &MultiplexedConnection,
     changes: Changes,
 ) -> RedisResult<()> {
     let given_up = split(&changes.unsubscribe).map(|batch| unsubscribe(prefix, connection.clone(), batch));
     let given_up = join_all(given_up.collect::<Vec<_>>());
-    let asked = split(&changes.subscribe).map(|batch| subscribe_all(desk, prefix, connection, batch));
+    let asked =
+        split(&changes.subscribe).map(|batch| subscribe_all(desk, counters, prefix, connection, batch));
     let asked = join_all(asked.collect::<Vec<_>>());
     let (given_up, asked) = futures::join!(given_up, asked);
     given_up.into_iter().chain(asked).collect()
@@ -218,6 +225,7 @@ fn split(targets: &[Target]) -> impl Iterator<Item = &[Target]> {
 /// When Redis refuses a batch it does not say because of which: then they are asked for one by one.
 async fn subscribe_all(
     desk: &Desk,
+    counters: &Counters,
     prefix: &str,
     connection: &MultiplexedConnection,
     batch: &[Target],
@@ -229,8 +237,12 @@ async fn subscribe_all(
     for target in batch {
         match subscribe(prefix, connection.clone(), std::slice::from_ref(target)).await {
             Err(error) if fault::is_refusal(&error) => {
-                tracing::warn!(%target, reason = fault::reason(&error), "Redis does not let this server subscribe");
-                desk.wants().refuse(target, &fault::at("SUBSCRIBE", &error));
+                // A name that was refused tells what is wrong; thousands would tell no more.
+                if desk.wants().refuse(target, &fault::at("SUBSCRIBE", &error)) == 1 {
+                    let reason = fault::reason(&error);
+                    tracing::warn!(%target, reason, "Redis does not let this server subscribe; what else it refuses is counted");
+                }
+                counters.refused.fetch_add(1, Relaxed);
             }
             other => other?,
         }

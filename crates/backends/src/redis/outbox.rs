@@ -15,8 +15,8 @@ const MESSAGE_OVERHEAD: usize = 64;
 pub(super) enum Outgoing {
     /// A message of somebody here.
     Message(Message),
-    /// A probe: the name on Redis, and who is told once Redis took it.
-    Probe(Arc<str>, Bytes, oneshot::Sender<()>),
+    /// A probe: the name on Redis, and who is told whether Redis took it.
+    Probe(Arc<str>, Bytes, oneshot::Sender<bool>),
 }
 
 /// The queue. Putting something in never waits.
@@ -71,7 +71,7 @@ impl Outbox {
     }
 
     /// Publishes a probe behind what waits. Whoever waits for it is told nothing when it is dropped.
-    pub fn probe(&self, name: Arc<str>, payload: Bytes, sent: oneshot::Sender<()>) {
+    pub fn probe(&self, name: Arc<str>, payload: Bytes, sent: oneshot::Sender<bool>) {
         let mut state = self.state();
         if state.gate == Gate::Open {
             state.push(Outgoing::Probe(name, payload, sent));

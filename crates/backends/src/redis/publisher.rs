@@ -6,14 +6,17 @@
 //! ```
 //! Whoever publishes never waits for any of this. Order is kept. Nothing is sent twice: what was sent on a connection
 //! that was lost is counted as failed. A connection that is lost is made again at once, and what waits is kept for it;
-//! only when that fails is Redis away, and the outbox shut until it is back.
+//! only when that fails is Redis away, and the outbox shut until it is back. A Redis that does not let this server publish
+//! is down too, but nothing is gained by another connection.
 
 use super::client::Node;
 use super::condition::{Condition, Part};
 use super::counters::Counters;
 use super::outbox::{Outbox, Outgoing};
 use super::pause::Pause;
+use super::permission::{Permission, Subject};
 use super::{Settings, fault};
+use dualstream_core::bus::Message;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -38,13 +41,20 @@ pub(super) struct Publisher {
     /// Somebody knows that the connection leads to the wrong server.
     pub move_on: Arc<Notify>,
     pub pause: Pause,
+    pub permission: Permission,
 }
 
 /// A batch on its way.
 struct Batch {
     pipeline: Pipeline,
     messages: u64,
-    probes: Vec<oneshot::Sender<()>>,
+    items: Vec<Item>,
+}
+
+/// Who waits for an answer to one command of a batch.
+enum Item {
+    Message,
+    Probe(oneshot::Sender<bool>),
 }
 
 /// Why a connection is not used any more.
@@ -61,18 +71,23 @@ impl Publisher {
     /// Publishes until the outbox is closed and empty, or closed and Redis away.
     pub async fn run(mut self) {
         let mut is_trusted = true;
-        let mut connections = 0_u64;
+        // Which of the hosts is asked first.
+        let (mut connections, mut first) = (0_u64, 0_usize);
         loop {
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.settings.deadline));
-            let ended = match self.settings.address.connect_node(config, 0).await {
+            let ended = match self.settings.address.connect_node(config, first).await {
                 Ok(node) => {
                     self.counters.publisher_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
                     connections += 1;
                     self.outbox.open();
                     let begun = Instant::now();
                     let mut ended = self.over(node, is_trusted).await;
-                    if let Ended::Lost { was_useful, .. } = &mut ended {
-                        *was_useful &= self.pause.is_spared(begun.elapsed());
+                    // It may be cut off, or hang: the next one leads elsewhere where there is another.
+                    first = first.wrapping_add(1);
+                    if let Ended::Lost { was_useful: was_useful @ true, .. } = &mut ended {
+                        *was_useful = self.pause.is_spared(begun.elapsed());
+                    } else if matches!(ended, Ended::MoveOn) {
+                        self.pause.is_spared(begun.elapsed());
                     }
                     ended
                 }
@@ -107,7 +122,7 @@ impl Publisher {
         // What was sent and not answered yet, for it is lost with the connection.
         let (mut unanswered, mut was_useful, mut is_refused) = (0, false, false);
         let mut leaving = None;
-        if is_trusted {
+        if is_trusted && self.permission.denied().is_none() {
             self.condition.up(Part::Publishing);
         }
         loop {
@@ -117,12 +132,14 @@ impl Publisher {
                 Some((batch, answer)) = flying.next() => {
                     let batch: Batch = batch;
                     unanswered -= batch.messages;
-                    if let Err(reason) = self.settle(batch, answer, &mut is_refused) {
-                        self.counters.failed.fetch_add(unanswered, Relaxed);
-                        return Ended::Lost { reason: format!("Redis at {}: {reason}", node.place), was_useful };
+                    match self.settle(batch, answer, &mut is_refused) {
+                        Ok(is_taken) => self.tell(&node.place, is_taken),
+                        Err(reason) => {
+                            self.counters.failed.fetch_add(unanswered, Relaxed);
+                            return Ended::Lost { reason: format!("Redis at {}: {reason}", node.place), was_useful };
+                        }
                     }
                     was_useful = true;
-                    self.condition.up(Part::Publishing);
                 }
                 () = self.move_on.notified(), if leaving.is_none() => leaving = Some(Ended::MoveOn),
                 more = self.outbox.wait(), if takes => match more {
@@ -142,40 +159,80 @@ impl Publisher {
         }
     }
 
-    /// Counts what became of a batch; an error when the connection is of no use any more.
+    /// Up when something was taken, down when nothing may be published.
+    fn tell(&self, place: &str, is_taken: bool) {
+        match self.permission.denied() {
+            Some(reason) => {
+                let reason = format!("Redis at {place} does not let this server publish: {reason}");
+                self.condition.down(Part::Publishing, &reason);
+            }
+            None if is_taken => self.condition.up(Part::Publishing),
+            None => {}
+        }
+    }
+
+    /// Counts what became of a batch, and tells each probe what became of it; whether anything was taken. An error when
+    /// the connection is of no use any more.
     fn settle(
-        &self,
+        &mut self,
         batch: Batch,
         answer: RedisResult<Vec<Value>>,
         is_refused: &mut bool,
-    ) -> Result<(), String> {
-        let answers = answer.inspect_err(|_| {
-            self.counters.failed.fetch_add(batch.messages, Relaxed);
-        });
-        let answers = answers.map_err(|error| fault::reason(&error))?;
-        let errors = answers.into_iter().filter_map(|answer| match answer {
-            Value::ServerError(error) => Some(redis::RedisError::from(error)),
-            _ => None,
-        });
-        let errors: Vec<_> = errors.collect();
-        let failed = batch.messages.min(errors.len() as u64);
-        self.counters.failed.fetch_add(failed, Relaxed);
-        self.counters.published.fetch_add(batch.messages - failed, Relaxed);
-        match errors.first() {
-            None => {
-                for probe in batch.probes {
-                    // Who asked has gone with its connection.
-                    let _ = probe.send(());
-                }
-                Ok(())
+    ) -> Result<bool, String> {
+        let answers = match answer {
+            Ok(answers) => answers,
+            Err(error) => {
+                self.counters.failed.fetch_add(batch.messages, Relaxed);
+                return Err(fault::reason(&error));
             }
-            Some(error) if fault::is_refusal(error) => {
-                if !std::mem::replace(is_refused, true) {
-                    tracing::warn!(reason = fault::reason(error), "Redis does not let this server publish");
+        };
+        let (mut taken, mut is_taken, mut wrong) = (0, false, None);
+        for (item, answer) in batch.items.into_iter().zip(answers) {
+            let subject = item.subject();
+            match answer {
+                Value::ServerError(error) => {
+                    let error = redis::RedisError::from(error);
+                    if fault::is_refusal(&error) {
+                        self.refused(subject, &fault::reason(&error), is_refused);
+                        item.tell(false);
+                    } else {
+                        wrong.get_or_insert_with(|| fault::reason(&error));
+                    }
                 }
-                Ok(())
+                _ => {
+                    is_taken = true;
+                    taken += u64::from(subject == Subject::Message);
+                    self.permission.taken(subject);
+                    item.tell(true);
+                }
             }
-            Some(error) => Err(fault::reason(error)),
+        }
+        self.counters.published.fetch_add(taken, Relaxed);
+        self.counters.failed.fetch_add(batch.messages - taken, Relaxed);
+        wrong.map_or(Ok(is_taken), Err)
+    }
+
+    fn refused(&mut self, subject: Subject, reason: &str, was_told: &mut bool) {
+        self.permission.refused(subject, reason);
+        // A refused probe is told of by the condition.
+        if subject == Subject::Message && !std::mem::replace(was_told, true) {
+            tracing::warn!(reason, "Redis does not let this server publish to a channel");
+        }
+    }
+}
+
+impl Item {
+    fn subject(&self) -> Subject {
+        match self {
+            Item::Message => Subject::Message,
+            Item::Probe(_) => Subject::Probe,
+        }
+    }
+
+    fn tell(self, is_taken: bool) {
+        if let Item::Probe(sent) = self {
+            // Who asked may have gone with its connection.
+            let _ = sent.send(is_taken);
         }
     }
 }
@@ -183,23 +240,24 @@ impl Publisher {
 impl Batch {
     fn new(items: Vec<Outgoing>, prefix: &str) -> Batch {
         let mut batch =
-            Batch { pipeline: Pipeline::with_capacity(items.len()), messages: 0, probes: Vec::new() };
+            Batch { pipeline: Pipeline::with_capacity(items.len()), messages: 0, items: Vec::new() };
         for item in items {
             let publish = batch.pipeline.cmd("PUBLISH");
-            match item {
-                Outgoing::Message(message) if prefix.is_empty() => {
-                    publish.arg(message.channel.as_str()).arg(&message.payload[..]);
+            batch.items.push(match item {
+                Outgoing::Message(Message { channel, payload }) => {
+                    match prefix {
+                        "" => publish.arg(channel.as_str()),
+                        _ => publish.arg([prefix, channel.as_str()].concat()),
+                    };
+                    publish.arg(&payload[..]);
                     batch.messages += 1;
-                }
-                Outgoing::Message(message) => {
-                    publish.arg([prefix, message.channel.as_str()].concat()).arg(&message.payload[..]);
-                    batch.messages += 1;
+                    Item::Message
                 }
                 Outgoing::Probe(name, payload, sent) => {
                     publish.arg(&*name).arg(&payload[..]);
-                    batch.probes.push(sent);
+                    Item::Probe(sent)
                 }
-            }
+            });
         }
         batch
     }

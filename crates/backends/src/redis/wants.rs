@@ -6,10 +6,12 @@
 //!      └──────────────────────┘
 //! ```
 
+use super::refusals::Refusals;
 use dualstream_core::channel::Target;
 use dualstream_core::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The targets of one connection.
 #[derive(Default)]
@@ -18,6 +20,9 @@ pub(super) struct Wants {
     /// Those whose state may not be what is wanted.
     changed: BTreeSet<Target>,
     confirmed: usize,
+    refusals: Refusals,
+    /// Nothing will be asked for any more.
+    is_closed: bool,
 }
 
 #[derive(Default)]
@@ -45,23 +50,32 @@ pub(super) struct Changes {
 }
 
 impl Wants {
-    /// A user more; told once Redis confirmed it, or refused.
+    /// A user more; told once Redis confirmed it, or refused, which may have been before. Told nothing once it is closed.
     pub fn join(&mut self, target: &Target) -> oneshot::Receiver<Result<()>> {
         let (told, answer) = oneshot::channel();
         let want = self.targets.entry(target.clone()).or_default();
         want.users += 1;
         // Who gave up while Redis was away hears nothing.
         want.waiting.retain(|waiting| !waiting.is_closed());
+        if self.is_closed {
+            return answer;
+        }
         match want.state {
             State::Confirmed => {
                 // It has the other end.
                 let _ = told.send(Ok(()));
             }
             State::Asked => want.waiting.push(told),
-            State::Wanted => {
-                want.waiting.push(told);
-                self.changed.insert(target.clone());
-            }
+            State::Wanted => match self.refusals.find(target, Instant::now()) {
+                Some(error) => {
+                    // As above.
+                    let _ = told.send(Err(error));
+                }
+                None => {
+                    want.waiting.push(told);
+                    self.changed.insert(target.clone());
+                }
+            },
         }
         answer
     }
@@ -124,10 +138,12 @@ impl Wants {
         std::mem::take(&mut want.is_interrupted)
     }
 
-    /// Redis refused it: who waits is told, and it is asked for again once somebody wants it anew.
-    pub fn refuse(&mut self, target: &Target, error: &Error) {
+    /// Redis refused it: who waits is told, and it is asked for again once somebody wants it some minutes later, or on
+    /// another connection. How many were refused on this one.
+    pub fn refuse(&mut self, target: &Target, error: &Error) -> u64 {
+        let refused = self.refusals.add(target, error, Instant::now());
         let Some(want) = self.targets.get_mut(target).filter(|want| want.state == State::Asked) else {
-            return;
+            return refused;
         };
         want.state = State::Wanted;
         for waiting in want.waiting.drain(..) {
@@ -136,17 +152,25 @@ impl Wants {
         if want.users == 0 {
             self.changed.insert(target.clone());
         }
+        refused
     }
 
     /// The connection is gone: all is to be asked for again. How many were interrupted.
     pub fn interrupt(&mut self) -> usize {
         let interrupted = std::mem::take(&mut self.confirmed);
+        self.refusals.forget();
         for (target, want) in &mut self.targets {
             want.is_interrupted |= want.state == State::Confirmed;
             want.state = State::Wanted;
             self.changed.insert(target.clone());
         }
         interrupted
+    }
+
+    /// Nothing is asked for any more: who waits, or comes, is told nothing.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        self.targets.values_mut().for_each(|want| want.waiting.clear());
     }
 
     /// How many Redis confirmed.
@@ -242,7 +266,24 @@ mod tests {
         wants.refuse(&target("a:x"), &Error::new(ErrorKind::Denied, "redis_denied", "no"));
         assert_eq!(answer.try_recv().unwrap().unwrap_err().code(), "redis_denied");
         assert_eq!(changes(&mut wants), (vec![], vec![]), "not again by itself");
-        drop(wants.join(&target("a:x")));
+        wants.leave(&target("a:x"));
+        let mut again = wants.join(&target("a:x"));
+        assert_eq!(again.try_recv().unwrap().unwrap_err().code(), "redis_denied");
+        assert_eq!(changes(&mut wants), (vec![], vec![]), "not again on this connection");
+        wants.interrupt();
+        assert!(wants.join(&target("a:x")).try_recv().is_err());
         assert_eq!(changes(&mut wants).0, ["a:x"]);
+    }
+
+    #[test]
+    fn who_waits_when_it_is_closed_waits_no_more() {
+        let mut wants = Wants::default();
+        let mut waiting = wants.join(&target("a:x"));
+        assert_eq!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        wants.close();
+        let late = wants.join(&target("a:x"));
+        for mut answer in [waiting, late] {
+            assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        }
     }
 }

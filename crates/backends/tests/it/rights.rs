@@ -1,0 +1,75 @@
+//! The bus for a user of Redis who may do little: what is enough, and what is told of what is not.
+
+use crate::running::{Running, message, next, settings};
+use dualstream_backends::redis::Settings;
+use dualstream_core::bus::Bus;
+use dualstream_core::channel::Target;
+use dualstream_services::Redis;
+use dualstream_services::redis::Setup;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A Redis with a user `app` who has the rights of the guide for the namespace `chat`.
+fn guarded() -> (Redis, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Setup::new().start(dir.path()).unwrap();
+    let rights = "on >pa:ss resetchannels &chat:* &dualstream:* -@all +ping +publish +subscribe +psubscribe \
+                  +unsubscribe +punsubscribe";
+    grant(&redis, rights);
+    (redis, dir)
+}
+
+fn grant(redis: &Redis, rights: &str) {
+    redis
+        .command(&[&["ACL", "SETUSER", "app"], &rights.split(' ').collect::<Vec<_>>()[..]].concat())
+        .unwrap();
+}
+
+fn as_app(redis: &Redis) -> Settings {
+    settings(&format!("redis://app:pa%3Ass@{}", redis.endpoint()))
+}
+
+/// A user who may do what the guide says is enough; one who may do less is told what is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_need_the_rights_of_the_guide_and_no_more() {
+    let (redis, _dir) = guarded();
+    let running = Running::start(as_app(&redis));
+    running.until_up().await;
+    let mut stream = running.subscribe("chat:*").await;
+    running.publish("secret:a", "may not");
+    running.publish("chat:a", "may");
+    assert_eq!(next(&mut stream).await, message("chat:a", "may"));
+    // The answer comes on another connection than the message.
+    while running.bus.counters().failed.load(Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let both = ["chat:b", "secret:b"].map(|target| running.bus.subscribe(Target::parse(target).unwrap()));
+    let [may, may_not] = futures::future::join_all(both).await.try_into().ok().unwrap();
+    let error = may_not.err().unwrap();
+    assert_eq!(error.code(), "redis_denied");
+    assert!(error.message().contains("NOPERM") && may.is_ok(), "{error}");
+    let wrong = Running::start(settings(&format!("redis://app:wrong@{}", redis.endpoint())));
+    let reason = wrong.until_down().await;
+    assert!(reason.contains("WRONGPASS") && !reason.contains("pa:ss"), "{reason}");
+}
+
+/// While nothing can be published the bus is away, says why, and asks no more often than it proves itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_publish_has_no_bus_until_it_may() {
+    let (redis, _dir) = guarded();
+    let probe_interval = Duration::from_secs(1);
+    let running = Running::start(Settings { probe_interval, connections: 1, ..as_app(&redis) });
+    running.until_up().await;
+    grant(&redis, "-publish");
+    let reason = running.until_down().await;
+    assert!(reason.contains("publishing") && reason.contains("NOPERM"), "{reason}");
+    running.publish("chat:a", "may not");
+    while running.bus.counters().failed.load(Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.bus.counters().failed.load(Relaxed), 1, "a probe is no message");
+    assert_eq!(running.bus.counters().silences.load(Relaxed), 0);
+    grant(&redis, "+publish");
+    running.until_up().await;
+}

@@ -120,7 +120,7 @@ pub async fn until_metric(node: &Node, name: &str, is_wanted: impl Fn(f64) -> bo
 /// # Errors
 /// When it does not within a minute.
 pub async fn until_page(node: &Node, path: &str, count: usize) -> Result<()> {
-    let is_full = || async { (page(node, path).await.ok()?.1.len() == count).then_some(()) };
+    let is_full = async || (page(node, path).await.ok()?.1.len() == count).then_some(());
     until(node, path, is_full).await
 }
 
@@ -134,7 +134,11 @@ pub async fn page(node: &Node, path: &str) -> Result<(u16, Vec<Value>)> {
     Ok((response.status().as_u16(), page["events"].as_array().cloned().unwrap_or_default()))
 }
 
-async fn until<T, F: Future<Output = Option<T>>>(node: &Node, what: &str, ask: impl Fn() -> F) -> Result<T> {
+/// Asks until there is an answer, not too often: whoever is asked has other things to do.
+///
+/// # Errors
+/// When there is none within a minute.
+pub async fn until<T>(node: &Node, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> Result<T> {
     let asking = async {
         loop {
             // A node that hangs or starts again does not answer.

@@ -2,16 +2,13 @@
 //! is carried out by whoever has the client, whenever that reads it.
 
 use dualstream_checker::Start;
-use dualstream_faults::Fleet;
 use dualstream_faults::http::Connection;
+use dualstream_faults::{Fleet, stage};
 use dualstream_services::balancer::Kind;
 use dualstream_services::redis::Setup;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
-/// Everything is to be seen within this time.
-const SEEN_MAX: Duration = Duration::from_secs(60);
 /// Readers of each of the nodes b and c.
 const EACH: usize = 6;
 
@@ -65,17 +62,16 @@ async fn order(fleet: &Fleet, ids: &BTreeSet<String>) {
 
 /// The clients of all readers as node a lists them, once none of them is one of `gone`.
 async fn others(fleet: &Fleet, gone: &BTreeSet<String>) -> BTreeSet<String> {
-    let since = Instant::now();
-    loop {
+    let mut last = None;
+    let asked = stage::until(&fleet.nodes[0], "the clients of all readers", async || {
         let mut connection = Connection::open(fleet.nodes[0].address).await.unwrap();
         let response = connection.get("/v1/connections").await.unwrap();
         let page: Value = serde_json::from_slice(response.body()).unwrap();
         let ids = page["connections"].as_array().into_iter().flatten();
         let ids: BTreeSet<String> = ids.map(|one| one["id"].as_str().unwrap().to_owned()).collect();
-        if ids.len() == 2 * EACH && ids.is_disjoint(gone) {
-            return ids;
-        }
-        assert!(since.elapsed() < SEEN_MAX, "not within {SEEN_MAX:?}: {page}");
-        tokio::task::yield_now().await;
-    }
+        last = Some(page);
+        (ids.len() == 2 * EACH && ids.is_disjoint(gone)).then_some(ids)
+    })
+    .await;
+    asked.unwrap_or_else(|error| panic!("{error:#}: {last:?}"))
 }

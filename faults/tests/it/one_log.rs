@@ -1,13 +1,10 @@
 //! One log under one prefix of Redis: a second embedded log does not start, unless nobody can say so.
 
 use dualstream_faults::Node;
+use dualstream_faults::stage::until;
 use dualstream_services::Redis;
 use serde_json::Value;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// Everything is to be said within this time.
-const SAID_MAX: Duration = Duration::from_secs(60);
 
 fn redis_of(redis: &Redis) -> Vec<String> {
     vec!["--redis".into(), format!("redis://{}", redis.address)]
@@ -17,18 +14,21 @@ fn start(dir: &Path, name: &str, redis: &Redis) -> Node {
     Node::start(dir, name, &redis_of(redis)).unwrap()
 }
 
-/// What a node says of the prefix, once it is in this state. It is ready all the while.
-async fn until_prefix_is(node: &Node, status: &str) -> Value {
-    let since = Instant::now();
-    loop {
+/// What a node says, once the prefix is as wanted. It is ready all the while.
+async fn until_prefix(node: &Node, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut last = None;
+    let asked = until(node, what, async || {
         let (code, said) = node.health().await.unwrap();
         assert_eq!(code, 200, "{said}");
-        if said["prefix"]["status"] == status {
-            return said;
-        }
-        assert!(since.elapsed() < SAID_MAX, "{}: the prefix is not {status}: {said}", node.name);
-        tokio::task::yield_now().await;
-    }
+        last = Some(said.clone());
+        is_wanted(&said["prefix"]).then_some(said)
+    })
+    .await;
+    asked.unwrap_or_else(|error| panic!("{error:#}: {last:?}"))
+}
+
+async fn until_prefix_is(node: &Node, status: &str) -> Value {
+    until_prefix(node, &format!("the prefix is {status}"), |prefix| prefix["status"] == status).await
 }
 
 /// It is told which setting mends it. With another prefix it starts, and the first starts again at once after a crash.
@@ -65,25 +65,20 @@ async fn a_conflict_that_is_found_later_is_told() {
         until_prefix_is(node, "down").await;
     }
     redis.restart().unwrap();
-    let since = Instant::now();
-    let (owner, other) = loop {
-        let (_, first) = nodes[0].health().await.unwrap();
-        let (_, second) = nodes[1].health().await.unwrap();
-        match (&first["prefix"]["status"], &second["prefix"]["status"]) {
-            (up, _) if up == "up" => break (&nodes[0], &nodes[1]),
-            (_, up) if up == "up" => break (&nodes[1], &nodes[0]),
-            _ => assert!(since.elapsed() < SAID_MAX, "nobody has the prefix: {first} {second}"),
-        }
+    let is_up = async |node: &Node| node.health().await.unwrap().1["prefix"]["status"] == "up";
+    let owner = until(&nodes[0], "somebody has the prefix", async || match is_up(&nodes[0]).await {
+        true => Some(0),
+        false => is_up(&nodes[1]).await.then_some(1),
+    })
+    .await
+    .unwrap();
+    let (owner, other) = (&nodes[owner], &nodes[1 - owner]);
+    let is_told = |prefix: &Value| {
+        let reason = prefix["reason"].as_str();
+        prefix["status"] == "down" && reason.is_some_and(|reason| reason.contains("another log"))
     };
-    let since = Instant::now();
-    loop {
-        let said = until_prefix_is(other, "down").await;
-        if said["prefix"]["reason"].as_str().is_some_and(|reason| reason.contains("another log")) {
-            assert_eq!(said["status"], "degraded", "{said}");
-            break;
-        }
-        assert!(since.elapsed() < SAID_MAX, "{said}");
-    }
+    let said = until_prefix(other, "the conflict is told", is_told).await;
+    assert_eq!(said["status"], "degraded", "{said}");
     until_prefix_is(owner, "up").await;
     let log = std::fs::read_to_string(other.log()).unwrap();
     assert!(log.contains("log_conflict"), "{log}");

@@ -189,6 +189,7 @@ async fn it_is_full_and_it_is_read_only() {
     let refused = format!("{:#}", stage.redis.command(&["SET", "key", "value"]).unwrap_err());
     assert!(refused.contains("READONLY"), "{refused}");
     load.more(200).await.unwrap();
+    stage.until_healed().await.unwrap();
     stage.redis.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
     stage.until_healed().await.unwrap();
     fault.ends();

@@ -11,6 +11,7 @@
 
 mod client;
 mod describe;
+mod diagnoses;
 mod fault;
 mod outcome;
 mod producer;

@@ -42,8 +42,9 @@ pub trait Log: Send + Sync {
     fn bounds(&self, topic: &TopicName) -> Result<Bounds>;
 
     /// The bounds once they hold everything that was acknowledged, to whomever, before the call: what a page of history
-    /// ends at. A log that others append to asks first; while it cannot, it gives what is held here, or is `Unavailable`
-    /// where that was never all of it. Cancel-safe.
+    /// ends at. A log that others append to asks first. Where that takes too long, or fails, it gives what is held here (all
+    /// that was acknowledged through this log, and of others what had come), or is `Unavailable` where that was never all of
+    /// it. What an open transaction of somebody else holds back lies past the bounds. Cancel-safe.
     fn bounds_now<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Bounds>> {
         Box::pin(async move { self.bounds(topic) })
     }

@@ -12,7 +12,7 @@ use super::client::{self, Said};
 use super::outcome;
 use super::producer::{Batching, Health};
 use super::settings::{Settings, refused};
-use dualstream_core::mirror::Described;
+use dualstream_core::mirror::{Described, Sought};
 use dualstream_core::topic::{Cleanup, TimestampKind, TopicName, TopicSpec};
 use dualstream_core::{Error, ErrorKind, Result};
 use dualstream_kafka_ffi::{At, Isolation, TopicDescription, describe_topics, list_offsets};
@@ -251,20 +251,35 @@ impl Admin {
     }
 
     /// See `Upstream::seek`.
-    pub(crate) async fn seek(&self, name: &TopicName, time_ms: i64) -> Result<Vec<u64>> {
-        let only_ends = time_ms == i64::MAX;
-        // Pages of history ask for the ends alone, which one request tells.
-        let count = match self.memory.partitions(name).filter(|_| only_ends) {
-            Some(count) => count,
-            None => self.led(name).await?.1,
-        };
+    pub(crate) async fn seek(&self, name: &TopicName, time_ms: i64) -> Result<Sought> {
+        if time_ms == i64::MAX {
+            return self.ends(name).await;
+        }
+        let (id, count) = self.led(name).await?;
         // The ends first: what is appended in between is not later than them.
         let ends = self.offsets(name, count, At::Latest, Isolation::Committed).await?;
-        if only_ends {
-            return Ok(ends.into_iter().map(|end| end.unwrap_or(0)).collect());
-        }
         let found = self.offsets(name, count, At::Time(time_ms), Isolation::Committed).await?;
-        Ok(found.iter().zip(ends).map(|(&found, end)| found.or(end).unwrap_or(0)).collect())
+        let offsets = found.iter().zip(ends).map(|(&found, end)| found.or(end).unwrap_or(0)).collect();
+        Ok(Sought { id, offsets })
+    }
+
+    /// Pages of history ask for the ends alone, of a topic that is known by then: it is looked up meanwhile whether it is
+    /// still the same.
+    async fn ends(&self, name: &TopicName) -> Result<Sought> {
+        let mut known = self.memory.partitions(name);
+        loop {
+            let count = match known {
+                Some(count) => count,
+                None => self.led(name).await?.1,
+            };
+            let ends = self.offsets(name, count, At::Latest, Isolation::Committed);
+            let (topic, ends) = futures::try_join!(self.topic(name), ends)?;
+            if topic.partitions.len() == count as usize {
+                let offsets = ends.into_iter().map(|end| end.unwrap_or(0)).collect();
+                return Ok(Sought { id: topic.id, offsets });
+            }
+            known = None;
+        }
     }
 
     /// One offset of each partition. Leaders that are new, or move, are asked again.

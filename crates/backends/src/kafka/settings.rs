@@ -23,7 +23,7 @@ enum Rule {
 }
 
 /// Properties that keep events safe, or that this program uses itself: with the rule, and why. Aliases are apart.
-const RULES: [(&str, Rule, &str); 29] = [
+const RULES: [(&str, Rule, &str); 30] = [
     ("bootstrap.servers", Rule::Fixed, "the addresses are the setting `kafka` itself"),
     ("metadata.broker.list", Rule::Fixed, "the addresses are the setting `kafka` itself"),
     ("enable.idempotence", Rule::Fixed, "without it a retry stores a record twice or out of order"),
@@ -83,6 +83,7 @@ const RULES: [(&str, Rule, &str); 29] = [
     ),
     ("check.crcs", Rule::Fixed, "records that were damaged on their way are noticed"),
     ("enable.partition.eof", Rule::Fixed, "this program asks for the ends of partitions where it needs them"),
+    ("log.queue", Rule::Fixed, "this program takes what its clients log by itself"),
     ("group.protocol", Rule::Fixed, "partitions are assigned by this program, not by a group"),
     ("group.instance.id", Rule::Fixed, "partitions are assigned by this program, not by a group"),
 ];

@@ -49,13 +49,17 @@ pub(crate) fn open(settings: &Settings) -> Result<Box<dyn Tail>> {
 /// What both kinds of readers are made of.
 pub(super) fn config(settings: &Settings) -> ClientConfig {
     let mut config = client::consumer(settings);
+    let debug = match config.get("debug") {
+        Some(given) if !given.is_empty() => format!("{given},{}", source::DEBUG),
+        _ => source::DEBUG.to_owned(),
+    };
     config
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", FETCHED_KIB_MAX.to_string())
         .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string())
         .set("fetch.error.backoff.ms", "100")
-        .set("debug", source::DEBUG);
+        .set("debug", debug);
     config
 }
 

@@ -1,12 +1,15 @@
 //! Kafka behind the seam of a mirror.
 
 use super::describe::{ANSWER_MAX, Admin};
+use super::diagnoses::Diagnoses;
+use super::producer::{Health, Producer};
 use super::topics::KafkaTopics;
-use super::{Settings, outcome, producer::Producer, range::Ranges, tail};
+use super::{Settings, outcome, range::Ranges, tail};
 use dualstream_core::Result;
 use dualstream_core::log::{Appended, Part, Span};
-use dualstream_core::mirror::{Described, Epochs, Run, Tail, Upstream};
+use dualstream_core::mirror::{Described, Epochs, Run, Sought, Tail, Upstream};
 use dualstream_core::topic::TopicName;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ pub struct KafkaUpstream {
     producer: Producer,
     admin: Admin,
     ranges: Ranges,
+    diagnoses: Diagnoses,
 }
 
 impl KafkaUpstream {
@@ -29,7 +33,7 @@ impl KafkaUpstream {
         let ranges = Ranges::new(&settings)?;
         let producer = Producer::new(settings.clone())?;
         let admin = Admin::new(&settings, producer.health(), producer.batching())?;
-        Ok(KafkaUpstream { settings, producer, admin, ranges })
+        Ok(KafkaUpstream { settings, producer, admin, ranges, diagnoses: Diagnoses::default() })
     }
 
     /// The topics of the cluster, in the epochs that `epochs` says.
@@ -65,19 +69,25 @@ impl KafkaUpstream {
     }
 
     async fn why(&self, topic: &TopicName) -> Option<String> {
-        let diagnosis = tokio::time::timeout(DIAGNOSIS_MAX, self.admin.diagnose(topic));
-        let (diagnosis, answering) = futures::join!(diagnosis, self.admin.answering(topic, DIAGNOSIS_MAX));
-        let unreachable = || Some(self.producer.health().unreachable().message().to_owned());
-        match (diagnosis, answering) {
-            (Ok(Ok(Some(why))), _) => Some(why),
-            (_, Some((0, _))) => unreachable(),
-            (_, Some((some, all))) if some < all => {
-                Some(format!("{some} of the {all} brokers that keep '{topic}' answer"))
-            }
-            (Ok(Ok(None)), _) => None,
-            (Ok(Err(error)), _) => Some(error.message().to_owned()),
-            (Err(_), _) => unreachable(),
+        let look = || look(self.admin.clone(), self.producer.health(), topic.clone()).boxed();
+        self.diagnoses.of(topic, look).await
+    }
+}
+
+/// Why records of a topic wait in vain.
+async fn look(admin: Admin, health: Arc<Health>, topic: TopicName) -> Option<String> {
+    let diagnosis = tokio::time::timeout(DIAGNOSIS_MAX, admin.diagnose(&topic));
+    let (diagnosis, answering) = futures::join!(diagnosis, admin.answering(&topic, DIAGNOSIS_MAX));
+    let unreachable = || Some(health.unreachable().message().to_owned());
+    match (diagnosis, answering) {
+        (Ok(Ok(Some(why))), _) => Some(why),
+        (_, Some((0, _))) => unreachable(),
+        (_, Some((some, all))) if some < all => {
+            Some(format!("{some} of the {all} brokers that keep '{topic}' answer"))
         }
+        (Ok(Ok(None)), _) => None,
+        (Ok(Err(error)), _) => Some(error.message().to_owned()),
+        (Err(_), _) => unreachable(),
     }
 }
 
@@ -105,7 +115,7 @@ impl Upstream for KafkaUpstream {
         Box::pin(self.ranges.fetch(topic, span, bytes_max))
     }
 
-    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Sought>> {
         Box::pin(self.admin.seek(topic, time_ms))
     }
 

@@ -158,8 +158,8 @@ async fn one_broker_has_one_replica() {
     assert_eq!(stored(&upstream, part(&topic, 11, 0..2)).await, [0, 1]);
     // A place in time, by partition; the end where nothing is that late.
     let ends = upstream.describe(&topic).await.unwrap().latest;
-    assert_eq!(upstream.seek(&topic, 0).await.unwrap(), [0; 12]);
-    assert_eq!(upstream.seek(&topic, i64::MAX).await.unwrap(), ends);
+    assert_eq!(upstream.seek(&topic, 0).await.unwrap().offsets, [0; 12]);
+    assert_eq!(upstream.seek(&topic, i64::MAX).await.unwrap().offsets, ends);
     let table = TopicSpec { cleanup: Cleanup::Compact, ..TopicSpec::table(name("table"), 12) };
     let table = topics(&upstream).create(table).await.unwrap().spec.name;
     keyless_is_refused(&upstream, &table).await;

@@ -5,7 +5,7 @@
 
 use crate::clock::Clock;
 use crate::log::{Appended, Part, Span};
-use crate::mirror::{Described, Place, Run, Tail, Upstream};
+use crate::mirror::{Described, Place, Run, Sought, Tail, Upstream};
 use crate::record::{NewRecord, Record};
 use crate::topic::{Epoch, TimestampKind, TopicAlteration, TopicInfo, TopicName, TopicSpec};
 use crate::topics::Topics;
@@ -240,7 +240,7 @@ impl Upstream for MemoryUpstream {
         .boxed()
     }
 
-    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Sought>> {
         let found = self.state().topic(topic).map(|topic| {
             let first = |partition: &Partition| {
                 let mut readable = partition.slots.iter().flatten().filter(|r| r.offset >= partition.start);
@@ -248,7 +248,7 @@ impl Upstream for MemoryUpstream {
                     .find(|record| record.append_time_ms >= time_ms)
                     .map_or(partition.stable(), |r| r.offset)
             };
-            topic.partitions.iter().map(first).collect()
+            Sought { id: topic.id, offsets: topic.partitions.iter().map(first).collect() }
         });
         async move { found }.boxed()
     }
@@ -261,7 +261,12 @@ impl Upstream for MemoryUpstream {
 impl Topic {
     fn info(&self) -> TopicInfo {
         let bytes = self.partitions.iter().map(|partition| partition.slots.len() as u64).sum();
-        TopicInfo { spec: self.spec.clone(), epoch: Epoch(self.id as u64), bytes: Some(bytes), segments: None }
+        TopicInfo {
+            spec: self.spec.clone(),
+            epoch: Epoch(self.id as u64),
+            bytes: Some(bytes),
+            segments: None,
+        }
     }
 }
 

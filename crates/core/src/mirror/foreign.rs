@@ -9,7 +9,7 @@
 //! (or header), or with an empty one, has no channel: it is counted, and readers of whole topics still get it.
 
 use super::counters::Counters;
-use super::seam::{Described, Place, Run, Tail, Upstream};
+use super::seam::{Described, Place, Run, Sought, Tail, Upstream};
 use crate::Result;
 use crate::channel::{SOURCE_ID_BYTES_MAX, is_name_char};
 use crate::filter::{SOURCE_TYPE_HEADER, source_of};
@@ -162,7 +162,7 @@ impl Upstream for Mapped {
         .boxed()
     }
 
-    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Sought>> {
         self.upstream.seek(topic, time_ms)
     }
 

@@ -10,6 +10,7 @@
 
 use super::log::Inner;
 use super::reading::not_yet_visible;
+use super::seam::{Epochs, Upstream};
 use super::topic::Topic;
 use crate::bus::Health;
 use crate::log::Bounds;
@@ -24,6 +25,9 @@ use tokio::time::Instant;
 
 /// Later than any record: what is sought there is the end.
 const NEVER_MS: i64 = i64::MAX;
+
+/// How often a topic is looked at that is another one each time.
+const TRIES_MAX: usize = 3;
 
 type Ends = Result<(Epoch, Vec<u64>)>;
 
@@ -101,17 +105,38 @@ impl Inner {
     }
 
     fn look(&self, topic: &Arc<Topic>) -> BoxFuture<'static, Ends> {
-        let (upstream, topic) = (self.upstream.clone(), topic.clone());
-        async move {
-            let epoch = topic.epoch();
-            Ok((epoch, upstream.seek(&topic.name, NEVER_MS).await?))
-        }
-        .boxed()
+        let (upstream, epochs, topic) = (self.upstream.clone(), self.epochs.clone(), topic.clone());
+        async move { sought(&*upstream, &*epochs, &topic, NEVER_MS).await }.boxed()
     }
 
     fn is_away(&self) -> bool {
         matches!(self.health(), Health::Down { .. })
     }
+}
+
+/// Offsets upstream, and the epoch they are of. A topic that is another one now, or has other partitions, than is known is
+/// described first.
+pub(super) async fn sought(
+    upstream: &dyn Upstream,
+    epochs: &dyn Epochs,
+    topic: &Topic,
+    time_ms: i64,
+) -> Ends {
+    for _ in 0..TRIES_MAX {
+        let (epoch, id, partitions) = {
+            let state = topic.state();
+            (state.epoch, state.id, state.latest.len())
+        };
+        let found = upstream.seek(&topic.name, time_ms).await?;
+        if found.id == id && found.offsets.len() == partitions {
+            return Ok((epoch, found.offsets));
+        }
+        let described = upstream.describe(&topic.name).await?;
+        let epoch = epochs.epoch(&topic.name, described.id, described.spec.partitions)?;
+        topic.update(epoch, described);
+    }
+    // Brokers disagree on what it is.
+    Err(not_yet_visible())
 }
 
 #[cfg(test)]

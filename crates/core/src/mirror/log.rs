@@ -3,6 +3,7 @@
 use super::counters::Counters;
 use super::follower;
 use super::foreign::Mapped;
+use super::fresh;
 use super::ranges::Ranges;
 use super::reading::not_yet_visible;
 use super::seam::{Described, Epochs, MirrorStore, Upstream};
@@ -272,9 +273,10 @@ impl Log for MirroredLog {
             let inner = &*self.inner;
             let known = inner.topic(topic)?;
             inner.want(&known);
-            let bounds = inner.bounds_of(&known);
             // The mirror knows too: partitions lie side by side in it, so later ones may begin too early.
-            let mut found = match inner.upstream.seek(topic, time_ms).await {
+            let sought = fresh::sought(&*inner.upstream, &*inner.epochs, &known, time_ms).await;
+            let bounds = inner.bounds_of(&known);
+            let mut found = match sought {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     let Some(held) = inner.held(topic, bounds.epoch) else { return Err(error) };
                     let found = inner.store.seek(topic, time_ms).await?;
@@ -287,7 +289,8 @@ impl Log for MirroredLog {
                     }
                     found
                 }
-                found => found?,
+                // Of an epoch that is over these may be: who goes on with them is told.
+                found => found?.1,
             };
             for (offset, (earliest, latest)) in
                 found.iter_mut().zip(bounds.earliest.iter().zip(&bounds.latest))

@@ -23,8 +23,8 @@ pub trait Upstream: Send + Sync {
     /// (`position_unrecoverable`) below the start of the partition, `Unavailable`. Cancel-safe.
     fn fetch<'a>(&'a self, topic: &'a TopicName, span: Span, bytes_max: usize) -> BoxFuture<'a, Result<Run>>;
 
-    /// For each partition the first offset whose timestamp is `>= time_ms` (its end if none is).
-    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>>;
+    /// For each partition the first offset whose timestamp is `>= time_ms` (its end if none is), and of which topic.
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Sought>>;
 
     /// A reader of the tails of any partitions: a mirror has one.
     fn tail(&self) -> Result<Box<dyn Tail>>;
@@ -43,6 +43,15 @@ pub struct Described {
     pub latest: Vec<u64>,
     /// High watermark per partition: what lies between `latest` and it waits for an open transaction.
     pub high: Vec<u64>,
+}
+
+/// Offsets that were looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// Identity of the topic ([`Described::id`]) when it was asked: another one than who asked knew may have the name.
+    pub id: u128,
+    /// One per partition that the topic has.
+    pub offsets: Vec<u64>,
 }
 
 /// Where to follow a partition.

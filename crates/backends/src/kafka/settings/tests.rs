@@ -47,6 +47,17 @@ fn what_safety_fixes_is_in_effect() {
     assert_eq!(in_effect(&producer, "queue.buffering.max.kbytes"), "2147483647");
 }
 
+#[test]
+fn what_is_set_to_be_logged_is_logged_beside_what_readers_need() {
+    for (given, wanted) in
+        [(&[][..], "metadata"), (&[("debug", "broker,fetch")][..], "broker,fetch,metadata")]
+    {
+        let consumer = crate::kafka::tail::config(&settings(given).unwrap());
+        assert_eq!(consumer.get("debug"), Some(wanted));
+        consumer.create_native_config().unwrap();
+    }
+}
+
 /// As librdkafka has it, its defaults included.
 fn in_effect(config: &NativeClientConfig, name: &str) -> String {
     config.get(name).unwrap()

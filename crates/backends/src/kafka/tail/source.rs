@@ -78,6 +78,8 @@ impl Ids {
 
     /// Takes in what was logged; gives the names of topics that were replaced.
     fn learn_all(&mut self, lines: &mut Lines<Said>) -> Vec<String> {
+        // Whoever sets `debug` finds it here, too: nobody else is given it.
+        let lines = lines.inspect(|line| tracing::trace!("kafka client: {line}"));
         lines.filter_map(|line| self.learn(&line)).collect()
     }
 

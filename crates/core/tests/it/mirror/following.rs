@@ -79,7 +79,7 @@ impl Upstream for Faulty {
         .boxed()
     }
 
-    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
+    fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Sought>> {
         async move {
             self.answers(topic).await;
             self.upstream.seek(topic, time_ms).await

@@ -76,3 +76,20 @@ async fn while_upstream_is_away_a_page_is_what_is_held_or_none() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+/// The topic of a node that has not noticed yet that it was made again, or has more partitions: a page is of what is there.
+#[tokio::test(start_paused = true)]
+async fn ends_are_those_of_the_topic_that_is_there() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    cluster.fill(&topic, 0, 2_000);
+    let node = cluster.node(settings(65_536)).await;
+    node.level(&topic).await;
+    let before = node.log.bounds_now(&topic).await.unwrap();
+    cluster.upstream.delete(topic.clone()).await.unwrap();
+    let spec = TopicSpec { partitions: 24, ..TopicSpec::events(topic.clone()) };
+    cluster.upstream.create(spec).await.unwrap();
+    let after = node.log.bounds_now(&topic).await.unwrap();
+    assert_ne!(after.epoch, before.epoch);
+    assert_eq!(after.latest, [0; 24]);
+}

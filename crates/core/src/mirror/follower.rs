@@ -71,6 +71,8 @@ struct Follower<'a> {
     refreshing: usize,
     /// Topics for which upstream did not answer when it was last asked.
     unanswered: BTreeSet<TopicName>,
+    /// Topics whose tail brings another topic than upstream describes.
+    mistaken: BTreeSet<TopicName>,
     next_tick: Instant,
 }
 
@@ -118,6 +120,7 @@ impl<'a> Follower<'a> {
             due: VecDeque::new(),
             refreshing: 0,
             unanswered: BTreeSet::new(),
+            mistaken: BTreeSet::new(),
             next_tick: now,
         }
     }
@@ -187,6 +190,7 @@ impl<'a> Follower<'a> {
         self.inner.counters.lag.store(lag, Relaxed);
         self.inner.counters.held_back.store(held_back, Relaxed);
         self.unanswered.retain(|name| topics.iter().any(|topic| topic.name == *name));
+        self.mistaken.retain(|name| topics.iter().any(|topic| topic.name == *name));
         // Those that wait since the last tick come first.
         if self.due.is_empty() {
             self.due = topics.into();
@@ -317,6 +321,17 @@ impl<'a> Follower<'a> {
         self.pauses.insert(topic.name.clone(), until);
     }
 
+    /// Another topic has the name. It is begun once that is described, which not every broker knows at once.
+    fn mistake(&mut self, topic: &Topic) {
+        self.inner.counters.errors.fetch_add(1, Relaxed);
+        self.let_go(&topic.name);
+        topic.set_hot(false);
+        self.pauses.insert(topic.name.clone(), Instant::now() + RETRY);
+        if self.mistaken.insert(topic.name.clone()) {
+            tracing::warn!(topic = %topic.name, "records come of another topic of that name than the one that is described");
+        }
+    }
+
     /// What stands in another epoch than the topic is in now has ended, as a reader may have learnt first; and a store that
     /// does not have it any more has to be begun anew.
     fn let_go_of_before(&mut self, topic: &Topic) {
@@ -395,10 +410,12 @@ impl<'a> Follower<'a> {
         for (name, runs) in by_topic {
             let Some(followed) = self.followed.get_mut(&name) else { continue };
             if runs.iter().any(|run| run.id != followed.id) {
-                // Another topic has the name. It is begun once that is described, which not every broker knows at once.
-                self.let_go(&name);
-                self.pauses.insert(name, Instant::now() + RETRY);
-            } else if runs.iter().flat_map(|run| &run.records).any(|record| followed.is_early(record)) {
+                let topic = followed.topic.clone();
+                self.mistake(&topic);
+                continue;
+            }
+            self.mistaken.remove(&name);
+            if runs.iter().flat_map(|run| &run.records).any(|record| followed.is_early(record)) {
                 self.is_stale = true;
                 self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
             } else if let Err(error) = store(self.inner, followed, runs).await {

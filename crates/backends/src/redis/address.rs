@@ -16,6 +16,8 @@ use std::fmt;
 const HOSTS_MAX: usize = 64;
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
+/// What stands there is not told: of a password with odd characters any part can stand anywhere.
+const NO_SCHEME: &str = "what stands before its :// is no scheme of Redis";
 
 /// Where Redis is and how to get in.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Address {
         let is_tls = match protocol {
             "redis" | "valkey" => false,
             "rediss" | "valkeys" => true,
-            _ => return Err(invalid(format!("'{scheme}' is no scheme of Redis"))),
+            _ => return Err(invalid(NO_SCHEME)),
         };
         if is_tls && !cfg!(feature = "redis-tls") {
             return Err(invalid("this build has no TLS to Redis: build it with the feature redis-tls"));
@@ -87,11 +89,15 @@ impl Address {
                         "the name of the master stands after the hosts of the Sentinels: /mymaster",
                     ));
                 }
-                (Kind::Sentinel { master: decoded(master)?, login: sentinel_login }, database)
+                let master = decoded(master)?;
+                if !master.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
+                    return Err(invalid("the name of a master has letters, digits, '.', '-' and '_'"));
+                }
+                (Kind::Sentinel { master, login: sentinel_login }, database)
             }
             "cluster" if path.is_empty() => (Kind::Cluster, ""),
             "cluster" => return Err(invalid("a Redis Cluster has one database and no path")),
-            _ => return Err(invalid(format!("'{scheme}' is no scheme of Redis"))),
+            _ => return Err(invalid(NO_SCHEME)),
         };
         let port = if matches!(kind, Kind::Sentinel { .. }) { SENTINEL_PORT } else { REDIS_PORT };
         let hosts = hosts.split(',').map(|host| Host::parse(host, port)).collect::<Result<Vec<_>>>()?;
@@ -124,6 +130,16 @@ impl Address {
         self
     }
 
+    /// Whether the way to its servers is TLS.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Whether it is Sentinels who know the server.
+    pub fn is_sentinel(&self) -> bool {
+        matches!(self.kind, Kind::Sentinel { .. })
+    }
+
     /// Whether it is a Redis Cluster.
     pub fn is_cluster(&self) -> bool {
         self.kind == Kind::Cluster
@@ -144,7 +160,7 @@ impl Host {
         let port = match port.map(str::parse) {
             None => default_port,
             Some(Ok(port)) if port > 0 => port,
-            Some(_) => return Err(invalid(format!("the port of {name} is no number of 1 to 65535"))),
+            Some(_) => return Err(invalid("the port of a host is no number of 1 to 65535")),
         };
         Ok(Host { name: name.to_owned(), port })
     }
@@ -169,10 +185,7 @@ fn sentinel_login(query: &str, kind: &str) -> Result<Login> {
         match (kind, name) {
             ("sentinel", "sentinel_user") => login.user = Some(decoded(value)?),
             ("sentinel", "sentinel_password") => login.password = Some(decoded(value)?),
-            // What is no word may be the end of a password that was not encoded.
-            _ if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-                return Err(invalid(format!("it has no parameter '{name}'")));
-            }
+            // It may be the end of a password that was not encoded.
             _ => return Err(invalid("what follows its '?' is no parameter of it")),
         }
     }

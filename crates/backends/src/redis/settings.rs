@@ -46,15 +46,17 @@ impl Settings {
     }
 
     /// What is wrong with a prefix, if something is: names and patterns on Redis must mean what they say, so it holds no
-    /// character that Redis' patterns give a meaning.
+    /// character that Redis' patterns give a meaning, and no braces, for they would decide which keys of a Cluster are
+    /// together.
     ///
     /// # Errors
     /// `invalid_redis_prefix`.
     pub fn check_prefix(prefix: &str) -> Result<()> {
-        let legal = prefix.len() <= PREFIX_BYTES_MAX && Channel::new(&format!("{prefix}x")).is_ok();
+        let legal = prefix.len() <= PREFIX_BYTES_MAX
+            && !prefix.contains(['{', '}'])
+            && Channel::new(&format!("{prefix}x")).is_ok();
         if !legal {
-            let message =
-                "a prefix is up to 64 bytes of a channel's characters, and begins with neither ':' nor '$'";
+            let message = "a prefix is up to 64 bytes of a channel's characters, without braces, and begins with neither ':' nor '$'";
             return Err(
                 Error::invalid("invalid_redis_prefix", "prefix", message).with_limit(PREFIX_BYTES_MAX as u64)
             );

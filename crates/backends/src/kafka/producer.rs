@@ -217,17 +217,19 @@ impl Shared {
     fn run(&self) {
         let mut progress = Progress { stored: 0, at: Instant::now() };
         let mut asked = Instant::now();
+        let mut failure = Failure { next_try: asked, told: None };
         while !self.is_closing.load(Ordering::Relaxed) {
             let fatal = self.native().as_ref().and_then(|native| {
                 native.poll(LOOK_UP);
                 native.client().fatal_error()
             });
             progress.note(self.health.stored());
-            if let Some((code, reason)) = fatal {
-                tracing::error!(%code, "kafka: the producer is made again: {reason}");
-                self.replace();
-            } else if self.batching.is_due() {
-                self.replace();
+            let why = match fatal {
+                Some((code, reason)) => Some(format!("{code}: {reason}")),
+                None => self.batching.is_due().then(|| "a topic takes smaller batches".to_owned()),
+            };
+            if let Some(why) = why.filter(|_| Instant::now() >= failure.next_try) {
+                failure.note(self.replace(), &why);
             }
             match self.health.take_doubt() {
                 Some((topic, Doubt::TimedOut)) if progress.is_none_for(self.settings.delivery_max()) => {
@@ -254,23 +256,20 @@ impl Shared {
 
     /// Another client takes the place of one that met a fatal error, or makes batches that are too large. Calls fail until
     /// that one has answered all it has: a record of a later call is never stored before one of an earlier call was given up.
-    fn replace(&self) {
+    fn replace(&self) -> Result<()> {
         let batch_bytes = self.batching.wanted();
-        match create(&self.settings, &self.health, batch_bytes) {
-            Ok(fresh) => {
-                let old = self.put(None);
-                if let Some(old) = old.as_ref().filter(|old| old.client().fatal_error().is_none()) {
-                    // What is not answered by then is given up below.
-                    let _ = old.flush(LAST_ANSWERS);
-                }
-                self.end(old.as_ref());
-                self.put(Some(fresh));
-                self.batching.note(batch_bytes);
-                // Its threads end now, which nobody has to wait for but this one.
-                drop(old);
-            }
-            Err(error) => tracing::error!(%error, "kafka: it cannot, which is tried until it can"),
+        let fresh = create(&self.settings, &self.health, batch_bytes)?;
+        let old = self.put(None);
+        if let Some(old) = old.as_ref().filter(|old| old.client().fatal_error().is_none()) {
+            // What is not answered by then is given up below.
+            let _ = old.flush(LAST_ANSWERS);
         }
+        self.end(old.as_ref());
+        self.put(Some(fresh));
+        self.batching.note(batch_bytes);
+        // Its threads end now, which nobody has to wait for but this one.
+        drop(old);
+        Ok(())
     }
 
     /// Answers all that a client has: what is not under way is not stored, what is may be. No call has it any more.
@@ -325,6 +324,30 @@ impl Progress {
     /// Nearly: it is looked at a little earlier or later than it was.
     fn is_none_for(&self, time: Duration) -> bool {
         self.at.elapsed() >= time.mul_f32(0.9)
+    }
+}
+
+/// That no other client can be made.
+struct Failure {
+    next_try: Instant,
+    told: Option<String>,
+}
+
+impl Failure {
+    /// Another client was to be made, for that reason. What goes wrong is told once, not with each try.
+    fn note(&mut self, made: Result<()>, why: &str) {
+        self.next_try = Instant::now() + PROBE;
+        let failure = made.err().map(|error| error.message().to_owned());
+        match &failure {
+            None => tracing::warn!("kafka: the producer was made again: {why}"),
+            Some(error) if self.told != failure => {
+                tracing::error!(
+                    "kafka: the producer cannot be made again ({why}), which is tried until it can: {error}"
+                );
+            }
+            Some(_) => {}
+        }
+        self.told = failure;
     }
 }
 

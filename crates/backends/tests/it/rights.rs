@@ -1,5 +1,6 @@
 //! The bus for a user of Redis who may do little: what is enough, and what is told of what is not.
 
+use crate::redis_server::rights_of_the_guide;
 use crate::running::{Running, message, next, settings};
 use dualstream_backends::redis::Settings;
 use dualstream_core::bus::Bus;
@@ -10,13 +11,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A Redis with a user `app` who has the rights of the guide for the namespace `chat`.
+/// A Redis with a user `app` who has the rights of the guide.
 fn guarded() -> (Redis, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let redis = Setup::new().start(dir.path()).unwrap();
-    let rights = "on >pa:ss resetchannels &chat:* &dualstream:* -@all +ping +publish +subscribe +psubscribe \
-                  +unsubscribe +punsubscribe";
-    grant(&redis, rights);
+    grant(&redis, &rights_of_the_guide("+publish").join(" "));
+    grant(&redis, ">pa:ss");
     (redis, dir)
 }
 
@@ -36,15 +36,15 @@ async fn users_need_the_rights_of_the_guide_and_no_more() {
     let (redis, _dir) = guarded();
     let running = Running::start(as_app(&redis));
     running.until_up().await;
-    let mut stream = running.subscribe("chat:*").await;
+    let mut stream = running.subscribe("ai:*").await;
     running.publish("secret:a", "may not");
-    running.publish("chat:a", "may");
-    assert_eq!(next(&mut stream).await, message("chat:a", "may"));
+    running.publish("ai:a", "may");
+    assert_eq!(next(&mut stream).await, message("ai:a", "may"));
     // The answer comes on another connection than the message.
     while running.bus.counters().failed.load(Relaxed) == 0 {
         tokio::task::yield_now().await;
     }
-    let both = ["chat:b", "secret:b"].map(|target| running.bus.subscribe(Target::parse(target).unwrap()));
+    let both = ["ai:b", "secret:b"].map(|target| running.bus.subscribe(Target::parse(target).unwrap()));
     let [may, may_not] = futures::future::join_all(both).await.try_into().ok().unwrap();
     let error = may_not.err().unwrap();
     assert_eq!(error.code(), "redis_denied");
@@ -64,7 +64,7 @@ async fn who_may_not_publish_has_no_bus_until_it_may() {
     grant(&redis, "-publish");
     let reason = running.until_down().await;
     assert!(reason.contains("publishing") && reason.contains("NOPERM"), "{reason}");
-    running.publish("chat:a", "may not");
+    running.publish("ai:a", "may not");
     while running.bus.counters().failed.load(Relaxed) == 0 {
         tokio::task::yield_now().await;
     }

@@ -157,10 +157,26 @@ impl Rules<'_> {
 #[cfg(feature = "redis")]
 fn refused_redis(bus: &Bus) -> Option<(&'static str, String)> {
     use dualstream_backends::redis::{Address, Settings};
-    let of_address = Address::parse(&bus.redis.0).err().map(|error| ("bus.redis", error));
-    let of_prefix = || Settings::check_prefix(&bus.prefix.0).err().map(|error| ("bus.prefix", error));
-    let (path, error) = of_address.or_else(of_prefix)?;
-    Some((path, format!("`{path}`: {error}")))
+    let refused = |path, error| Some((path, format!("`{path}`: {error}")));
+    let address = match Address::parse(&bus.redis.0) {
+        Ok(address) => address,
+        Err(error) => return refused("bus.redis", error),
+    };
+    if let Err(error) = Settings::check_prefix(&bus.prefix.0) {
+        return refused("bus.prefix", error);
+    }
+    let idle = [
+        ("bus.ca_file", &bus.ca_file, address.is_tls(), "`bus.redis` is not reached over TLS (rediss://)"),
+        (
+            "bus.sentinel_password_file",
+            &bus.sentinel_password_file,
+            address.is_sentinel(),
+            "`bus.redis` names no Sentinels (redis+sentinel://)",
+        ),
+    ];
+    let (path, _, _, why) =
+        idle.into_iter().find(|(_, file, is_of_use, _)| file.0.is_some() && !is_of_use)?;
+    Some((path, format!("`{path}` has no effect: {why}")))
 }
 
 #[cfg(not(feature = "redis"))]

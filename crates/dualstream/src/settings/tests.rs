@@ -210,6 +210,14 @@ fn bad_input_is_refused_with_its_place_and_what_is_wanted() {
             "[bus]\nredis = \"redis://:secret@\"",
             "t.toml:2:1: `bus.redis`: this is no address of Redis: a host is a name or an address",
         ),
+        (
+            "[bus]\nredis = \"redis://a\"\nca_file = \"x\"",
+            "t.toml:3:1: `bus.ca_file` has no effect: `bus.redis` is not reached over TLS",
+        ),
+        (
+            "[bus]\nredis = \"redis://a\"\nsentinel_password_file = \"x\"",
+            "t.toml:3:1: `bus.sentinel_password_file` has no effect: `bus.redis` names no Sentinels",
+        ),
         ("[auth.jwt]\nhmac_secret_file = \"x\"", "is not available: this build has no authentication"),
         (
             "[namespaces.x]\nslow_client = \"drop\"",

@@ -80,6 +80,7 @@ impl BusStats for Stats {
             slow_dropped: self.0.slow_dropped(),
             confirmed: self.0.confirmed() as u64,
             interrupted: counters.interrupted.load(Relaxed),
+            refused: counters.refused.load(Relaxed),
             publisher_reconnects: counters.publisher_reconnects.load(Relaxed),
             subscriber_reconnects: counters.subscriber_reconnects.load(Relaxed),
             silences: counters.silences.load(Relaxed),

@@ -36,6 +36,8 @@ pub struct BusReading {
     pub confirmed: u64,
     /// Subscriptions that were interrupted.
     pub interrupted: u64,
+    /// Channels and patterns that Redis did not let this server subscribe.
+    pub refused: u64,
     /// Connections made again to publish.
     pub publisher_reconnects: u64,
     /// Connections made again to subscribe.
@@ -83,6 +85,7 @@ impl Collector for OfBus {
                 "Subscriptions interrupted by the loss of a connection to Redis",
                 reading.interrupted,
             ),
+            ("bus_refused", "Subscriptions that Redis did not allow", reading.refused),
             (
                 "bus_publisher_reconnects",
                 "Connections made again to publish on Redis",

@@ -41,19 +41,17 @@ pub trait Log: Send + Sync {
     /// Epoch, start and end of a topic; `NotFound` (`unknown_topic`).
     fn bounds(&self, topic: &TopicName) -> Result<Bounds>;
 
-    /// The bounds once they hold everything that was acknowledged, to whomever, before the call: what a page of history
-    /// ends at. A log that others append to asks first. Where that takes too long, or fails, it gives what is held here (all
-    /// that was acknowledged through this log, and of others what had come), or is `Unavailable` where that was never all of
-    /// it. What an open transaction of somebody else holds back lies past the bounds. Cancel-safe.
-    fn bounds_now<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Bounds>> {
-        Box::pin(async move { self.bounds(topic) })
-    }
-
     /// Resolves when some partition's end is past `ends[partition]`, or the topic changed its epoch or is gone.
     /// Cancel-safe.
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()>;
 
     /// For each partition the first offset whose append time is `>= time_ms` (its end if none is).
+    ///
+    /// The end itself is sought with [`i64::MAX`]. Once that resolves, [`bounds`](Log::bounds) hold everything that was
+    /// acknowledged, to whomever, before the call: what a page of history ends at. A log that others append to asks first.
+    /// Where that takes too long, or fails, they hold all that was acknowledged through this log, and of others what had
+    /// come; it is `Unavailable` where what is held here was never all of it. What an open transaction of somebody else holds
+    /// back lies past the bounds. Cancel-safe.
     fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>>;
 }
 

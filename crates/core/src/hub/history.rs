@@ -22,7 +22,9 @@ const TRIES_MAX: usize = 4;
 pub(super) async fn read(shared: &Shared, interest: &Interest, request: &History) -> Result<HistoryPage> {
     let mut tries = 1;
     loop {
-        let bounds = shared.log.bounds_now(&interest.topic).await?;
+        // Everything that was acknowledged until now is in the bounds then.
+        shared.log.seek(&interest.topic, i64::MAX).await?;
+        let bounds = shared.log.bounds(&interest.topic)?;
         match read_in(shared, interest, request, bounds).await {
             Err(error) if error.kind() == ErrorKind::Gone && tries < TRIES_MAX => tries += 1,
             result => return result,

@@ -66,7 +66,7 @@ impl Lookups {
 }
 
 impl Inner {
-    /// See [`crate::log::Log::bounds_now`].
+    /// Where a topic ends now: see [`crate::log::Log::seek`].
     pub async fn bounds_now(&self, name: &TopicName) -> Result<Bounds> {
         let topic = self.topic(name)?;
         self.want(&topic);

@@ -241,10 +241,6 @@ impl Log for MirroredLog {
         Ok(self.inner.bounds_of(&*self.inner.topic(topic)?))
     }
 
-    fn bounds_now<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Bounds>> {
-        async move { self.inner.bounds_now(topic).await }.boxed()
-    }
-
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
         async move {
             while let Ok(topic) = self.inner.topic(topic) {
@@ -271,6 +267,9 @@ impl Log for MirroredLog {
     fn seek<'a>(&'a self, topic: &'a TopicName, time_ms: i64) -> BoxFuture<'a, Result<Vec<u64>>> {
         async move {
             let inner = &*self.inner;
+            if time_ms == i64::MAX {
+                return Ok(inner.bounds_now(topic).await?.latest);
+            }
             let known = inner.topic(topic)?;
             inner.want(&known);
             // The mirror knows too: partitions lie side by side in it, so later ones may begin too early.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// The checks, in reading order.
 pub const CHECKS: &[Check<Backend>] = checks![Backend:
     offsets_follow_each_other,
-    bounds_now_hold_what_was_acknowledged,
+    bounds_hold_what_was_acknowledged_once_the_end_is_sought,
     records_come_back_as_they_went,
     order_of_a_key_is_the_order_of_commits,
     a_commit_over_topics_is_whole_or_nothing,
@@ -33,20 +33,21 @@ pub const CHECKS: &[Check<Backend>] = checks![Backend:
     wait_resolves_when_the_topic_goes,
 ];
 
-/// Bounds that are asked for hold what was acknowledged before, each time and for all who ask at once.
-async fn bounds_now_hold_what_was_acknowledged(b: Backend) {
+/// Bounds hold what was acknowledged before the end was sought, each time and for all who ask at once.
+async fn bounds_hold_what_was_acknowledged_once_the_end_is_sought(b: Backend) {
     let topic = create(&b, "a").await;
     for n in 0..100 {
         let sent = parts(&topic, vec![nth(n)]);
         let partition = sent[0].partition as usize;
         let committed = commit_all(&*b.log, sent).await;
         let Appended::Stored(offset) = committed.parts[0].records[0] else { panic!("{committed:?}") };
-        let asked = futures::future::join_all((0..5).map(|_| b.log.bounds_now(&topic))).await;
-        for bounds in asked {
-            assert!(bounds.expect("bounds").latest[partition] > offset, "event {n}");
+        let asked = futures::future::join_all((0..5).map(|_| b.log.seek(&topic, i64::MAX))).await;
+        for ends in asked {
+            assert!(ends.expect("the ends")[partition] > offset, "event {n}");
+            assert!(bounds(&*b.log, &topic).latest[partition] > offset, "event {n}");
         }
     }
-    let unknown = b.log.bounds_now(&TopicName::new("nowhere").expect("a name")).await;
+    let unknown = b.log.seek(&TopicName::new("nowhere").expect("a name"), i64::MAX).await;
     assert_eq!(unknown.expect_err("there is none").code(), "unknown_topic");
 }
 

@@ -45,10 +45,6 @@ impl Log for Settled {
         self.0.bounds(topic)
     }
 
-    fn bounds_now<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<Bounds>> {
-        self.0.bounds_now(topic)
-    }
-
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
         self.0.wait(topic, epoch, ends)
     }

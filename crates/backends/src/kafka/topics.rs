@@ -137,17 +137,23 @@ impl KafkaTopics {
             self.outcome(created, &name)?;
         }
         self.admin.settled(&name, |topic| topic.is_some_and(|topic| count(topic) >= wanted)).await?;
-        self.altered(&name, &settings).await
+        self.altered(&name, wanted, &settings).await
     }
 
-    /// The topic when the broker that is asked knows of its new settings.
-    async fn altered(&self, name: &TopicName, settings: &[(&str, String)]) -> Result<TopicInfo> {
+    /// The topic as brokers tell it that know of the change: others may be asked the next time.
+    async fn altered(
+        &self,
+        name: &TopicName,
+        partitions: u32,
+        settings: &[(&str, String)],
+    ) -> Result<TopicInfo> {
         let deadline = tokio::time::Instant::now() + ANSWER_MAX;
         loop {
-            let config = self.admin.config(name).await?;
-            let is_seen = settings.iter().all(|(setting, wanted)| value(&config, setting) == Some(wanted));
+            let (topic, config) = (self.admin.topic(name).await?, self.admin.config(name).await?);
+            let is_seen = settings.iter().all(|(setting, wanted)| value(&config, setting) == Some(wanted))
+                && count(&topic) >= partitions;
             if is_seen || tokio::time::Instant::now() >= deadline {
-                return self.info(name).await;
+                return self.told(spec(name.clone(), count(&topic), &config), topic.id);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

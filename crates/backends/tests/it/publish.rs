@@ -280,17 +280,22 @@ async fn brokers_that_hang_are_counted_and_waited_for_by_one_at_a_time() {
     let pause = |broker: usize| cluster.kafka.lock().unwrap().brokers[broker].process.pause().unwrap();
     let resume = |broker: usize| cluster.kafka.lock().unwrap().brokers[broker].process.resume().unwrap();
     [0, 1].into_iter().for_each(pause);
-    let error = within("nothing is taken", async {
+    // The one broker that is left may itself be slow to answer, and is asked again after a while.
+    within("nothing is taken, and 1 of 3 brokers answers", async {
         loop {
             match upstream.append(vec![part(&topic, 3, 1..2)]).await {
                 Ok(outcomes) => assert!(!matches!(outcomes[0][0], Appended::Stored(_)), "{outcomes:?}"),
-                Err(error) => break error,
+                Err(error) => {
+                    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+                    if error.message().contains("1 of the 3 brokers that keep 'hung") {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
             }
         }
     })
     .await;
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
-    assert!(error.message().contains("1 of the 3 brokers that keep 'hung"), "{error}");
     [0, 1].into_iter().for_each(resume);
     heals(&upstream, part(&topic, 3, 2..3)).await;
     stored(&upstream, part(&topic, 7, 0..3)).await;

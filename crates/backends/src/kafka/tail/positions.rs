@@ -195,6 +195,12 @@ impl Position {
                 }
                 self.next = offset(&message);
             }
+            // Of a place of before: librdkafka says it late, and of no assignment in particular.
+            Some(RDKafkaErrorCode::AutoOffsetReset)
+                if message.offset() >= 0 && offset(&message) < self.next =>
+            {
+                return None;
+            }
             Some(code) => return Some(self.fail(code)),
         }
         pile.has_moved = true;

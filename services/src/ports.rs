@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 const TRIES: u32 = 5;
 
 /// So many different addresses that were free a moment ago. Another program may be faster: whoever starts a server on
-/// them does so in [`tried`].
+/// them does so in a loop of a few tries.
 pub fn free(count: usize) -> Result<Vec<SocketAddr>> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a port of loopback");
     // All are held until the last is found, or the system may give the same one twice.

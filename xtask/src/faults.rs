@@ -70,7 +70,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 /// The whole suite, one test after the other: they share two cores with what they start.
 fn suite(workspace: &Workspace, args: &Args) -> Command {
     let mut cargo = tests(workspace);
-    cargo.args(["--test-threads", "1"]).args(&args.only);
+    // What is ignored elsewhere is run here; the latencies are measured by themselves.
+    cargo.args(["--include-ignored", "--skip", LATENCY, "--test-threads", "1"]).args(&args.only);
     cargo.env("FAULTS_STOPPED_SECONDS", args.stopped_seconds.to_string());
     cargo.env("FAULTS_EVENTS", args.events.to_string());
     cargo

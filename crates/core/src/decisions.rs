@@ -102,7 +102,7 @@ impl Decisions {
     ) -> Result<(Decisions, Runner)> {
         let counters = Arc::new(Counters::default());
         let reader = Reader::open(&settings, &log, &*topics, &counters).await?;
-        let states = watch::Sender::new(Arc::new(reader.state().clone()));
+        let (states, _) = watch::channel(Arc::new(reader.state().clone()));
         let (proposals, orders) = (Proposals::default(), Orders::new(counters.clone()));
         let health = Mutex::new(Health::Up);
         let shared =

@@ -74,12 +74,15 @@ impl Cluster {
         self.servers.iter().map(known).collect()
     }
 
-    /// Waits until every server that runs knows a running owner of every slot, and replicas follow.
+    /// Waits until every server that runs serves, knows a running owner of every slot, and replicas follow.
     pub fn until_whole(&self) -> Result<()> {
         until("all servers of the cluster agree", || {
             for server in self.running() {
                 let said = server.command(&["CLUSTER", "INFO"])?;
-                let is_covered = said.text()?.contains(&format!("cluster_slots_ok:{SLOTS}"));
+                // One that is new waits a while before it serves, though it knows all of them.
+                let said = said.text()?;
+                let is_covered =
+                    said.contains("cluster_state:ok") && said.contains(&format!("cluster_slots_ok:{SLOTS}"));
                 let owners = self.owners(server)?;
                 let are_there = owners.iter().all(|owner| self.servers[owner.1].process.id().is_some());
                 if !is_covered || !are_there {

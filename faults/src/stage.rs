@@ -4,7 +4,6 @@ use crate::audience::{ASK, SEEN_MAX};
 use crate::cluster::Cluster;
 use crate::http::Connection;
 use crate::load::{Load, Topics};
-use crate::reader::Place;
 use crate::{Audience, Node};
 use anyhow::{Context, Result};
 use dualstream_checker::{Recorder, Report, Start};
@@ -22,7 +21,8 @@ pub struct Stage {
     pub cluster: Cluster,
     /// What is published to.
     pub topics: Topics,
-    audience: Audience,
+    /// Who reads on both.
+    pub audience: Audience,
     name: String,
     dir: tempfile::TempDir,
 }
@@ -59,25 +59,10 @@ impl Stage {
             let name = nodes[0].0.clone();
             self.audience.read_whole(&name, Start::Latest, &nodes).await?;
             let (topic, name) = (self.topics.events.clone(), format!("{name}-single"));
-            self.read(&name, &topic, "events:made:1-7", "made:1-7", Start::Latest, nodes.to_vec()).await?;
+            let nodes = nodes.to_vec();
+            self.audience.read(&name, &topic, "events:made:1-7", "made:1-7", Start::Latest, nodes).await?;
         }
         Ok(())
-    }
-
-    /// Opens one more reader: see [`Audience::read`].
-    ///
-    /// # Errors
-    /// When no node answers.
-    pub async fn read(
-        &mut self,
-        name: &str,
-        topic: &str,
-        channel: &str,
-        key: &str,
-        from: Start,
-        nodes: Vec<Place>,
-    ) -> Result<()> {
-        self.audience.read(name, topic, channel, key, from, nodes).await
     }
 
     /// Publishers over both nodes.

@@ -1,7 +1,8 @@
 //! The seam of the instant half. Everything here is a hint: it may be lost, late, doubled or out of order.
 
-use crate::Result;
 use crate::channel::{Channel, Target};
+use crate::clock::Clock;
+use crate::{Error, Result};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -51,4 +52,18 @@ pub enum Health {
         /// Why, one sentence.
         reason: String,
     },
+}
+
+impl Health {
+    /// Takes in whether it worked; true when that changes it. What was wrong first is what is told until it works again.
+    pub fn note(&mut self, error: Option<&Error>, clock: &dyn Clock) -> bool {
+        *self = match (error, &*self) {
+            (None, Health::Down { .. }) => Health::Up,
+            (Some(error), Health::Up) => {
+                Health::Down { since_ms: clock.now_ms(), reason: error.message().to_owned() }
+            }
+            _ => return false,
+        };
+        true
+    }
 }

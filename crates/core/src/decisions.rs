@@ -237,17 +237,13 @@ impl Shared {
     /// Notes whether the topic could be read; says so once for each change.
     fn note_health(&self, error: Option<&Error>) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        match (error, &*health) {
-            (None, Health::Down { .. }) => {
-                tracing::info!(topic = %self.settings.topic, "what the nodes decide can be read again");
-                *health = Health::Up;
+        let topic = &self.settings.topic;
+        match error {
+            _ if !health.note(error, &*self.clock) => {}
+            None => tracing::info!(%topic, "what the nodes decide can be read again"),
+            Some(error) => {
+                tracing::warn!(%topic, code = error.code(), "what the nodes decide cannot be read: {error}");
             }
-            (Some(error), Health::Up) => {
-                tracing::warn!(topic = %self.settings.topic, code = error.code(), "what the nodes decide cannot be read: {error}");
-                let since_ms = self.clock.now_ms();
-                *health = Health::Down { since_ms, reason: error.message().to_owned() };
-            }
-            _ => {}
         }
     }
 

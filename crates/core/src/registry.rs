@@ -71,13 +71,8 @@ pub trait Registry: Send + Sync {
     fn remove(&self, owner: Owner, removal: Removal) -> BoxFuture<'_, Result<()>>;
 
     /// The instances whose lease holds, by id; at most [`INSTANCES_MAX`]. Those of which nothing can be read now are
-    /// missing, unless that is all of them.
-    fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>>;
-
-    /// How many were missing in lists for that reason until now.
-    fn unread(&self) -> u64 {
-        0
-    }
+    /// missing and counted, unless that is all of them.
+    fn instances(&self) -> BoxFuture<'_, Result<Instances>>;
 
     /// A page of an instance's connections, of about `limit` (at most [`PAGE_CONNECTIONS_MAX`], and sometimes a few
     /// more than asked for), from the start or from where a page before it ended. A connection that stands from the
@@ -115,6 +110,15 @@ pub struct Listed {
     pub instance: Instance,
     /// How much of its lease is left.
     pub left: Duration,
+}
+
+/// The instances of the registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// Those that could be read.
+    pub listed: Vec<Listed>,
+    /// How many could not.
+    pub unread: u64,
 }
 
 /// Some of an instance's connections.

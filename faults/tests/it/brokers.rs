@@ -43,7 +43,7 @@ async fn f09_a_broker_hangs_and_wakes() {
         load.more(100).await.unwrap();
         let nodes = vec![if number % 2 == 0 { stage.a.place() } else { stage.b.place() }];
         let name = format!("seam-{number}");
-        stage.read(&name, &events, "events:made:*", "made:*", Start::Earliest, nodes).await.unwrap();
+        stage.audience.read(&name, &events, "events:made:*", "made:*", Start::Earliest, nodes).await.unwrap();
     }
     stage.cluster.brokers[0].process.resume().unwrap();
     stage.cluster.until_ready().unwrap();

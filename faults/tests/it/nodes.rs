@@ -19,7 +19,11 @@ async fn f30_a_node_is_killed_with_its_readers() {
     for number in 0..READERS {
         let (name, key) = (format!("reader-{number}"), format!("made:{}-{}", number % 4, number % 50));
         let nodes = vec![stage.a.place(), stage.b.place()];
-        stage.read(&name, &events, &format!("events:{key}"), &key, Start::Latest, nodes).await.unwrap();
+        stage
+            .audience
+            .read(&name, &events, &format!("events:{key}"), &key, Start::Latest, nodes)
+            .await
+            .unwrap();
     }
     let load = stage.load();
     load.more(400).await.unwrap();

@@ -14,14 +14,13 @@ mod codec;
 use super::commands::{Commands, script};
 use dualstream_core::Result;
 use dualstream_core::registry::{
-    Beat, Connection, INSTANCES_MAX, Instance, InstanceId, LEASE, Listed, Owner, PAGE_CONNECTIONS_MAX, Page,
-    PageEnd, Registry, Removal, fenced, page_invalid,
+    Beat, Connection, INSTANCES_MAX, Instance, InstanceId, Instances, LEASE, Listed, Owner,
+    PAGE_CONNECTIONS_MAX, Page, PageEnd, Registry, Removal, fenced, page_invalid,
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use redis::Cmd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -107,13 +106,12 @@ type Field = (Vec<u8>, Vec<u8>);
 #[derive(Debug)]
 pub struct RedisRegistry {
     commands: Arc<Commands>,
-    unread: AtomicU64,
 }
 
 impl RedisRegistry {
     /// A registry under the prefix of these commands.
     pub fn new(commands: Arc<Commands>) -> RedisRegistry {
-        RedisRegistry { commands, unread: AtomicU64::new(0) }
+        RedisRegistry { commands }
     }
 
     fn on_instance(&self, text: &str, id: &InstanceId) -> Cmd {
@@ -160,7 +158,7 @@ impl RedisRegistry {
         Ok(())
     }
 
-    async fn listed(&self) -> Result<Vec<Listed>> {
+    async fn listed(&self) -> Result<Instances> {
         let mut list = self.on_index(LIST);
         list.arg(INSTANCES_MAX);
         let ids: Vec<String> = self.commands.run(list).await?;
@@ -169,28 +167,9 @@ impl RedisRegistry {
         let until = Instant::now() + ASKED_MAX;
         let shown = futures::stream::iter(ids).map(|id| self.shown(id, until)).buffered(ASKED_AT_ONCE);
         let shown: Vec<Result<Option<Listed>>> = shown.collect().await;
-        let mut listed = self.readable(shown)?;
-        listed.sort_by(|a, b| a.instance.owner.id.cmp(&b.instance.owner.id));
-        Ok(listed)
-    }
-
-    /// What could be read; why not, where that is nothing.
-    fn readable(&self, shown: Vec<Result<Option<Listed>>>) -> Result<Vec<Listed>> {
-        let (mut read, mut unread) = (Vec::new(), Vec::new());
-        for one in shown {
-            match one {
-                Ok(one) => read.push(one),
-                Err(error) => unread.push(error),
-            }
-        }
-        self.unread.fetch_add(unread.len() as u64, Relaxed);
-        if let Some(error) = unread.into_iter().next() {
-            if read.is_empty() {
-                return Err(error);
-            }
-            tracing::debug!(code = error.code(), "a list lacks nodes: {error}");
-        }
-        Ok(read.into_iter().flatten().collect())
+        let mut instances = readable(shown)?;
+        instances.listed.sort_by(|a, b| a.instance.owner.id.cmp(&b.instance.owner.id));
+        Ok(instances)
     }
 
     async fn shown(&self, id: InstanceId, until: Instant) -> Result<Option<Listed>> {
@@ -250,12 +229,8 @@ impl Registry for RedisRegistry {
         .boxed()
     }
 
-    fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>> {
+    fn instances(&self) -> BoxFuture<'_, Result<Instances>> {
         self.listed().boxed()
-    }
-
-    fn unread(&self) -> u64 {
-        self.unread.load(Relaxed)
     }
 
     fn connections(
@@ -266,4 +241,17 @@ impl Registry for RedisRegistry {
     ) -> BoxFuture<'_, Result<Page>> {
         async move { self.page(&instance, after, limit).await }.boxed()
     }
+}
+
+/// What could be read; why not, where that is nothing.
+fn readable(shown: Vec<Result<Option<Listed>>>) -> Result<Instances> {
+    let (read, errors): (Vec<_>, Vec<_>) = shown.into_iter().partition(Result::is_ok);
+    let unread = errors.len() as u64;
+    if let Some(Err(error)) = errors.into_iter().next() {
+        if read.is_empty() {
+            return Err(error);
+        }
+        tracing::debug!(code = error.code(), "a list lacks nodes: {error}");
+    }
+    Ok(Instances { listed: read.into_iter().flatten().flatten().collect(), unread })
 }

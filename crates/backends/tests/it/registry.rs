@@ -7,7 +7,8 @@ use dualstream_core::bus::Health;
 use dualstream_core::clock::Entropy;
 use dualstream_core::log_id::LogId;
 use dualstream_core::registry::{
-    About, Beat, Connection, Instance, InstanceId, LEASE, Membership, Owner, Registry, Removal, Settings,
+    About, Beat, Connection, Instance, InstanceId, Instances, LEASE, Membership, Owner, Registry, Removal,
+    Settings,
 };
 use dualstream_core::testing::{self, ManualClock, RegistryBackend, SeededEntropy};
 use dualstream_services::Redis;
@@ -195,9 +196,9 @@ async fn what_others_wrote_there_is_passed_over() {
         count.unwrap().trim().parse::<u64>().unwrap()
     };
     let before = connects();
-    for reads in 1..=3 {
-        assert_eq!(registry.instances().await.unwrap().len(), 1);
-        assert_eq!(registry.unread(), reads);
+    for _ in 0..3 {
+        let Instances { listed, unread } = registry.instances().await.unwrap();
+        assert_eq!((listed.len(), unread), (1, 1));
     }
     // Each command of the test is one too.
     assert_eq!(connects(), before + 1, "the connection is kept");
@@ -219,16 +220,17 @@ async fn a_cluster_without_one_of_its_masters_shows_the_rest() {
         let owner = Owner { id: InstanceId::new(name).unwrap(), incarnation: 1 };
         registry.heartbeat(Instance { owner, ..instance(1) }, Beat::Begin).await.unwrap();
     }
-    assert_eq!(registry.instances().await.unwrap().len(), names.len());
+    assert_eq!(registry.instances().await.unwrap().listed.len(), names.len());
     let index = server.holder("ws:instances");
     server.kill((index + 1) % 3);
+    let mut shown = Instances::default();
     until("the rest is shown", async || {
-        let listed = registry.instances().await.map_or(0, |listed| listed.len());
-        assert!(listed < names.len(), "one master is gone");
-        listed > 0
+        shown = registry.instances().await.unwrap_or_default();
+        assert!(shown.listed.len() < names.len(), "one master is gone");
+        !shown.listed.is_empty()
     })
     .await;
-    assert!(registry.unread() > 0);
+    assert!(shown.unread > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +277,7 @@ async fn silent_sentinels_are_passed_over() {
         format!("redis+sentinel://{one},{two},{}/{}", server.sentinel().addresses()[0], Sentinel::MASTER);
     let registry = RedisRegistry::new(Arc::new(Commands::new(Address::parse(&url).unwrap(), "", DEADLINE)));
     registry.heartbeat(instance(1), Beat::Begin).await.unwrap();
-    assert_eq!(registry.instances().await.unwrap().len(), 1);
+    assert_eq!(registry.instances().await.unwrap().listed.len(), 1);
 }
 
 /// Nobody can say who the master is; the one that was still answers.
@@ -372,15 +374,15 @@ async fn who_stops_is_gone_at_once_and_who_dies_with_the_lease() {
     first.stop.send(()).unwrap();
     first.task.await.unwrap();
     let watcher = RedisRegistry::new(commands);
-    let ids = |listed: Vec<dualstream_core::registry::Listed>| -> Vec<_> {
-        listed.into_iter().map(|listed| listed.instance.owner.id).collect()
+    let ids = |instances: Instances| -> Vec<_> {
+        instances.listed.into_iter().map(|listed| listed.instance.owner.id).collect()
     };
     assert_eq!(ids(watcher.instances().await.unwrap()), [second.membership.id().clone()]);
     second.task.abort();
     let _ = second.task.await;
-    assert_eq!(watcher.instances().await.unwrap().len(), 1, "nobody knows yet that it died");
+    assert_eq!(watcher.instances().await.unwrap().listed.len(), 1, "nobody knows yet that it died");
     server.age(&prefix, LEASE);
-    assert_eq!(watcher.instances().await.unwrap(), []);
+    assert_eq!(watcher.instances().await.unwrap().listed, []);
     assert_eq!(server.keys(&prefix), [""; 0], "nothing of it is left");
 }
 

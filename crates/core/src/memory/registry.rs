@@ -5,8 +5,8 @@
 use crate::Result;
 use crate::clock::Clock;
 use crate::registry::{
-    Beat, Connection, INSTANCES_MAX, Instance, InstanceId, LEASE, Listed, Owner, PAGE_CONNECTIONS_MAX, Page,
-    PageEnd, Registry, Removal, fenced,
+    Beat, Connection, INSTANCES_MAX, Instance, InstanceId, Instances, LEASE, Listed, Owner,
+    PAGE_CONNECTIONS_MAX, Page, PageEnd, Registry, Removal, fenced,
 };
 use crate::sync::{Mutex, MutexGuard};
 use futures::FutureExt;
@@ -131,8 +131,8 @@ impl Registry for MemoryRegistry {
         async move { self.remove_now(&owner, removal) }.boxed()
     }
 
-    fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>> {
-        ready(Ok(self.listed())).boxed()
+    fn instances(&self) -> BoxFuture<'_, Result<Instances>> {
+        ready(Ok(Instances { listed: self.listed(), unread: 0 })).boxed()
     }
 
     fn connections(

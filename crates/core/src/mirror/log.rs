@@ -197,17 +197,10 @@ impl Inner {
     /// Notes whether upstream answered; says so once for each change.
     pub fn note(&self, error: Option<&Error>) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        match (error, &*health) {
-            (None, Health::Down { .. }) => {
-                tracing::info!("the log upstream answers again");
-                *health = Health::Up;
-            }
-            (Some(error), Health::Up) => {
-                tracing::warn!(code = error.code(), "the log upstream does not answer: {error}");
-                let since_ms = self.clock.now_ms();
-                *health = Health::Down { since_ms, reason: error.message().to_owned() };
-            }
-            _ => {}
+        match error {
+            _ if !health.note(error, &*self.clock) => {}
+            None => tracing::info!("the log upstream answers again"),
+            Some(error) => tracing::warn!(code = error.code(), "the log upstream does not answer: {error}"),
         }
     }
 

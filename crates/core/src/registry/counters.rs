@@ -13,4 +13,6 @@ pub struct Counters {
     pub errors: AtomicU64,
     /// Connections that are not told of because the table is full.
     pub left_out: AtomicU64,
+    /// Instances missing in lists because nothing of them could be read.
+    pub unread: AtomicU64,
 }

@@ -2,7 +2,8 @@
 
 use super::table::Table;
 use super::{
-    Connection, Counters, Instance, InstanceId, Listed, Owner, Page, PageEnd, Registry, Runner, Settings,
+    Connection, Counters, Instance, InstanceId, Instances, Listed, Owner, Page, PageEnd, Registry, Runner,
+    Settings,
 };
 use crate::Result;
 use crate::bus::Health;
@@ -98,12 +99,9 @@ impl Membership {
     /// # Errors
     /// The backend's.
     pub async fn instances(&self) -> Result<Vec<Listed>> {
-        self.shared.registry.instances().await
-    }
-
-    /// See [`Registry::unread`].
-    pub fn unread(&self) -> u64 {
-        self.shared.registry.unread()
+        let Instances { listed, unread } = self.shared.registry.instances().await?;
+        self.shared.counters.unread.fetch_add(unread, Relaxed);
+        Ok(listed)
     }
 
     /// Of the whole registry, see [`Registry::connections`].

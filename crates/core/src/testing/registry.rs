@@ -45,7 +45,7 @@ impl RegistryBackend {
     }
 
     async fn instances(&self) -> Vec<Listed> {
-        self.registry.instances().await.expect("a list")
+        self.registry.instances().await.expect("a list").listed
     }
 
     async fn ids(&self) -> Vec<InstanceId> {

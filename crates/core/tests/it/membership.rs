@@ -3,8 +3,8 @@
 use dualstream_core::bus::Health;
 use dualstream_core::memory::registry::MemoryRegistry;
 use dualstream_core::registry::{
-    About, Beat, Connection, HEARTBEAT, Instance, InstanceId, LEASE, Membership, Owner, Page, PageEnd,
-    Registry, Removal, Settings,
+    About, Beat, Connection, HEARTBEAT, Instance, InstanceId, Instances, LEASE, Membership, Owner, Page,
+    PageEnd, Registry, Removal, Settings,
 };
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use dualstream_core::{Error, ErrorKind, Result};
@@ -71,7 +71,7 @@ impl Registry for Faulty {
         .boxed()
     }
 
-    fn instances(&self) -> BoxFuture<'_, Result<Vec<dualstream_core::registry::Listed>>> {
+    fn instances(&self) -> BoxFuture<'_, Result<Instances>> {
         self.inner.instances()
     }
 
@@ -155,7 +155,7 @@ impl World {
     }
 
     async fn incarnations(&self) -> Vec<u64> {
-        let listed = self.registry.inner.instances().await.unwrap();
+        let listed = self.registry.inner.instances().await.unwrap().listed;
         listed.iter().map(|listed| listed.instance.owner.incarnation).collect()
     }
 }

@@ -34,10 +34,14 @@ impl Collector for OfMembership {
             ("registry_heartbeats", "Heartbeats that renewed its lease", &counters.heartbeats),
             ("registry_errors", "Times it lost its place, or did not get it", &counters.errors),
             ("registry_left_out", "Connections not told of because too many are", &counters.left_out),
+            (
+                "registry_unread",
+                "Nodes missing in lists because nothing of them could be read",
+                &counters.unread,
+            ),
         ] {
             page.counter(name, help, counter.load(Relaxed))?;
         }
-        let help = "Nodes missing in lists because nothing of them could be read";
-        page.counter("registry_unread", help, self.0.unread())
+        Ok(())
     }
 }

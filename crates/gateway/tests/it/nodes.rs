@@ -7,8 +7,8 @@ use crate::wire::{Answer, Wire, get};
 use dualstream_core::decisions::{self, Decisions};
 use dualstream_core::memory::registry::MemoryRegistry;
 use dualstream_core::registry::{
-    Beat, Connection, Instance, InstanceId, Listed, Membership, Owner, PAGE_CONNECTIONS_MAX, Page, PageEnd,
-    Registry, Removal, page_invalid,
+    Beat, Connection, Instance, InstanceId, Instances, Membership, Owner, PAGE_CONNECTIONS_MAX, Page,
+    PageEnd, Registry, Removal, page_invalid,
 };
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use dualstream_core::{Error, ErrorKind, Result, hub, registry};
@@ -235,7 +235,7 @@ impl Registry for Numbered {
     fn remove(&self, owner: Owner, removal: Removal) -> BoxFuture<'_, Result<()>> {
         self.0.remove(owner, removal)
     }
-    fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>> {
+    fn instances(&self) -> BoxFuture<'_, Result<Instances>> {
         self.0.instances()
     }
     fn connections(
@@ -422,7 +422,7 @@ impl Registry for Away {
     fn remove(&self, _: Owner, _: Removal) -> BoxFuture<'_, Result<()>> {
         self.answer()
     }
-    fn instances(&self) -> BoxFuture<'_, Result<Vec<Listed>>> {
+    fn instances(&self) -> BoxFuture<'_, Result<Instances>> {
         self.answer()
     }
     fn connections(&self, _: InstanceId, _: Option<PageEnd>, _: usize) -> BoxFuture<'_, Result<Page>> {

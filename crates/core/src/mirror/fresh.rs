@@ -10,7 +10,7 @@
 
 use super::log::Inner;
 use super::reading::not_yet_visible;
-use super::seam::{Epochs, Upstream};
+use super::seam::{Described, Epochs, MirrorStore, Upstream};
 use super::topic::Topic;
 use crate::bus::Health;
 use crate::log::Bounds;
@@ -19,8 +19,8 @@ use crate::{ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Later than any record: what is sought there is the end.
@@ -29,38 +29,50 @@ const NEVER_MS: i64 = i64::MAX;
 /// How often a topic is looked at that is another one each time.
 const TRIES_MAX: usize = 3;
 
-type Ends = Result<(Epoch, Vec<u64>)>;
+pub(super) type Ends = Result<(Epoch, Vec<u64>)>;
 
 /// The look-ups of one topic: one at a time, and one that begins after it.
-#[derive(Default)]
-pub(super) struct Lookups(Mutex<Option<Lookup>>);
+pub(super) struct Lookups {
+    /// From the beginning of one to that of the next at least, whatever clients send.
+    pause: Duration,
+    last: Mutex<Option<Lookup>>,
+}
 
 #[derive(Clone)]
 struct Lookup {
     /// Whoever comes later is not answered by it.
-    has_begun: Arc<AtomicBool>,
+    begun: Arc<OnceLock<Instant>>,
     ends: Shared<BoxFuture<'static, Ends>>,
 }
 
 impl Lookups {
+    pub(super) fn new(pause: Duration) -> Lookups {
+        Lookups { pause, last: Mutex::default() }
+    }
+
     /// One that begins from now on; `look` makes it if none is waiting to begin.
-    fn join(&self, look: impl FnOnce() -> BoxFuture<'static, Ends>) -> Shared<BoxFuture<'static, Ends>> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = last.as_ref().filter(|last| !last.has_begun.load(Ordering::Acquire)) {
+    pub(super) fn join(
+        &self,
+        look: impl FnOnce() -> BoxFuture<'static, Ends>,
+    ) -> Shared<BoxFuture<'static, Ends>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = last.as_ref().filter(|last| last.begun.get().is_none()) {
             return waiting.ends.clone();
         }
-        let before = last.take().map(|last| last.ends).filter(|ends| ends.peek().is_none());
-        let (has_begun, look) = (Arc::new(AtomicBool::new(false)), look());
-        let begins = has_begun.clone();
+        let (before, pause, begun, look) = (last.take(), self.pause, Arc::<OnceLock<_>>::default(), look());
+        let begins = begun.clone();
         let ends = async move {
-            if let Some(before) = before {
-                drop(before.await);
+            if let Some(Lookup { ends, begun }) = before {
+                drop(ends.await);
+                if let Some(at) = begun.get() {
+                    tokio::time::sleep_until(*at + pause).await;
+                }
             }
-            begins.store(true, Ordering::Release);
+            begins.get_or_init(Instant::now);
             look.await
         };
         let ends = ends.boxed().shared();
-        *last = Some(Lookup { has_begun, ends: ends.clone() });
+        *last = Some(Lookup { begun, ends: ends.clone() });
         ends
     }
 }
@@ -105,8 +117,22 @@ impl Inner {
     }
 
     fn look(&self, topic: &Arc<Topic>) -> BoxFuture<'static, Ends> {
-        let (upstream, epochs, topic) = (self.upstream.clone(), self.epochs.clone(), topic.clone());
-        async move { sought(&*upstream, &*epochs, &topic, NEVER_MS).await }.boxed()
+        let (upstream, epochs, store) = (self.upstream.clone(), self.epochs.clone(), self.store.clone());
+        let topic = topic.clone();
+        async move { sought(&*upstream, &*epochs, &*store, &topic, NEVER_MS).await }.boxed()
+    }
+
+    /// Where a topic ends that was asked about from now on, also what open transactions hold back there.
+    pub fn renewal(&self, topic: &Arc<Topic>) -> Shared<BoxFuture<'static, Ends>> {
+        topic.renewals.join(|| {
+            let (upstream, epochs, store) = (self.upstream.clone(), self.epochs.clone(), self.store.clone());
+            let topic = topic.clone();
+            async move {
+                let (described, epoch) = renewed(&*upstream, &*epochs, &*store, &topic).await?;
+                Ok((epoch, described.high))
+            }
+            .boxed()
+        })
     }
 
     fn is_away(&self) -> bool {
@@ -114,11 +140,30 @@ impl Inner {
     }
 }
 
+/// Asks upstream what a known topic is now. One that is not there any more stays known: it may come back.
+pub(super) async fn renewed(
+    upstream: &dyn Upstream,
+    epochs: &dyn Epochs,
+    store: &dyn MirrorStore,
+    topic: &Topic,
+) -> Result<(Described, Epoch)> {
+    let described = upstream.describe(&topic.name).await;
+    if matches!(&described, Err(error) if error.kind() == ErrorKind::NotFound) && topic.set_gone() {
+        tracing::warn!(topic = %topic.name, "the topic is gone");
+        store.forget(&topic.name).await?;
+    }
+    let described = described?;
+    let epoch = epochs.epoch(&topic.name, described.id, described.spec.partitions)?;
+    topic.update(epoch, described.clone());
+    Ok((described, epoch))
+}
+
 /// Offsets upstream, and the epoch they are of. A topic that is another one now, or has other partitions, than is known is
 /// described first.
 pub(super) async fn sought(
     upstream: &dyn Upstream,
     epochs: &dyn Epochs,
+    store: &dyn MirrorStore,
     topic: &Topic,
     time_ms: i64,
 ) -> Ends {
@@ -131,9 +176,7 @@ pub(super) async fn sought(
         if found.id == id && found.offsets.len() == partitions {
             return Ok((epoch, found.offsets));
         }
-        let described = upstream.describe(&topic.name).await?;
-        let epoch = epochs.epoch(&topic.name, described.id, described.spec.partitions)?;
-        topic.update(epoch, described);
+        renewed(upstream, epochs, store, topic).await?;
     }
     // Brokers disagree on what it is.
     Err(not_yet_visible())
@@ -142,14 +185,14 @@ pub(super) async fn sought(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use tokio::sync::Semaphore;
 
     /// Who comes while one is under way waits for the next, all for the same one.
     #[tokio::test]
     async fn a_lookup_answers_those_who_came_before_it_began() {
         let (lookups, made, gate) =
-            (Lookups::default(), Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
+            (Lookups::new(Duration::ZERO), Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
         let look = || -> BoxFuture<'static, Ends> {
             let (made, gate) = (made.clone(), gate.clone());
             async move {

@@ -170,17 +170,9 @@ impl Inner {
         Ok(topic.clone())
     }
 
-    /// Asks upstream what a known topic is now. One that is not there any more stays known: it may come back.
+    /// See [`fresh::renewed`].
     pub async fn renew(&self, topic: &Topic) -> Result<(Described, Epoch)> {
-        let described = self.upstream.describe(&topic.name).await;
-        if matches!(&described, Err(error) if error.kind() == ErrorKind::NotFound) && topic.set_gone() {
-            tracing::warn!(topic = %topic.name, "the topic is gone");
-            self.store.forget(&topic.name).await?;
-        }
-        let described = described?;
-        let epoch = self.epochs.epoch(&topic.name, described.id, described.spec.partitions)?;
-        topic.update(epoch, described.clone());
-        Ok((described, epoch))
+        fresh::renewed(&*self.upstream, &*self.epochs, &*self.store, topic).await
     }
 
     async fn forget(&self, name: &TopicName) -> Result<()> {
@@ -266,7 +258,8 @@ impl Log for MirroredLog {
             let known = inner.topic(topic)?;
             inner.want(&known);
             // The mirror knows too: partitions lie side by side in it, so later ones may begin too early.
-            let sought = fresh::sought(&*inner.upstream, &*inner.epochs, &known, time_ms).await;
+            let (upstream, epochs, store) = (&*inner.upstream, &*inner.epochs, &*inner.store);
+            let sought = fresh::sought(upstream, epochs, store, &known, time_ms).await;
             let bounds = inner.bounds_of(&known);
             let mut found = match sought {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {

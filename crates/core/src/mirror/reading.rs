@@ -18,14 +18,10 @@ use crate::{Error, ErrorKind, Result};
 use futures::future::try_join_all;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Bytes that a piece read newest first holds; what is before them comes with the next page.
 const PIECE_BYTES_MAX: usize = 8 << 20;
-
-/// Upstream is asked at most this often about a topic, whatever clients send; what was asked for another will do.
-const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 impl Inner {
     /// See [`crate::log::Log::read`].
@@ -43,7 +39,7 @@ impl Inner {
             Ok(None) => self.read_first(read, &bounds, &places(None)).await?.unwrap_or_default(),
             Err(error) if error.code() == "epoch_changed" => {
                 // Who is told so asks what the epoch is now.
-                self.refresh(&topic.name).await?;
+                self.renewal(&topic).await?;
                 return Err(error);
             }
             page => page?.unwrap_or_default(),
@@ -78,7 +74,7 @@ impl Inner {
     }
 
     /// The bounds, once no span begins past them; waits a while for what is on its way.
-    async fn visible(&self, topic: &Topic, read: &Read) -> Result<Bounds> {
+    async fn visible(&self, topic: &Arc<Topic>, read: &Read) -> Result<Bounds> {
         let deadline = Instant::now() + self.settings.visible_max;
         let is_there = |bounds: &Bounds| {
             let from = |span: &Span| if read.reverse { 0 } else { span.from };
@@ -96,10 +92,8 @@ impl Inner {
             }
             // Another node may know of a later epoch, or have read further.
             if !has_asked {
-                match topic.may_ask(ASK_PAUSE) {
-                    true => drop(self.refresh(&topic.name).await?),
-                    false => tokio::time::sleep(ASK_PAUSE).await,
-                }
+                let answer = tokio::time::timeout_at(deadline, self.renewal(topic)).await;
+                answer.unwrap_or_else(|_| Err(not_yet_visible()))?;
                 has_asked = true;
                 continue;
             }

@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// Readers who know of more than this node have it asked upstream at most this often.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(100);
+
 /// One topic.
 pub(super) struct Topic {
     pub name: TopicName,
@@ -24,6 +27,8 @@ pub(super) struct Topic {
     pub changed: Notify,
     /// Of where it ends.
     pub lookups: Lookups,
+    /// Of what it is, for those who know of more than is known here.
+    pub renewals: Lookups,
     is_hot: AtomicBool,
     /// Those who wait for records of it.
     waiting: AtomicUsize,
@@ -49,8 +54,6 @@ pub(super) struct State {
     pub held_back: u64,
     /// When somebody last read it.
     wanted_at: Option<Instant>,
-    /// When upstream was asked about it for a reader.
-    asked_at: Option<Instant>,
     /// It is not upstream any more; when it is back that is a new life.
     is_gone: bool,
 }
@@ -58,8 +61,9 @@ pub(super) struct State {
 impl Topic {
     pub fn new(name: TopicName, epoch: Epoch, described: Described) -> Topic {
         let state = Mutex::new(State::of(epoch, described));
-        let (changed, lookups, is_hot, waiting) = Default::default();
-        Topic { name, state, changed, lookups, is_hot, waiting }
+        let (lookups, renewals) = (Lookups::new(Duration::ZERO), Lookups::new(RENEWAL_PAUSE));
+        let (changed, is_hot, waiting) = Default::default();
+        Topic { name, state, changed, lookups, renewals, is_hot, waiting }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -105,16 +109,6 @@ impl Topic {
             || self.state().wanted_at.is_some_and(|at| at.elapsed() < idle)
     }
 
-    /// Whether upstream may be asked about it for a reader: not again within `pause`, whatever clients send.
-    pub fn may_ask(&self, pause: Duration) -> bool {
-        let mut state = self.state();
-        let may = state.asked_at.is_none_or(|at| at.elapsed() >= pause);
-        if may {
-            state.asked_at = Some(Instant::now());
-        }
-        may
-    }
-
     /// Keeps it wanted as long as the guard lives.
     pub fn waiter(&self) -> Waiter<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
@@ -126,7 +120,7 @@ impl Topic {
     pub fn update(&self, epoch: Epoch, described: Described) {
         let (is_hot, mut state) = (self.is_hot(), self.state());
         let mut now = State::of(epoch, described);
-        (now.wanted_at, now.asked_at) = (state.wanted_at, state.asked_at);
+        now.wanted_at = state.wanted_at;
         if state.epoch == epoch && !state.is_gone {
             if is_hot {
                 now.latest.clone_from(&now.earliest);
@@ -202,21 +196,8 @@ impl State {
         let held_back = distance(&described.latest, &described.high);
         let Described { id, spec, earliest, latest, high } = described;
         let (own, was_level) = (vec![0; latest.len()], false);
-        let (wanted_at, asked_at, is_gone) = (None, None, false);
-        State {
-            epoch,
-            id,
-            spec,
-            earliest,
-            latest,
-            high,
-            own,
-            was_level,
-            held_back,
-            wanted_at,
-            asked_at,
-            is_gone,
-        }
+        let (wanted_at, is_gone) = (None, false);
+        State { epoch, id, spec, earliest, latest, high, own, was_level, held_back, wanted_at, is_gone }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Histories hold what was acknowledged before they were asked for, on every node.
+//! Histories hold what was acknowledged before they were asked for, on every node, and who read further elsewhere goes on
+//! there.
 
 use super::following::{Faulty, node_with};
 use super::*;
@@ -93,4 +94,46 @@ async fn ends_are_those_of_the_topic_that_is_there() {
     let after = node.log.bounds(&topic).unwrap();
     assert_ne!(after.epoch, before.epoch);
     assert_eq!(after.latest, [0; 24]);
+}
+
+/// Several come at once from a node that had read further, and upstream takes its time to say where it ends: none of them
+/// is told that there is nothing.
+#[tokio::test(start_paused = true)]
+async fn all_who_read_further_elsewhere_wait_for_the_same_answer() {
+    let cluster = Cluster::with_topics().await;
+    let topic = name("events");
+    let upstream = Faulty::of(&cluster);
+    let store = ModelLog::new(&[]);
+    let node =
+        node_with(&cluster, settings(100), &store, Arc::new(upstream.clone()), cluster.epochs.clone()).await;
+    let epoch = node.log.bounds(&topic).unwrap().epoch;
+    let read = |from| {
+        let spans = vec![Span { partition: 3, from, until: from }];
+        let filter = Filter::All;
+        node.log.read(Read {
+            topic: topic.clone(),
+            epoch,
+            spans,
+            filter,
+            records_max: 1,
+            bytes_max: 1,
+            reverse: false,
+        })
+    };
+    for i in 0..10 {
+        cluster.upstream.put(&topic, 3, event_record("repo", "k", &format!("{i}"), "x"));
+    }
+    upstream.stick(Some(topic.clone()));
+    let come =
+        futures::future::join_all([5, 7, 9, 10, 11].into_iter().enumerate().map(async |(nth, from)| {
+            tokio::time::sleep(Duration::from_millis(30 * nth as u64)).await;
+            read(from).await.map_err(|error| error.code())
+        }));
+    let (answers, ()) = futures::join!(come, async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        upstream.stick(None);
+    });
+    let (beyond, rest) = answers.split_last().unwrap();
+    assert!(rest.iter().all(Result::is_ok), "{rest:?}");
+    assert_eq!(beyond.as_ref().unwrap_err(), &"position_from_future");
 }

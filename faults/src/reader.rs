@@ -1,7 +1,7 @@
 //! A reader of an event stream as browsers have one: it comes back, on any node, after the last id it saw.
 
 use crate::stream::{Block, Stream};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use dualstream_checker::{Chain, Recorder, Start, value_crc};
 use dualstream_core::position::Position;
 use serde_json::value::RawValue;
@@ -136,22 +136,29 @@ impl Following {
         let mut node = 0;
         loop {
             // Whatever ended it: it comes back, on the next node.
-            let _ = self.follow(node % self.nodes.len()).await;
+            if let Ok(Some(loss)) = self.follow(node % self.nodes.len()).await {
+                eprintln!("{} was told that something is lost: {loss}", self.name);
+                return;
+            }
             node += 1;
             tokio::time::sleep(RETRY).await;
         }
     }
 
-    async fn follow(&mut self, node: usize) -> Result<()> {
+    /// Reads to the end of a stream, or until it is told that something is lost.
+    async fn follow(&mut self, node: usize) -> Result<Option<String>> {
         let (name, address) = self.nodes[node].clone();
         let mut stream = Stream::open(address, &self.path, self.last_id.as_deref()).await?;
         if let Some(chain) = &self.chain {
             chain.resumed(&name);
         }
         while let Some(block) = stream.next().await? {
+            if block.field("event") == Some("unrecoverable") {
+                return Ok(Some(block.field("data").unwrap_or_default().to_owned()));
+            }
             self.block(&name, &block)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     fn block(&mut self, node: &str, block: &Block) -> Result<()> {
@@ -164,9 +171,6 @@ impl Following {
                 // Whoever started it may have gone.
                 let _ = begun.send(());
             }
-        }
-        if block.field("event") == Some("unrecoverable") {
-            bail!("it was told that something is lost");
         }
         let (Some(data), Some(chain)) = (block.field("data"), &self.chain) else { return Ok(()) };
         let event = Sighting::parse(data)?;

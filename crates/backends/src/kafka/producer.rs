@@ -8,8 +8,8 @@
 //! ```
 //! *Order*: records go into librdkafka's queue of their partition within the call, so in the order of the calls; there
 //! and at the broker sequence numbers (idempotence) keep it over retries. *Outcome*: by the status of the message, never
-//! by its error. *Memory*: what waits is bounded; while no broker answers, or none stores anything, calls fail at once
-//! after the first record that waited its whole time. *Fatal errors* of the client (its sequence numbers are no longer the broker's) end it: all it
+//! by its error. *Memory*: what waits is bounded; while no broker answers, or none stores anything of a topic, calls (of
+//! that topic) fail at once after the first record that waited its whole time ([`health`], [`progress`]). *Fatal errors* of the client (its sequence numbers are no longer the broker's) end it: all it
 //! has is answered, and another takes its place. So it is when a topic that is written to takes smaller batches
 //! than it makes ([`batching`]).
 //!
@@ -19,6 +19,7 @@ mod backlog;
 mod batching;
 mod call;
 mod health;
+mod progress;
 
 use super::client::{self, Said};
 use super::settings::refused;
@@ -29,10 +30,12 @@ pub(crate) use call::Answers;
 use call::{Calls, Ticket};
 use dualstream_core::log::{Appended, Part};
 use dualstream_core::record::NewRecord;
+use dualstream_core::topic::TopicName;
 use dualstream_core::{Error, ErrorKind, Result};
 use dualstream_kafka_ffi::status;
 use health::Doubt;
 pub(crate) use health::Health;
+use progress::Progress;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -40,6 +43,7 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
 };
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
@@ -49,6 +53,8 @@ use std::time::{Duration, Instant};
 const LOOK_UP: Duration = Duration::from_millis(100);
 /// How long it waits for a broker to answer, and how often it asks, while none did.
 const PROBE: Duration = Duration::from_secs(1);
+/// So many answers have to fail before brokers count as away: one that hangs may be the one that is asked.
+const SILENCES_MAX: u32 = 3;
 /// How long a client that ends may take to answer what it has.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -103,21 +109,27 @@ impl Producer {
         if !is_admitted.fold(true, std::ops::BitAnd::bitand) {
             return Err(being_made());
         }
-        let records_of: Vec<usize> = parts.iter().map(|part| part.records.len()).collect();
+        let records = parts.iter().map(|part| part.records.len());
         let bytes = parts.iter().flat_map(|part| &part.records).map(NewRecord::weight).sum();
-        let Some(reserved) = shared.backlog.reserve(records_of.iter().sum(), bytes) else {
+        let Some(reserved) = shared.backlog.reserve(records.clone().sum(), bytes) else {
             return Err(shared.overloaded());
         };
         let guard = shared.native();
         let Some(native) = &*guard else { return Err(being_made()) };
+        let topics = shared.health.topics_of(&parts);
         // Last: a call that is not tried for another reason is not the one that may be tried.
-        shared.health.admit()?;
-        let answers = Answers::new(records_of, reserved);
+        let refused = refused_of(&topics)?;
+        let answers = Answers::new(records.zip(topics), reserved);
         shared.calls.add(&answers);
         let mut index = 0;
         for part in &parts {
+            let refused = refused.get(&part.topic);
             for record in &part.records {
-                send(native, part, record, answers.ticket(index), &shared.health);
+                let ticket = answers.ticket(index);
+                match refused {
+                    Some(error) => ticket.answer(Appended::Failed(error.clone())),
+                    None => send(native, part, record, ticket, &shared.health),
+                }
                 index += 1;
             }
         }
@@ -142,6 +154,26 @@ impl Drop for Producer {
             // It only ends with a panic if there is a bug, which was told then.
             let _ = thread.join();
         }
+    }
+}
+
+/// The topics of a call of which nothing is stored, each with what to say of it. Fails when all are.
+fn refused_of(topics: &[Arc<Progress>]) -> Result<BTreeMap<TopicName, Error>> {
+    let mut refused = BTreeMap::new();
+    if !topics.iter().any(|topic| topic.is_stalled()) {
+        return Ok(refused);
+    }
+    let asked: BTreeMap<&TopicName, &Arc<Progress>> =
+        topics.iter().map(|topic| (topic.name(), topic)).collect();
+    let count = asked.len();
+    for (name, topic) in asked {
+        if let Err(error) = topic.admit() {
+            refused.insert(name.clone(), error);
+        }
+    }
+    match refused.first_key_value() {
+        Some((_, error)) if refused.len() == count => Err(error.clone()),
+        _ => Ok(refused),
     }
 }
 
@@ -174,10 +206,11 @@ fn send(native: &Native, part: &Part, record: &NewRecord, ticket: Box<Ticket>, h
     message.headers = headers;
     if let Err((error, message)) = native.send(message) {
         let code = error.rdkafka_error_code().unwrap_or(Code::InvalidArgument);
-        if let Some(doubt) = Doubt::of(code) {
-            health.say_doubt(part.topic.as_str(), doubt);
+        let ticket = message.delivery_opaque;
+        if let (Some(doubt), Some(topic)) = (Doubt::of(code), ticket.topic()) {
+            health.say_doubt(topic, doubt);
         }
-        message.delivery_opaque.answer(Appended::Failed(outcome::refused(code)));
+        ticket.answer(Appended::Failed(outcome::refused(code)));
     }
 }
 
@@ -215,15 +248,14 @@ impl Shared {
 
     /// The thread: takes deliveries until the producer is dropped, and looks after the client between them.
     fn run(&self) {
-        let mut progress = Progress { stored: 0, at: Instant::now() };
         let mut asked = Instant::now();
         let mut failure = Failure { next_try: asked, told: None };
         while !self.is_closing.load(Ordering::Relaxed) {
+            self.health.clock().move_on();
             let fatal = self.native().as_ref().and_then(|native| {
                 native.poll(LOOK_UP);
                 native.client().fatal_error()
             });
-            progress.note(self.health.stored());
             let why = match fatal {
                 Some((code, reason)) => Some(format!("{code}: {reason}")),
                 None => self.batching.is_due().then(|| "a topic takes smaller batches".to_owned()),
@@ -231,27 +263,42 @@ impl Shared {
             if let Some(why) = why.filter(|_| Instant::now() >= failure.next_try) {
                 failure.note(self.replace(), &why);
             }
-            match self.health.take_doubt() {
-                Some((topic, Doubt::TimedOut)) if progress.is_none_for(self.settings.delivery_max()) => {
-                    let was_away = self.probe_until_reachable(&topic);
-                    progress.note(self.health.stored());
-                    if progress.is_none_for(self.settings.delivery_max()) {
-                        // Once they are back, the first call tells whether they store.
-                        self.health.set_stalled(progress.at, !was_away);
-                    }
-                    progress.at = Instant::now();
-                }
-                Some((topic, Doubt::Refused)) if asked.elapsed() >= PROBE => {
-                    // Its outcome is in what the next record of the topic meets.
-                    if let Some(native) = &*self.native() {
-                        let _ = native.client().fetch_metadata(Some(&topic), PROBE);
-                    }
-                    asked = Instant::now();
-                }
-                _ => {}
+            self.look_into_silence();
+            if asked.elapsed() >= PROBE && self.look_refused_up() {
+                asked = Instant::now();
             }
         }
         self.end(self.put(None).as_ref());
+    }
+
+    /// Records waited their whole time: of topics of which nothing was stored since then nothing is taken for a while, or of
+    /// none if no broker answers.
+    fn look_into_silence(&self) {
+        let max = self.settings.delivery_max();
+        let mut silent = self.health.take_timed_out();
+        silent.retain(|topic| !topic.stores_within(max));
+        let Some(first) = silent.first() else { return };
+        let was_away = !self.health.stores_within(max) && self.probe_until_reachable(first.name());
+        if was_away {
+            // What waited meanwhile.
+            silent.extend(self.health.take_timed_out());
+        }
+        for topic in silent.iter().filter(|topic| !topic.stores_within(max)) {
+            // Once brokers are back, the first call tells whether they store.
+            topic.set_stalled(!was_away);
+        }
+    }
+
+    /// Has the client ask for topics that it holds for missing or forbidden; gives whether there are any. The outcome is in
+    /// what the next record of the topic meets.
+    fn look_refused_up(&self) -> bool {
+        let refused = self.health.take_refused();
+        if let Some(native) = &*self.native() {
+            let look = |topic: &TopicName| native.client().fetch_metadata(Some(topic.as_str()), PROBE);
+            // Where one is not answered the others are asked for when they are met again.
+            let _ = refused.iter().try_for_each(|topic| look(topic).map(drop));
+        }
+        !refused.is_empty()
     }
 
     /// Another client takes the place of one that met a fatal error, or makes batches that are too large. Calls fail until
@@ -285,18 +332,21 @@ impl Shared {
 
     /// Nothing was stored for as long as a record may wait. Calls fail until a broker answers; what waits in the client
     /// still ends by itself. Gives whether none answered for a while.
-    fn probe_until_reachable(&self, topic: &str) -> bool {
+    fn probe_until_reachable(&self, topic: &TopicName) -> bool {
         let guard = self.native();
         let Some(native) = &*guard else { return false };
+        let mut silences = 0;
         while !self.is_closing.load(Ordering::Relaxed) {
             let asked = Instant::now();
-            if native.client().fetch_metadata(Some(topic), PROBE).is_ok() {
+            if native.client().fetch_metadata(Some(topic.as_str()), PROBE).is_ok() {
                 break;
             }
-            if !self.health.set_away(true) {
+            silences += 1;
+            if silences >= SILENCES_MAX && !self.health.set_away(true) {
                 let error = self.health.unreachable();
                 tracing::error!("kafka: {error}; nothing is taken until one does");
             }
+            self.health.clock().move_on();
             native.poll(PROBE.saturating_sub(asked.elapsed()).max(LOOK_UP));
         }
         let was_away = self.health.set_away(false);
@@ -305,25 +355,6 @@ impl Shared {
             tracing::info!("kafka: brokers answer again");
         }
         was_away
-    }
-}
-
-/// When a record was stored last.
-struct Progress {
-    stored: u64,
-    at: Instant,
-}
-
-impl Progress {
-    fn note(&mut self, stored: u64) {
-        if stored != self.stored {
-            *self = Progress { stored, at: Instant::now() };
-        }
-    }
-
-    /// Nearly: it is looked at a little earlier or later than it was.
-    fn is_none_for(&self, time: Duration) -> bool {
-        self.at.elapsed() >= time.mul_f32(0.9)
     }
 }
 
@@ -374,6 +405,22 @@ impl ClientContext for Deliveries {
     fn stats_raw(&self, _: &[u8]) {}
 }
 
+impl Deliveries {
+    /// A record of the topic was stored, or not.
+    fn note(&self, topic: &Arc<Progress>, error: Option<Code>) {
+        let Some(code) = error else { return topic.say_stored() };
+        let doubt = Doubt::of(code);
+        match doubt {
+            Some(Doubt::TimedOut) => topic.say_timed_out(),
+            _ if is_of_broker(code) => topic.say_decided(),
+            _ => {}
+        }
+        if let Some(doubt) = doubt {
+            self.health.say_doubt(topic, doubt);
+        }
+    }
+}
+
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Ticket>;
 
@@ -382,18 +429,8 @@ impl ProducerContext for Deliveries {
             Ok(message) => (message, None),
             Err((error, message)) => (message, error.rdkafka_error_code()),
         };
-        match error.map(Doubt::of) {
-            None => self.health.say_stored(),
-            Some(doubt) => {
-                match doubt {
-                    Some(Doubt::TimedOut) => self.health.say_timed_out(),
-                    _ if error.is_some_and(is_of_broker) => self.health.say_decided(),
-                    _ => {}
-                }
-                if let Some(doubt) = doubt {
-                    self.health.say_doubt(message.topic(), doubt);
-                }
-            }
+        if let Some(topic) = ticket.topic() {
+            self.note(topic, error);
         }
         ticket.answer(outcome::appended(status(message), message.offset(), error));
     }

@@ -57,7 +57,7 @@ impl KafkaUpstream {
                 if told.as_ref().is_none_or(|(of, _)| *of != topic) {
                     let why = self.why(topic).await;
                     if let Some(why) = &why {
-                        self.producer.health().explain(why);
+                        self.producer.health().explain(topic, why);
                     }
                     told = Some((topic, why));
                 }

@@ -4,6 +4,9 @@ use dualstream_backends::kafka::{KafkaTopics, KafkaUpstream, Settings};
 use dualstream_core::mirror::FirstGeneration;
 use dualstream_core::topic::TopicName;
 use dualstream_services::Kafka;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -43,6 +46,17 @@ impl Cluster {
         let of_topic = ["--alter", "--entity-type", "topics", "--entity-name", topic.as_str()];
         let set = [&of_topic[..], &["--add-config", setting]].concat();
         self.kafka.lock().unwrap().tool("kafka.admin.ConfigCommand", &set).unwrap();
+    }
+
+    /// Creates a topic all partitions of which are kept by these brokers (node ids), acknowledged by one of them.
+    pub(crate) async fn create_at(&self, topic: &TopicName, brokers: &[i32]) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create().unwrap();
+        let places = [brokers; 12];
+        let new = NewTopic::new(topic.as_str(), 12, TopicReplication::Variable(&places));
+        let new = new.set("min.insync.replicas", "1");
+        let created = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
+        created.into_iter().for_each(|topic| drop(topic.unwrap()));
     }
 
     pub(crate) fn upstream(&self, properties: &[(&str, &str)]) -> KafkaUpstream {

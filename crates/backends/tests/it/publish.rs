@@ -170,7 +170,8 @@ async fn an_address_where_nobody_is_names_the_setting() {
     assert!(error.message().contains("setting `kafka`") && error.message().contains("refused"), "{error}");
 }
 
-/// Two of three brokers go: nothing may be acknowledged, and it is said why; they come back: all goes on by itself.
+/// Topics that lost too many brokers, or all they had: nothing of them may be acknowledged, and it is said why; others do
+/// not notice. When the brokers come back all goes on by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_few_replicas_are_told_and_heal() {
     let cluster = Cluster::start(3);
@@ -179,6 +180,9 @@ async fn too_few_replicas_are_told_and_heal() {
     for partition in 0..12 {
         assert_eq!(stored(&upstream, part(&topic, partition, 0..1)).await, [0]);
     }
+    let (alone, whole) = (name("alone"), name("whole"));
+    cluster.create_at(&alone, &[3]).await;
+    cluster.create_at(&whole, &[1, 2]).await;
     // As it would be with two brokers gone, without the quorum of controllers going too.
     cluster.set(&topic, "min.insync.replicas=3");
     cluster.kafka.lock().unwrap().brokers[2].process.kill().unwrap();
@@ -201,9 +205,35 @@ async fn too_few_replicas_are_told_and_heal() {
     })
     .await;
     assert!(explained.contains(topic.as_str()), "{explained}");
+    for (lost, why) in [(&topic, "min.insync.replicas"), (&alone, "have no leader")] {
+        let error = within("it fails at once", async {
+            loop {
+                match upstream.append(vec![part(lost, 7, 1..2)]).await {
+                    Err(error) => break error,
+                    Ok(outcomes) => assert!(!matches!(outcomes[0][0], Appended::Stored(_)), "{outcomes:?}"),
+                }
+            }
+        });
+        let error = error.await;
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "log_unavailable"));
+        assert!(error.message().contains(lost.as_str()) && error.message().contains(why), "{error}");
+    }
+    for round in 0..5 {
+        for partition in 0..12 {
+            assert_eq!(stored(&upstream, part(&whole, partition, 0..1)).await, [2 * round]);
+        }
+        // Of a call with both kinds each has what is its own.
+        let parts = (0..12).flat_map(|p| [part(&alone, p, 1..2), part(&whole, p, 1..2)]);
+        let outcomes = upstream.append(parts.collect()).await.unwrap();
+        for pair in outcomes.chunks(2) {
+            assert!(matches!(pair[0][0], Appended::Failed(_)), "{outcomes:?}");
+            assert_eq!(pair[1], [Appended::Stored(2 * round + 1)]);
+        }
+    }
     cluster.kafka.lock().unwrap().restart(2).unwrap();
     for partition in 0..12 {
         heals(&upstream, part(&topic, partition, 2..3)).await;
+        heals(&upstream, part(&alone, partition, 2..3)).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! One call of `append`, from the record that is tried first to the one that is answered last.
 
 use super::backlog::Reserved;
+use super::progress::Progress;
 use crate::kafka::outcome;
 use dualstream_core::log::Appended;
 use std::pin::Pin;
@@ -9,7 +10,11 @@ use std::task::{Context, Poll, Waker};
 
 /// What is known of the records of a call.
 #[derive(Debug)]
-struct Call(Mutex<State>);
+struct Call {
+    /// Where the records of each part end, and what was seen of its topic.
+    parts: Vec<(usize, Arc<Progress>)>,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -46,19 +51,24 @@ const CALLS_MIN: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Answers {
     call: Arc<Call>,
-    records_of: Vec<usize>,
 }
 
 impl Answers {
-    /// Of parts with so many records each.
-    pub(super) fn new(records_of: Vec<usize>, reserved: Reserved) -> Answers {
-        let left = records_of.iter().sum();
+    /// Of parts with so many records each, of these topics.
+    pub(super) fn new(
+        records_of: impl Iterator<Item = (usize, Arc<Progress>)>,
+        reserved: Reserved,
+    ) -> Answers {
+        let mut left = 0;
+        let until = |(records, topic)| {
+            left += records;
+            (left, topic)
+        };
+        let parts = records_of.map(until).collect();
         let outcomes = vec![None; left];
         let reserved = (left > 0).then_some(reserved);
-        Answers {
-            call: Arc::new(Call(Mutex::new(State { outcomes, left, waker: None, reserved }))),
-            records_of,
-        }
+        let state = Mutex::new(State { outcomes, left, waker: None, reserved });
+        Answers { call: Arc::new(Call { parts, state }) }
     }
 
     /// For the record of that number, all parts counted together. Each is asked for once.
@@ -68,6 +78,13 @@ impl Answers {
 }
 
 impl Ticket {
+    /// What was seen of the topic of the record, until it is answered.
+    pub(super) fn topic(&self) -> Option<&Arc<Progress>> {
+        let parts = &self.call.as_ref()?.parts;
+        let part = parts.partition_point(|(until, _)| *until <= self.index);
+        parts.get(part).map(|(_, topic)| topic)
+    }
+
     /// The record is answered.
     pub(super) fn answer(mut self, outcome: Appended) {
         if let Some(call) = self.call.take() {
@@ -126,7 +143,7 @@ impl Call {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,7 +157,12 @@ impl Future for Answers {
             return Poll::Pending;
         }
         let mut outcomes = std::mem::take(&mut state.outcomes).into_iter().flatten();
-        Poll::Ready(self.records_of.iter().map(|&count| outcomes.by_ref().take(count).collect()).collect())
+        let mut from = 0;
+        let of_part = |&(until, _): &(usize, Arc<Progress>)| {
+            let count = until - std::mem::replace(&mut from, until);
+            outcomes.by_ref().take(count).collect()
+        };
+        Poll::Ready(self.call.parts.iter().map(of_part).collect())
     }
 }
 
@@ -148,7 +170,13 @@ impl Future for Answers {
 mod tests {
     use super::super::backlog::Backlog;
     use super::*;
+    use dualstream_core::topic::TopicName;
     use futures::FutureExt;
+
+    fn of_one_topic<const N: usize>(records_of: [usize; N], reserved: Reserved) -> Answers {
+        let topic = Arc::new(Progress::new(TopicName::new("t").unwrap(), Arc::default()));
+        Answers::new(records_of.into_iter().map(|records| (records, topic.clone())), reserved)
+    }
 
     fn is_unknown(appended: &Appended) -> bool {
         matches!(appended, Appended::Failed(error) if error.code() == "outcome_unknown")
@@ -157,7 +185,7 @@ mod tests {
     #[test]
     fn a_ticket_that_is_dropped_says_that_nothing_is_known() {
         let backlog = Backlog::new(12, 1000);
-        let answers = Answers::new(vec![2, 1], backlog.reserve(3, 1000).unwrap());
+        let answers = of_one_topic([2, 1], backlog.reserve(3, 1000).unwrap());
         let (first, second, third) = (answers.ticket(0), answers.ticket(1), answers.ticket(2));
         first.answer(Appended::Stored(7));
         drop(second);
@@ -170,15 +198,24 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_knows_its_topic() {
+        let topic = |name: &str| Arc::new(Progress::new(TopicName::new(name).unwrap(), Arc::default()));
+        let parts = [(2, topic("a")), (0, topic("none")), (1, topic("b"))];
+        let answers = Answers::new(parts.into_iter(), Backlog::new(12, 1000).reserve(3, 0).unwrap());
+        let name = |index| answers.ticket(index).topic().map(|topic| topic.name().to_string());
+        assert_eq!([0, 1, 2, 3].map(name), [Some("a".into()), Some("a".into()), Some("b".into()), None]);
+    }
+
+    #[test]
     fn calls_are_given_up_with_their_client() {
         let (backlog, calls) = (Backlog::new(100_000, 1000), Calls::default());
         for _ in 0..5 * CALLS_MIN {
-            let over = Answers::new(vec![1], backlog.reserve(1, 0).unwrap());
+            let over = of_one_topic([1], backlog.reserve(1, 0).unwrap());
             calls.add(&over);
             over.ticket(0).answer(Appended::Stored(0));
         }
         assert!(calls.0.lock().unwrap().calls.len() <= CALLS_MIN, "those that are over are not kept");
-        let answers = Answers::new(vec![2], backlog.reserve(2, 1000).unwrap());
+        let answers = of_one_topic([2], backlog.reserve(2, 1000).unwrap());
         calls.add(&answers);
         answers.ticket(0).answer(Appended::Stored(7));
         let kept = answers.ticket(1);

@@ -1,46 +1,50 @@
-//! Whether brokers answer, as far as the producer has seen.
+//! Whether brokers answer, and which topics they store, as far as the producer has seen.
 
+use super::progress::{Clock, Progress};
 use crate::kafka::outcome;
+use dualstream_core::log::Part;
+use dualstream_core::topic::TopicName;
 use dualstream_core::{Error, ErrorKind};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// ```text
-///              a record has waited its whole time, nothing was stored since, and brokers answer
-///  reachable ────────────────────────────────────────────────────────────────────────────────▶ stalled: calls fail at
-///            ◀──────────────────────────────────────────────────────────────────────────────── once, but one in 10 s
-///                        that one is stored, or refused by a broker
-///
-///              a record has waited its whole time, and nothing was stored since
+///              a record has waited its whole time, nothing of any topic was stored since, and no broker answers
 ///  reachable ───────────────────────────────────────────────────────────────────▶ away: calls fail at once
 ///            ◀───────────────────────────────────────────────────────────────────
 ///                        a broker answers when it is asked, once a second
 /// ```
+/// A topic of which alone nothing is stored is a matter of [`Progress`].
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     is_away: AtomicBool,
-    /// A topic brokers are to be asked about; of several at once the first.
-    doubt: Mutex<Option<(String, Doubt)>>,
-    stored: AtomicU64,
-    is_stalled: AtomicBool,
-    stall: Mutex<Stall>,
+    clock: Arc<Clock>,
+    topics: Mutex<Topics>,
+    doubts: Mutex<Doubts>,
     /// What the client said last of its connections.
     reason: Mutex<Option<(Code, String)>>,
 }
 
-/// Brokers answer, and store nothing: some that have to keep a record hang, or are away.
+/// Topics that were appended to.
 #[derive(Debug, Default)]
-struct Stall {
-    /// No call is tried before.
-    next_try: Option<Instant>,
-    /// What was found out about it, and when.
-    why: Option<(String, Instant)>,
+struct Topics {
+    known: BTreeMap<TopicName, Arc<Progress>>,
+    /// Those nobody needs are thrown out when there are so many.
+    sweep_at: usize,
 }
 
-/// How long no call is tried after one was, and after one failed.
-const TRY_PAUSE: Duration = Duration::from_secs(10);
+/// So few are not looked through.
+const TOPICS_MIN: usize = 1_000;
+
+/// Topics brokers are to be asked about.
+#[derive(Debug, Default)]
+struct Doubts {
+    timed_out: BTreeMap<TopicName, Arc<Progress>>,
+    refused: BTreeSet<TopicName>,
+}
 
 /// Why brokers are to be asked about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,87 +78,55 @@ impl Health {
         self.is_away.swap(is_away, Ordering::Relaxed)
     }
 
-    pub(super) fn say_stored(&self) {
-        self.stored.fetch_add(1, Ordering::Relaxed);
-        self.say_decided();
+    /// The time by which topics note when something of them was stored; whoever takes deliveries moves it.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
-    /// Brokers decided on a record, one way or the other.
-    pub(super) fn say_decided(&self) {
-        if self.is_stalled.load(Ordering::Relaxed) && self.is_stalled.swap(false, Ordering::Relaxed) {
-            *lock(&self.stall) = Stall::default();
-            tracing::info!("kafka: brokers decide on records again");
+    /// What was seen of the topic of each part.
+    pub(super) fn topics_of(&self, parts: &[Part]) -> Vec<Arc<Progress>> {
+        let mut topics = lock(&self.topics);
+        let mut of: Vec<Arc<Progress>> = Vec::with_capacity(parts.len());
+        for part in parts {
+            let known = match of.last() {
+                Some(last) if *last.name() == part.topic => last.clone(),
+                _ => topics.get(&part.topic, &self.clock),
+            };
+            of.push(known);
+        }
+        of
+    }
+
+    /// Whether something of any topic was stored within that time.
+    pub(super) fn stores_within(&self, time: Duration) -> bool {
+        lock(&self.topics).known.values().any(|topic| topic.stores_within(time))
+    }
+
+    /// What was found out about records of a topic that wait in vain.
+    pub(crate) fn explain(&self, topic: &TopicName, why: &str) {
+        if let Some(known) = lock(&self.topics).known.get(topic) {
+            known.explain(why);
         }
     }
 
-    /// A record waited its whole time. Of one that was tried while nothing was stored that means: not yet.
-    pub(super) fn say_timed_out(&self) {
-        if self.is_stalled.load(Ordering::Relaxed) {
-            lock(&self.stall).next_try = Some(Instant::now() + TRY_PAUSE);
+    pub(super) fn say_doubt(&self, topic: &Arc<Progress>, doubt: Doubt) {
+        let mut doubts = lock(&self.doubts);
+        match doubt {
+            Doubt::TimedOut if doubts.timed_out.contains_key(topic.name()) => {}
+            Doubt::TimedOut => drop(doubts.timed_out.insert(topic.name().clone(), topic.clone())),
+            Doubt::Refused if doubts.refused.contains(topic.name()) => {}
+            Doubt::Refused => drop(doubts.refused.insert(topic.name().clone())),
         }
     }
 
-    /// Nothing is stored since then although brokers answer. A call is tried after a pause, or at once.
-    pub(super) fn set_stalled(&self, since: Instant, with_pause: bool) {
-        lock(&self.stall).next_try = with_pause.then(|| Instant::now() + TRY_PAUSE);
-        if !self.is_stalled.swap(true, Ordering::Relaxed) {
-            // Of a time before it is another reason.
-            lock(&self.stall).why.take_if(|(_, found)| *found < since);
-            tracing::error!(
-                "kafka: {}; one call after the other is tried until one is",
-                self.stalled().message()
-            );
-        }
+    /// Topics of which records waited their whole time since it was asked last.
+    pub(super) fn take_timed_out(&self) -> Vec<Arc<Progress>> {
+        std::mem::take(&mut lock(&self.doubts).timed_out).into_values().collect()
     }
 
-    /// Lets a call pass unless nothing is stored; then one in each pause.
-    pub(super) fn admit(&self) -> Result<(), Error> {
-        if !self.is_stalled.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let mut stall = lock(&self.stall);
-        if stall.next_try.is_some_and(|next| now < next) {
-            drop(stall);
-            return Err(self.stalled());
-        }
-        stall.next_try = Some(now + TRY_PAUSE);
-        Ok(())
-    }
-
-    /// The pause is over.
-    #[cfg(test)]
-    pub(super) fn try_now(&self) {
-        lock(&self.stall).next_try = None;
-    }
-
-    /// What was found out about records that wait in vain.
-    pub(crate) fn explain(&self, why: &str) {
-        lock(&self.stall).why = Some((why.to_owned(), Instant::now()));
-    }
-
-    fn stalled(&self) -> Error {
-        let why = lock(&self.stall).why.clone();
-        let why =
-            why.as_ref().map_or("brokers that have to keep its records may hang or be away", |(why, _)| why);
-        let message = format!("Kafka answers, and stores nothing: {why}");
-        Error::new(ErrorKind::Unavailable, "log_unavailable", message)
-    }
-
-    /// How many records were stored so far.
-    pub(super) fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn say_doubt(&self, topic: &str, doubt: Doubt) {
-        let mut first = lock(&self.doubt);
-        if first.is_none() {
-            *first = Some((topic.to_owned(), doubt));
-        }
-    }
-
-    pub(super) fn take_doubt(&self) -> Option<(String, Doubt)> {
-        lock(&self.doubt).take()
+    /// Topics that the client held for missing or forbidden since it was asked last.
+    pub(super) fn take_refused(&self) -> BTreeSet<TopicName> {
+        std::mem::take(&mut lock(&self.doubts).refused)
     }
 
     /// An error of a connection; that all of them are down says less than why.
@@ -181,6 +153,45 @@ impl Health {
     }
 }
 
+impl Topics {
+    fn get(&mut self, name: &TopicName, clock: &Arc<Clock>) -> Arc<Progress> {
+        if let Some(known) = self.known.get(name) {
+            return known.clone();
+        }
+        if self.known.len() >= self.sweep_at.max(TOPICS_MIN) {
+            self.known.retain(|_, topic| topic.is_stalled() || Arc::strong_count(topic) > 1);
+            self.sweep_at = self.known.len() * 2;
+        }
+        let fresh = Arc::new(Progress::new(name.clone(), clock.clone()));
+        self.known.insert(name.clone(), fresh.clone());
+        fresh
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_nobody_needs_are_not_kept() {
+        let health = Health::default();
+        let part = |number: usize| Part {
+            topic: TopicName::new(&format!("t-{number}")).unwrap(),
+            partition: 0,
+            records: Vec::new(),
+        };
+        let kept = health.topics_of(&[part(0), part(0), part(1)]);
+        assert!(Arc::ptr_eq(&kept[0], &kept[1]) && !Arc::ptr_eq(&kept[1], &kept[2]));
+        health.topics_of(&[part(2)])[0].set_stalled(true);
+        for number in 3..5 * TOPICS_MIN {
+            health.topics_of(&[part(number)]);
+        }
+        assert!(lock(&health.topics).known.len() <= TOPICS_MIN);
+        assert!(Arc::ptr_eq(&health.topics_of(&[part(1)])[0], &kept[2]), "a call has it");
+        assert!(health.topics_of(&[part(2)])[0].is_stalled());
+    }
 }

@@ -98,8 +98,11 @@ impl Server {
                 return Err(error);
             }
         };
-        let nodes = Nodes { own, membership: joined.membership.clone(), decisions: decisions.clone() };
         let bus = live.bus.clone();
+        // Redis is what nodes share; a bus in this process reaches none.
+        let control = joined.membership.is_some().then(|| bus.clone());
+        let nodes =
+            Nodes { own, membership: joined.membership.clone(), decisions: decisions.clone(), control };
         let publisher = DualPublisher::new(
             publisher_settings(&settings),
             log.clone(),
@@ -276,6 +279,7 @@ fn session_settings(settings: &Settings) -> SessionSettings {
         stale_after: limits.unauthenticated_max.as_duration(),
         message_bytes_max: limits.message_bytes_max.as_len(),
         message_deadline: limits.message_max.as_duration(),
+        emulated_max: limits.emulated_max as usize,
         channels_max: limits.channels_max as usize,
         patterns_max: limits.patterns_max as usize,
         commands_per_second: count(limits.commands_per_second),

@@ -236,6 +236,8 @@ pub struct Limits {
     pub commands_burst: u64,
     /// Commands of a client that may be wrong, per minute.
     pub errors_per_minute: u64,
+    /// Clients without a WebSocket at a time.
+    pub emulated_max: u64,
     /// Channels and patterns of a client.
     pub channels_max: u64,
     /// Patterns of a client.
@@ -351,6 +353,7 @@ impl Default for Limits {
             commands_per_second: 50,
             commands_burst: 100,
             errors_per_minute: 10,
+            emulated_max: 10_000,
             channels_max: 128,
             patterns_max: 16,
             recovery_publications_max: 300,

@@ -1,6 +1,7 @@
 //! What every request handler shares.
 
 use crate::clients::Clients;
+use crate::emulation::{Forwarding, Sessions};
 use crate::inflow::Inflow;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
@@ -29,6 +30,10 @@ pub(crate) struct App {
     pub operations: Operations,
     /// Who is connected.
     pub clients: Arc<Clients>,
+    /// Sessions that requests speak in.
+    pub sessions: Arc<Sessions>,
+    /// The way to those of other nodes.
+    pub forwarding: Forwarding,
     pub readiness: Arc<Readiness>,
     pub metrics: Metrics,
     /// Turns true at shutdown.
@@ -54,6 +59,8 @@ impl App {
         metrics.observe(&publisher, &hub, &readiness);
         App {
             bodies: Arc::new(Semaphore::new(settings.bodies_bytes_max / BODY_UNIT_BYTES)),
+            sessions: Sessions::new(settings.session.emulated_max, settings.session.message_bytes_max),
+            forwarding: Forwarding::default(),
             settings: Arc::new(settings),
             publisher,
             hub,
@@ -68,9 +75,12 @@ impl App {
         }
     }
 
-    /// Reads a whole body, within the limit for one and the budget for all.
-    pub async fn body(&self, inflow: Inflow) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-        let bytes_max = self.settings.body_bytes_max;
+    /// Reads a whole body of at most `bytes_max`, within the budget for all.
+    pub async fn body(
+        &self,
+        inflow: Inflow,
+        bytes_max: usize,
+    ) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
         let budget = self.reserve(inflow.bytes_expected(bytes_max))?;
         Ok((inflow.whole(bytes_max).await?, budget))
     }

@@ -33,7 +33,7 @@ pub(crate) async fn publish(State(app): State<Arc<App>>, request: Request) -> Re
     if form == Form::Lines {
         return ingest::answer(app, inflow, is_streaming).await;
     }
-    let (body, _budget) = app.body(inflow).await?;
+    let (body, _budget) = app.body(inflow, app.settings.body_bytes_max).await?;
     match decode(form, &parts.headers, &body)? {
         Decoded::One(event) => one(&app, *event).await,
         Decoded::Many(events) => many(&app, events).await,

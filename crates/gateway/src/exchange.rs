@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,12 +19,23 @@ use std::task::{Context, Poll};
 /// Shared by both sides of a connection.
 #[derive(Default)]
 pub struct Exchange {
+    peer: Option<SocketAddr>,
     answered: AtomicU64,
     refusal: OnceLock<Problem>,
     session: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Exchange {
+    /// Of a connection to `peer`.
+    pub fn new(peer: Option<SocketAddr>) -> Exchange {
+        Exchange { peer, ..Exchange::default() }
+    }
+
+    /// The address at the other end.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
     /// Requests whose answers are over.
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)

@@ -5,12 +5,13 @@ use crate::exchange::{Answer, Exchange};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::pace::Pace;
+use crate::protocol::Carrier;
 use crate::readiness::Status;
-use crate::session::Session;
+use crate::session::{Arrival, Session};
 use crate::socket::Socket;
 use crate::transport::Transport;
 use crate::websocket::Connection;
-use crate::{Problem, Settings, admission, routes, stream};
+use crate::{Problem, Settings, admission, emulation, routes, stream};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -37,6 +38,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tower_service::Service;
+use uuid::Uuid;
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -89,7 +91,9 @@ impl Gateway {
         let settings = &self.app.settings.session;
         let connection =
             Connection::new(io, Bytes::new(), settings.message_bytes_max, settings.message_deadline);
-        Session::new(self.app.clone(), false, None).run(connection)
+        let (carrier, session) = (Carrier::WebSocket, Uuid::new_v4());
+        let arrival = Arrival { carrier, peer: None, session, has_frame_pings: false };
+        Session::new(self.app.clone(), arrival).run(connection)
     }
 
     /// Serves `listener` until `shutdown` resolves, then in order: accepts no more, closes idle connections, lets
@@ -106,6 +110,9 @@ impl Gateway {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let server = Server::new(app);
         let mut connections = JoinSet::new();
+        // Beside the connections: what it hands on takes no time of those who are accepted. Ends with this.
+        let mut control = JoinSet::new();
+        control.spawn(emulation::listen(server.app.clone()));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -186,7 +193,7 @@ impl Server {
 async fn serve(app: Arc<App>, router: Router, socket: Socket, _slot: OwnedSemaphorePermit) {
     let _open = app.metrics.connection_opened();
     let mut draining = app.draining.clone();
-    let exchange = Arc::new(Exchange::default());
+    let exchange = Arc::new(Exchange::new(socket.peer()));
     let transport = Transport::new(socket, &app.settings, exchange.clone());
     let shared = exchange.clone();
     let service = service_fn(move |request| answer(app.clone(), router.clone(), shared.clone(), request));
@@ -268,7 +275,7 @@ async fn respond(
         Err(problem) => return app.finish(problem.into_response()),
     };
     let asks_upgrade = request.headers().contains_key(UPGRADE);
-    if asks_upgrade {
+    if asks_upgrade || request.uri().path().starts_with(routes::OF_CLIENTS) {
         request.extensions_mut().insert(exchange.clone());
     }
     let (method, uri) = (request.method().clone(), request.uri().clone());

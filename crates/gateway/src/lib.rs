@@ -3,7 +3,7 @@
 //! ```text
 //! socket ── transport ── admission ── routes ──┬─ events, ingest, messages ──> DualPublisher
 //!           (framing)                          ├─ history, stream ───────────> Hub
-//!                                              ├─ websocket ── session ──────> both
+//!                                              ├─ websocket, emulation ── session ──> both
 //!                                              ├─ topics, channels, nodes ───> Operations
 //!                                              └─ health, metrics, openapi, page
 //! ```
@@ -20,6 +20,7 @@ mod channels;
 mod clients;
 mod cloudevent;
 mod connections;
+mod emulation;
 mod events;
 mod exchange;
 mod framing;

@@ -16,7 +16,8 @@ pub(crate) async fn send(State(app): State<Arc<App>>, request: Request) -> Resul
     Query::new(request.uri(), &[])?;
     media_type::require_json(request.headers())?;
     let channel = Channel::new(&routes::parameter(request.uri().path())?)?;
-    let (body, _budget) = app.body(Inflow::new(request.into_body(), &app.settings)).await?;
+    let (body, _budget) =
+        app.body(Inflow::new(request.into_body(), &app.settings), app.settings.body_bytes_max).await?;
     let payload = json::check(&body)?.compact(&body);
     match app.publisher.send(&channel, payload).await? {
         Some(receipt) => Ok(created(&receipt)),

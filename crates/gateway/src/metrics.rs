@@ -11,7 +11,7 @@ pub use bus::{BusReading, BusStats};
 pub use process::cpu_seconds;
 
 use crate::app::App;
-use crate::protocol::{Disconnect, Refusal};
+use crate::protocol::{Carrier, Disconnect, Refusal};
 use crate::readiness::{Readiness, Seen};
 use crate::stream;
 use axum::extract::State;
@@ -34,6 +34,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What becomes of requests with commands.
+const EMULATION: [&str; 5] = ["taken", "forwarded", "refused", "received", "dropped"];
 
 /// What a log counts, in the form of this page. Implemented where the log is wired to the gateway.
 pub trait LogStats: Send + Sync {
@@ -69,7 +72,8 @@ pub struct Metrics {
 struct Own {
     connections: AtomicI64,
     streams: AtomicI64,
-    websockets: AtomicI64,
+    /// By place in [`Carrier::ALL`].
+    clients: [AtomicI64; Carrier::ALL.len()],
     client_subscriptions: AtomicI64,
     /// By place in [`Disconnect::ALL`]; last those with another code, which somebody ordered.
     disconnects: [AtomicU64; Disconnect::ALL.len() + 1],
@@ -77,6 +81,8 @@ struct Own {
     refusals: [AtomicU64; Refusal::ALL.len()],
     /// Attempts that failed, and that succeeded.
     recoveries: [AtomicU64; 2],
+    /// By place in [`EMULATION`].
+    emulation: [AtomicU64; EMULATION.len()],
     /// Answers by the hundreds of their status: 1xx to 5xx.
     answers: [AtomicU64; 5],
 }
@@ -125,8 +131,12 @@ impl Metrics {
         self.open(|own| &own.streams)
     }
 
-    pub(crate) fn websocket_opened(&self) -> Open {
-        self.open(|own| &own.websockets)
+    pub(crate) fn client_opened(&self, carrier: Carrier) -> Open {
+        self.open(match carrier {
+            Carrier::WebSocket => |own| &own.clients[Carrier::WebSocket as usize],
+            Carrier::Sse => |own| &own.clients[Carrier::Sse as usize],
+            Carrier::HttpStream => |own| &own.clients[Carrier::HttpStream as usize],
+        })
     }
 
     pub(crate) fn subscription_opened(&self) -> Open {
@@ -145,6 +155,21 @@ impl Metrics {
 
     pub(crate) fn client_recovered(&self, recovered: bool) {
         self.own.recoveries[usize::from(recovered)].fetch_add(1, Relaxed);
+    }
+
+    /// A request with commands was answered: of a session here or elsewhere, which took them or did not.
+    pub(crate) fn emulation_answered(&self, is_own: bool, is_taken: bool) {
+        let outcome = match (is_own, is_taken) {
+            (true, true) => 0,
+            (false, true) => 1,
+            (_, false) => 2,
+        };
+        self.own.emulation[outcome].fetch_add(1, Relaxed);
+    }
+
+    /// Commands came from another node, and a session took them or did not.
+    pub(crate) fn emulation_received(&self, is_taken: bool) {
+        self.own.emulation[if is_taken { 3 } else { 4 }].fetch_add(1, Relaxed);
     }
 
     fn open(&self, gauge: fn(&Own) -> &AtomicI64) -> Open {
@@ -189,8 +214,10 @@ impl Own {
         let help = "Connections of the client protocol open, by transport";
         let mut metric =
             page.0.encode_descriptor("client_connections_inflight", help, None, MetricType::Gauge)?;
-        let websockets = ConstGauge::new(self.websockets.load(Relaxed));
-        websockets.encode(metric.encode_family(&[("transport", "websocket")])?)?;
+        for (carrier, clients) in Carrier::ALL.iter().zip(&self.clients) {
+            let clients = ConstGauge::new(clients.load(Relaxed));
+            clients.encode(metric.encode_family(&[("transport", carrier.name())])?)?;
+        }
         let subscriptions = self.client_subscriptions.load(Relaxed);
         let help = "Subscriptions of the client protocol open";
         page.gauge("client_subscriptions_inflight", help, subscriptions)?;
@@ -202,7 +229,9 @@ impl Own {
         let help = "Commands of the client protocol that were refused, by error code";
         page.family("client_num_reply_errors", help, "code", &codes, &self.refusals)?;
         let help = "Attempts of the client protocol to recover, by their success";
-        page.family("client_recover", help, "recovered", &["no", "yes"], &self.recoveries)
+        page.family("client_recover", help, "recovered", &["no", "yes"], &self.recoveries)?;
+        let help = "Requests with commands of clients without a WebSocket, by what became of them";
+        page.family("client_emulation_requests", help, "outcome", &EMULATION, &self.emulation)
     }
 }
 

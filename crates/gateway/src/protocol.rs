@@ -5,12 +5,14 @@
 //!
 //! What is not here: Protobuf, deltas, map and shared-poll subscriptions, dictionaries, tokens.
 
+pub mod carrier;
 pub mod command;
 pub mod disconnect;
 pub mod publication;
 pub mod refusal;
 pub mod reply;
 
+pub use carrier::Carrier;
 pub use command::{Command, Request};
 pub use disconnect::Disconnect;
 pub use refusal::Refusal;

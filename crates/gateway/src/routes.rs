@@ -3,8 +3,8 @@
 
 use crate::app::App;
 use crate::{
-    Problem, channels, connections, events, health, history, instances, messages, metrics, openapi, page,
-    stream, topics, websocket,
+    Problem, channels, connections, emulation, events, health, history, instances, messages, metrics,
+    openapi, page, stream, topics, websocket,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post};
@@ -21,8 +21,11 @@ pub struct Route {
     handler: fn() -> MethodRouter<Arc<App>>,
 }
 
+/// What the paths begin with on which clients of the client protocol connect.
+pub(crate) const OF_CLIENTS: &str = "/connection/";
+
 /// The table.
-pub const ROUTES: [Route; 24] = [
+pub const ROUTES: [Route; 27] = [
     Route { method: "POST", path: "/v1/events", handler: || post(events::publish) },
     Route { method: "GET", path: "/v1/events", handler: || get(history::of_query) },
     Route { method: "GET", path: "/v1/events/{position}", handler: || get(history::one) },
@@ -41,6 +44,9 @@ pub const ROUTES: [Route; 24] = [
     Route { method: "GET", path: "/v1/connections", handler: || get(connections::list) },
     Route { method: "DELETE", path: "/v1/connections/{id}", handler: || delete(connections::disconnect) },
     Route { method: "GET", path: "/connection/websocket", handler: || get(websocket::open) },
+    Route { method: "GET", path: "/connection/sse", handler: || get(emulation::sse) },
+    Route { method: "POST", path: "/connection/http_stream", handler: || post(emulation::http_stream) },
+    Route { method: "POST", path: "/emulation", handler: || post(emulation::command) },
     Route { method: "GET", path: "/health/live", handler: || get(health::live) },
     Route { method: "GET", path: "/health/ready", handler: || get(health::ready) },
     Route { method: "GET", path: "/metrics", handler: || get(metrics::text) },

@@ -3,11 +3,11 @@
 //! ```text
 //!                 ┌─ shutdown, deadlines, pings
 //! commands ─────> │
-//! work done ────> ├─ one select ──> lines of one frame ──> socket
+//! work done ────> ├─ one select ──> lines of one frame ──> link
 //! subscriptions ─>┘
 //! ```
 //! Commands are carried out in their order. What takes time is *work*, beside which pings and deliveries go on: a few
-//! subscribes at once, anything else alone. While there is work no more commands are read, and while the socket has no
+//! subscribes at once, anything else alone. While there is work no more commands are read, and while the link has no
 //! room nothing is pulled or read at all. So a session holds one frame that comes in, one that goes out, and the pages
 //! of its work; how far behind a slow client is, is kept in the log. A reply to `subscribe` goes out before the first
 //! publication, because pulling begins when the reply is written.
@@ -15,21 +15,23 @@
 mod delivery;
 mod handling;
 mod history;
+mod link;
 mod opening;
 mod pings;
 mod place;
 mod settings;
 mod subscriptions;
 
+pub(crate) use link::Link;
 pub use settings::SessionSettings;
 
 use crate::app::App;
 use crate::clients::Seat;
 use crate::pace::{Pace, Verdict};
 use crate::protocol::reply::Replies;
-use crate::protocol::{Command, Disconnect, Refusal};
+use crate::protocol::{Carrier, Command, Disconnect, Refusal};
 use crate::stream;
-use crate::websocket::{Connection, HEAD_BYTES_MAX, Message, Received, Text};
+use crate::websocket::{HEAD_BYTES_MAX, Message, Received, Text};
 use bytes::Bytes;
 use dualstream_core::decisions::Disconnect as Order;
 use dualstream_core::hub::Allowance;
@@ -41,21 +43,28 @@ use pings::{Due, Pings};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use subscriptions::Subscriptions;
-use tokio::io::{AsyncRead, AsyncWrite};
+use uuid::Uuid;
 
 /// Subscribes that are worked on at a time.
 const OPENINGS_MAX: usize = 8;
 
-/// The bytes of a connection: of a socket, or of a test.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
+/// How a client came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// By what.
+    pub carrier: Carrier,
+    /// Where it is.
+    pub peer: Option<SocketAddr>,
+    /// Secret id of the session.
+    pub session: Uuid,
+    /// Pings are control frames instead of lines.
+    pub has_frame_pings: bool,
+}
 
 /// One connection of the client protocol.
 pub(crate) struct Session {
     app: Arc<App>,
-    /// Where the client is.
-    peer: Option<SocketAddr>,
+    arrival: Arrival,
     stage: Stage,
     /// Its place among the clients of this node, from `connect` on.
     seat: Option<Seat>,
@@ -70,8 +79,6 @@ pub(crate) struct Session {
     /// How much live items may wait for it.
     allowance: Arc<Allowance>,
     pings: Pings,
-    /// Pings are control frames instead of lines.
-    has_frame_pings: bool,
     commands: Pace,
     errors: Pace,
     out: Text,
@@ -109,10 +116,10 @@ impl From<Disconnect> for End {
 }
 
 impl Session {
-    pub fn new(app: Arc<App>, has_frame_pings: bool, peer: Option<SocketAddr>) -> Session {
+    pub fn new(app: Arc<App>, arrival: Arrival) -> Session {
         let settings = &app.settings.session;
         Session {
-            peer,
+            arrival,
             stage: Stage::Opening,
             seat: None,
             lines: Lines::default(),
@@ -122,7 +129,6 @@ impl Session {
             subscriptions: Subscriptions::new(settings.ping_interval, app.settings.write_bytes_max),
             allowance: app.hub.allowance(),
             pings: Pings::new(settings),
-            has_frame_pings,
             commands: Pace::new(f64::from(settings.commands_per_second), settings.commands_burst),
             errors: Pace::new(f64::from(settings.errors_per_minute) / 60.0, settings.errors_per_minute),
             out: Text::default(),
@@ -132,26 +138,26 @@ impl Session {
     }
 
     /// Serves the client to its end.
-    pub async fn run<S: Io>(mut self, mut socket: Connection<S>) {
-        let end = self.serve(&mut socket).await;
+    pub async fn run<L: Link>(mut self, mut link: L) {
+        let end = self.serve(&mut link).await;
         let Session { app, subscriptions, seat, .. } = self;
         drop((subscriptions, seat));
         let close_wait = app.settings.session.close_wait;
         match end {
             End::Because(disconnect) => {
                 app.metrics.client_disconnected(disconnect.code());
-                socket.close(disconnect.code(), disconnect.reason(), close_wait).await;
+                link.close(disconnect.code(), disconnect.reason(), close_wait).await;
             }
             End::Ordered(order) => {
                 app.metrics.client_disconnected(order.code());
-                socket.close(order.code(), order.reason(), close_wait).await;
+                link.close(order.code(), order.reason(), close_wait).await;
             }
-            End::Answered(code, reason) => socket.finish(code, reason).await,
+            End::Answered(code, reason) => link.finish(code, reason).await,
             End::Gone => {}
         }
     }
 
-    async fn serve<S: Io>(&mut self, socket: &mut Connection<S>) -> End {
+    async fn serve<L: Link>(&mut self, link: &mut L) -> End {
         let ending = stream::ending(self.app.draining.clone(), self.app.settings.drain);
         tokio::pin!(ending);
         loop {
@@ -160,14 +166,14 @@ impl Session {
                 biased;
                 () = &mut ending => Err(Disconnect::Shutdown.into()),
                 order = ordered(&mut self.seat) => Err(End::Ordered(order)),
-                () = self.pings.wait() => self.tick(socket).await,
+                () = self.pings.wait() => self.tick(link).await,
                 Some(done) = self.work.next() => self.finish(done),
-                received = socket.receive(), if is_reading => self.take(received, socket).await,
+                received = link.receive(), if is_reading => self.take(received, link).await,
                 Some(pulled) = self.subscriptions.next() => self.deliver(pulled),
             };
             let step = step.and_then(|()| self.carry_out()).and_then(|()| self.gather());
             // What was said before the end is still sent.
-            if self.flush(socket).await.is_err() {
+            if self.flush(link).await.is_err() {
                 return End::Gone;
             }
             if let Err(end) = step {
@@ -176,7 +182,7 @@ impl Session {
         }
     }
 
-    async fn tick<S: Io>(&mut self, socket: &mut Connection<S>) -> Result<(), End> {
+    async fn tick<L: Link>(&mut self, link: &mut L) -> Result<(), End> {
         match self.pings.due() {
             Due::Stale => Err(Disconnect::Stale.into()),
             Due::NoPong if !self.work.is_empty() => {
@@ -184,7 +190,7 @@ impl Session {
                 Ok(())
             }
             Due::NoPong => Err(Disconnect::NoPong.into()),
-            Due::Ping if self.has_frame_pings => socket.ping().await.map_err(|_| End::Gone),
+            Due::Ping if self.arrival.has_frame_pings => link.ping().await.map_err(|_| End::Gone),
             Due::Ping => {
                 self.replies().ping();
                 Ok(())
@@ -192,7 +198,7 @@ impl Session {
         }
     }
 
-    async fn take<S: Io>(&mut self, received: Received, socket: &mut Connection<S>) -> Result<(), End> {
+    async fn take<L: Link>(&mut self, received: Received, link: &mut L) -> Result<(), End> {
         let message = match received {
             Received::Message(message) => message,
             Received::Fault(fault) => return Err(End::Answered(fault.code, fault.reason)),
@@ -206,11 +212,11 @@ impl Session {
             Message::Binary => Err(Disconnect::InappropriateProtocol.into()),
             Message::Ping(payload) => match self.commands.take() {
                 Verdict::FarOver => Err(Disconnect::TooManyRequests.into()),
-                _ => socket.pong(&payload).await.map_err(|_| End::Gone),
+                _ => link.pong(&payload).await.map_err(|_| End::Gone),
             },
             Message::Pong => {
                 // A pong nobody asked for is allowed in RFC 6455.
-                if self.has_frame_pings {
+                if self.arrival.has_frame_pings {
                     self.pings.pong();
                 }
                 Ok(())
@@ -266,10 +272,10 @@ impl Session {
         Ok(())
     }
 
-    async fn flush<S: Io>(&mut self, socket: &mut Connection<S>) -> std::io::Result<()> {
+    async fn flush<L: Link>(&mut self, link: &mut L) -> std::io::Result<()> {
         match self.out.is_empty() {
             true => Ok(()),
-            false => socket.send(std::mem::take(&mut self.out)).await,
+            false => link.send(std::mem::take(&mut self.out)).await,
         }
     }
 

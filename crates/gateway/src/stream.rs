@@ -76,7 +76,7 @@ async fn open(
 }
 
 /// Tells nginx not to collect the answer before passing it on.
-const X_ACCEL_BUFFERING: http::HeaderName = http::HeaderName::from_static("x-accel-buffering");
+pub(crate) const X_ACCEL_BUFFERING: http::HeaderName = http::HeaderName::from_static("x-accel-buffering");
 
 /// `Last-Event-ID` beats `since` beats `recent`: what a client saw last is where it goes on.
 fn start(query: &Query, headers: &HeaderMap) -> Result<Start, Error> {

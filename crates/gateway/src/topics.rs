@@ -100,7 +100,8 @@ fn forced(request: &Request) -> Result<bool, Problem> {
 
 async fn body(app: &App, request: Request) -> Result<Bytes, Problem> {
     media_type::require_json(request.headers())?;
-    let (body, _budget) = app.body(Inflow::new(request.into_body(), &app.settings)).await?;
+    let (body, _budget) =
+        app.body(Inflow::new(request.into_body(), &app.settings), app.settings.body_bytes_max).await?;
     Ok(body)
 }
 

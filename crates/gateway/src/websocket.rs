@@ -13,8 +13,8 @@ pub(crate) use frame::{HEAD_BYTES_MAX, Message, Text};
 use crate::admission;
 use crate::app::App;
 use crate::exchange::Exchange;
-use crate::protocol::Disconnect;
-use crate::session::Session;
+use crate::protocol::{Carrier, Disconnect};
+use crate::session::{Arrival, Session};
 use crate::transport::Transport;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -23,6 +23,7 @@ use http::Uri;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
+use uuid::Uuid;
 
 const JSON: &str = "centrifuge-json";
 const PROTOBUF: &str = "centrifuge-protobuf";
@@ -79,11 +80,13 @@ async fn serve(app: Arc<App>, upgrade: OnUpgrade, wanted: Wanted) {
     let peer = socket.peer();
     let settings = &app.settings.session;
     let connection = Connection::new(socket, early, settings.message_bytes_max, settings.message_deadline);
-    let _open = app.metrics.websocket_opened();
+    let _open = app.metrics.client_opened(Carrier::WebSocket);
     if wanted.protobuf {
         let refused = Disconnect::InappropriateProtocol;
         app.metrics.client_disconnected(refused.code());
         return connection.close(refused.code(), refused.reason(), settings.close_wait).await;
     }
-    Session::new(app, wanted.frame_pings, peer).run(connection).await;
+    let (carrier, session) = (Carrier::WebSocket, Uuid::new_v4());
+    let arrival = Arrival { carrier, peer, session, has_frame_pings: wanted.frame_pings };
+    Session::new(app, arrival).run(connection).await;
 }

@@ -121,7 +121,7 @@ impl World {
         let operations = Operations {
             topics: TopicAdmin::new(log.clone(), log.clone(), namespaces()),
             channels: Channels::new(log, hub.clone()),
-            nodes: Nodes { own: own(), membership: None, decisions: None },
+            nodes: Nodes { own: own(), membership: None, decisions: None, control: None },
         };
         let session = SessionSettings {
             commands_per_second: 1_000,

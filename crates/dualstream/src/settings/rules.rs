@@ -6,8 +6,16 @@ use dualstream_core::channel::check_source_type;
 use dualstream_core::namespace::Stream;
 use std::collections::BTreeMap;
 
+/// On its channels nodes prove their bus and pass on what clients say: nobody else may listen there.
+const OF_NODES: &str = "dualstream";
+
 /// Checks the name of a namespace.
 pub fn namespace_name(name: &str) -> Result<(), String> {
+    if name == OF_NODES {
+        return Err(format!(
+            "the namespace `{OF_NODES}` is not free: nodes speak to each other on its channels"
+        ));
+    }
     check_source_type(name)
         .map_err(|_| format!("the namespace `{}` is not 1 to 64 of [a-z0-9_-]", name.escape_debug()))
 }

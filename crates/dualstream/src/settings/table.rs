@@ -108,6 +108,7 @@ pub static FIELDS: &[Field] = &[
     number("limits.commands_per_second", 1, 1_000_000, |s| &mut s.limits.commands_per_second),
     number("limits.commands_burst", 1, 1_000_000, |s| &mut s.limits.commands_burst),
     number("limits.errors_per_minute", 1, 1_000_000, |s| &mut s.limits.errors_per_minute),
+    number("limits.emulated_max", 1, 1_000_000, |s| &mut s.limits.emulated_max),
     number("limits.channels_max", 1, 100_000, |s| &mut s.limits.channels_max),
     number("limits.patterns_max", 1, 100_000, |s| &mut s.limits.patterns_max),
     number("limits.recovery_publications_max", 1, 100_000, |s| &mut s.limits.recovery_publications_max),

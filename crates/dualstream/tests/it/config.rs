@@ -43,6 +43,7 @@ fn a_bad_file_is_refused_by_serve_and_by_check() {
         ),
         ("[log]\nretention_bytes = 0", "or \"unlimited\", got the number 0"),
         ("[log]\nretention = \"0s\"", "from 1s to 36500d, or \"unlimited\", got the string \"0s\""),
+        ("[namespaces.dualstream]\nstream = \"bus\"", "the namespace `dualstream` is not free"),
         (
             "[namespaces.x]\nstream = \"bus\"\ntopic = \"y\"",
             "`namespaces.x.topic` and `namespaces.x.stream = \"bus\"` contradict each other",

@@ -136,6 +136,15 @@ impl<'a> Replies<'a> {
             ),
         );
     }
+
+    /// Ends the connection, where no close frame can say so.
+    pub fn disconnected(&mut self, code: u16, reason: &str) {
+        let reason = quoted(reason);
+        write(
+            self.line(),
+            format_args!(r#"{{"push":{{"disconnect":{{"code":{code},"reason":{reason}}}}}}}"#),
+        );
+    }
 }
 
 /// What every publication pushed to a subscription begins with; it ends with `}}`.
@@ -173,6 +182,7 @@ mod tests {
         replies.done(7, "publish");
         replies.history(8, &Position::default(), b"");
         replies.insufficient_state("a\"b");
+        replies.disconnected(3001, "a\"b");
         replies.ping();
         let version = env!("CARGO_PKG_VERSION");
         let wanted = [
@@ -187,6 +197,7 @@ mod tests {
             r#"{"id":7,"publish":{}}"#,
             r#"{"id":8,"history":{"publications":[],"epoch":"","offset":0}}"#,
             r#"{"push":{"channel":"a\"b","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#,
+            r#"{"push":{"disconnect":{"code":3001,"reason":"a\"b"}}}"#,
             "{}",
         ];
         assert_eq!(String::from_utf8(out).unwrap(), wanted.join("\n"));

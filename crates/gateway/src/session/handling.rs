@@ -2,7 +2,7 @@
 
 use super::opening::{self, Opened};
 use super::subscriptions::Follower;
-use super::{End, Session, Stage, history};
+use super::{Arrival, End, Session, Stage, history};
 use crate::protocol::command::{self, Connect, Position, Publish};
 use crate::protocol::reply::Connected;
 use crate::protocol::{Command, Disconnect, Refusal, Request};
@@ -59,7 +59,7 @@ impl Session {
                 return Err(Disconnect::BadRequest.into());
             }
             Request::Pong => {
-                return match !self.has_frame_pings && self.pings.pong() {
+                return match !self.arrival.has_frame_pings && self.pings.pong() {
                     true => Ok(()),
                     false => Err(Disconnect::BadRequest.into()),
                 };
@@ -94,10 +94,10 @@ impl Session {
             _ => return Err(Disconnect::BadRequest.into()),
         };
         self.stage = Stage::Open;
-        let (client, session) = (Uuid::new_v4(), Uuid::new_v4());
+        let client = Uuid::new_v4();
         self.pings.connected((client.as_u128() >> 96) as u32);
         let ping_s = self.app.settings.session.ping_interval.as_secs();
-        let (app, has_frame_pings) = (self.app.clone(), self.has_frame_pings);
+        let (app, Arrival { session, has_frame_pings, .. }) = (self.app.clone(), self.arrival);
         let connected = Connected {
             client: &client.to_string(),
             ping_s: (!has_frame_pings).then_some(ping_s),
@@ -114,12 +114,12 @@ impl Session {
         Connection {
             client: client.to_string().into(),
             user: "".into(),
-            transport: "websocket".into(),
+            transport: self.arrival.carrier.name().into(),
             protocol: "json".into(),
             name: said.name.as_str().into(),
             version: said.version.as_str().into(),
             connected_ms: self.began_ms,
-            remote: self.peer.map(|peer| peer.to_string().into()),
+            remote: self.arrival.peer.map(|peer| peer.to_string().into()),
         }
     }
 

@@ -15,6 +15,8 @@ pub struct SessionSettings {
     pub message_bytes_max: usize,
     /// Longest time from the first to the last byte of a message (1009).
     pub message_deadline: Duration,
+    /// Most sessions at a time that have no WebSocket; more are answered 503.
+    pub emulated_max: usize,
     /// Most channels and patterns of a connection; more are refused (106).
     pub channels_max: usize,
     /// Most patterns among them.
@@ -47,6 +49,7 @@ impl Default for SessionSettings {
             stale_after: Duration::from_secs(5),
             message_bytes_max: 64 << 10,
             message_deadline: Duration::from_secs(10),
+            emulated_max: 10_000,
             channels_max: 128,
             patterns_max: 16,
             commands_per_second: 50,

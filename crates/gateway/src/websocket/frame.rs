@@ -235,6 +235,12 @@ impl Text {
         self.len() == 0
     }
 
+    /// Its payload alone.
+    pub fn into_payload(self) -> Bytes {
+        let head_bytes = HEAD_BYTES_MAX.min(self.bytes.len());
+        Bytes::from(self.bytes).slice(head_bytes..)
+    }
+
     /// The whole frame.
     pub fn encode(&mut self) -> &[u8] {
         let length = self.len();

@@ -4,7 +4,9 @@ use crate::peer::Peer;
 use crate::server::{Server, about};
 use crate::tiny_log::TinyLog;
 use crate::wire::{Answer, Wire, get};
+use dualstream_core::bus::Bus;
 use dualstream_core::decisions::{self, Decisions};
+use dualstream_core::memory::bus::MemoryBus;
 use dualstream_core::memory::registry::MemoryRegistry;
 use dualstream_core::registry::{
     Beat, Connection, Instance, InstanceId, Instances, Membership, Owner, PAGE_CONNECTIONS_MAX, Page,
@@ -36,17 +38,17 @@ async fn event_stream(server: &Server) -> Wire {
     wire
 }
 
-async fn ask(server: &Server, target: &str) -> Answer {
+pub async fn ask(server: &Server, target: &str) -> Answer {
     Wire::connect(server.address).await.ask(get(target)).await
 }
 
-async fn delete(server: &Server, target: &str) -> Answer {
+pub async fn delete(server: &Server, target: &str) -> Answer {
     let request = format!("DELETE {target} HTTP/1.1\r\nHost: x\r\n\r\n");
     Wire::connect(server.address).await.ask(request).await
 }
 
 /// All connections that a server lists, over pages of `limit`.
-async fn listed(server: &Server, limit: usize, more: &str) -> Vec<Value> {
+pub async fn listed(server: &Server, limit: usize, more: &str) -> Vec<Value> {
     listed_by(&[server], limit, more).await
 }
 
@@ -67,7 +69,7 @@ async fn listed_by(servers: &[&Server], limit: usize, more: &str) -> Vec<Value> 
     panic!("pages never end");
 }
 
-fn ids(connections: &[Value]) -> BTreeSet<&str> {
+pub fn ids(connections: &[Value]) -> BTreeSet<&str> {
     let ids: BTreeSet<&str> = connections.iter().map(|one| one["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), connections.len(), "each once");
     ids
@@ -192,31 +194,55 @@ async fn what_cannot_be_said_to_a_client_is_refused() {
     peer.subscribe("events:*").await;
 }
 
-/// Nodes over one log, one registry, and what they decide.
-struct Cluster {
+/// Nodes over one log, one registry, one bus, and what they decide.
+pub struct Cluster {
     log: Arc<TinyLog>,
     registry: Arc<MemoryRegistry>,
+    /// By which commands for other nodes go.
+    pub bus: MemoryBus,
 }
 
 impl Cluster {
-    fn new() -> Cluster {
-        let registry = Arc::new(MemoryRegistry::new(Arc::new(ManualClock::new(7))));
-        Cluster { log: Arc::new(TinyLog::new()), registry }
+    pub fn new() -> Cluster {
+        Cluster::over(Arc::new(MemoryRegistry::new(Arc::new(ManualClock::new(7)))))
     }
 
-    async fn node(&self, number: u64) -> Server {
+    fn over(registry: Arc<MemoryRegistry>) -> Cluster {
+        Cluster { log: Arc::new(TinyLog::new()), registry, bus: MemoryBus::default() }
+    }
+
+    pub async fn node(&self, number: u64) -> Server {
         let membership = member(Arc::new(Numbered(self.registry.clone())), number);
         self.with(number, Some(membership)).await
     }
 
-    async fn with(&self, number: u64, membership: Option<Membership>) -> Server {
+    /// A node that cannot reach the registry.
+    pub async fn away(&self, number: u64) -> Server {
+        self.with(number, Some(member(Arc::new(Away), number))).await
+    }
+
+    /// Waits until each of all nodes knows of the others, and hears what they send.
+    pub async fn until_all_know(&self, servers: &[&Server]) {
+        while self.bus.subscriptions() < servers.len() {
+            tokio::task::yield_now().await;
+        }
+        for server in servers {
+            while ask(server, "/v1/instances").await.json()["instances"].as_array().unwrap().len()
+                < servers.len()
+            {}
+        }
+    }
+
+    pub async fn with(&self, number: u64, membership: Option<Membership>) -> Server {
         let clock = Arc::new(ManualClock::new(7));
         let entropy = Arc::new(SeededEntropy::new(number));
         let (log, topics) = (self.log.clone(), self.log.clone());
         let opened = Decisions::open(decisions::Settings::default(), log, topics, clock, entropy).await;
         let (decisions, runner) = opened.unwrap();
         tokio::spawn(runner.run(pending()));
-        let nodes = Nodes { own: about(number), membership, decisions: Some(decisions) };
+        let bus: Arc<dyn Bus> = Arc::new(self.bus.clone());
+        let control = membership.is_some().then_some(bus);
+        let nodes = Nodes { own: about(number), membership, decisions: Some(decisions), control };
         let settings = Settings::default();
         Server::among(nodes, self.log.clone(), settings, hub::Settings::default(), "127.0.0.1:0").await
     }
@@ -341,7 +367,7 @@ async fn pages_go_on_at_any_node() {
 async fn few_of_one_user_are_found_among_many() {
     let clock = Arc::new(ManualClock::new(7));
     let registry = Arc::new(MemoryRegistry::new(clock));
-    let cluster = Cluster { log: Arc::new(TinyLog::new()), registry: registry.clone() };
+    let cluster = Cluster::over(registry.clone());
     let server = cluster.node(1).await;
     let owner = Owner { id: InstanceId::new("node-2").unwrap(), incarnation: 1 };
     let about = Instance {
@@ -434,8 +460,7 @@ impl Registry for Away {
 #[tokio::test]
 async fn a_registry_that_is_away_holds_nobody_up() {
     let cluster = Cluster::new();
-    let server = cluster.with(1, Some(member(Arc::new(Away), 1))).await;
-    let other = cluster.with(2, Some(member(Arc::new(Away), 2))).await;
+    let (server, other) = (cluster.away(1).await, cluster.away(2).await);
     let (mut far, far_id) = client(&other).await;
     assert_eq!(delete(&server, &format!("/v1/connections/{far_id}")).await.status, 202);
     assert_eq!(far.end().await.0, 3503);

@@ -85,7 +85,7 @@ async fn an_sdk_without_epochs_recovers_a_channel_and_is_told_of_a_pattern() {
     };
     let mut server = start("127.0.0.1:0").await;
     let address = server.address.to_string();
-    let mut sdk = Follower::start(program, &address, 937);
+    let mut sdk = Follower::start(program, &format!("ws://{address}/connection/websocket"), 937);
     let mut seen = Vec::new();
     sdk.until_subscribed(&mut seen).await;
     publish(&server, 0..310).await;

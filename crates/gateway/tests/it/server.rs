@@ -135,7 +135,7 @@ impl Server {
 
 /// There is no other node.
 fn alone() -> Nodes {
-    Nodes { own: about(1), membership: None, decisions: None }
+    Nodes { own: about(1), membership: None, decisions: None, control: None }
 }
 
 /// The node of that number.

@@ -13,8 +13,8 @@ use dualstream_core::topics::Topics;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 
 const PARTITIONS: usize = 12;
 /// Append time of the first record; each commit is a millisecond later.
@@ -22,6 +22,7 @@ pub const FIRST_MS: i64 = 1_700_000_000_000;
 
 pub struct TinyLog {
     state: Mutex<State>,
+    gate: Arc<RwLock<()>>,
     commits: watch::Sender<u64>,
 }
 
@@ -46,12 +47,17 @@ struct Topic {
 
 impl TinyLog {
     pub fn new() -> TinyLog {
-        TinyLog { state: Mutex::default(), commits: watch::Sender::new(0) }
+        TinyLog { state: Mutex::default(), gate: Arc::default(), commits: watch::Sender::new(0) }
     }
 
     /// From now on commits fail with this; `None` mends it.
     pub fn fail_with(&self, fault: Option<Error>) {
         self.state.lock().unwrap().fault = fault;
+    }
+
+    /// Commits wait as long as this is kept.
+    pub fn hold(&self) -> OwnedRwLockWriteGuard<()> {
+        self.gate.clone().try_write_owned().unwrap()
     }
 
     /// Commits that failed on request.
@@ -208,7 +214,11 @@ impl Topic {
 
 impl Log for TinyLog {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed>> {
-        async move { self.apply(commit) }.boxed()
+        async move {
+            let _passed = self.gate.read().await;
+            self.apply(commit)
+        }
+        .boxed()
     }
 
     fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {

@@ -1,17 +1,17 @@
 // Follows a pattern and a channel with the public SDK until it has seen all it was told to wait for.
 //
 //   node follow.mjs ws://HOST:PORT/connection/websocket PATTERN CHANNEL LAST
+//   node follow.mjs http://HOST:PORT/connection/http_stream PATTERN CHANNEL LAST
 //
 // Prints one line of JSON for every event of the SDK that the test looks at, and ends after the publication whose
 // number is LAST came on both.
-import { Centrifuge } from 'centrifuge';
-import WebSocket from 'ws';
+import { client as open } from './transports.mjs';
 
 const [url, pattern, channel, last] = process.argv.slice(2);
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n');
 const waiting = new Set([pattern, channel]);
 
-const client = new Centrifuge(url, { websocket: WebSocket, minReconnectDelay: 20, maxReconnectDelay: 100 });
+const client = open(url, { minReconnectDelay: 20, maxReconnectDelay: 100 });
 client.on('connecting', (ctx) => say({ at: 'connecting', code: ctx.code }));
 client.on('connected', () => say({ at: 'connected' }));
 client.on('disconnected', (ctx) => say({ at: 'disconnected', code: ctx.code }));

@@ -12,7 +12,7 @@ import { Server } from "./server.mjs";
 
 const [program, executablePath] = process.argv.slice(2);
 const ROOT = new URL("../../../../", import.meta.url).pathname;
-const DOCUMENTS = { "README.md": 1, "docs/guide/subscribe.md": 5, "docs/reference/client-protocol.md": 1 };
+const DOCUMENTS = { "README.md": 1, "docs/guide/subscribe.md": 6, "docs/reference/client-protocol.md": 1 };
 // The SDK as a script, for a page without a bundler.
 const SDK = join(dirname(createRequire(import.meta.url).resolve("centrifuge")), "../dist/centrifuge.js");
 

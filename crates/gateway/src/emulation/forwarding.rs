@@ -1,0 +1,146 @@
+//! Commands for sessions of other nodes, over the bus.
+//!
+//! ```text
+//! POST /emulation ─▶ send ─▶ dualstream:node:{instance} ─▶ listen ─▶ Sessions
+//! ```
+//! A message is the session's id, a line end, and the commands, at most those of one request. It may be lost, late or come to
+//! a node that has no such session any more: it is dropped then, and counted. Nobody waits for it and nothing durable
+//! trusts it; who asks for something without an answer asks again.
+
+use super::sessions::Outcome;
+use super::unknown_session;
+use crate::app::App;
+use crate::operations::Nodes;
+use crate::pace::{Pace, Verdict};
+use bytes::Bytes;
+use dualstream_core::bus::{Bus, Delivery, Health, Message};
+use dualstream_core::channel::{Channel, Target};
+use dualstream_core::registry::{InstanceId, Membership};
+use dualstream_core::{Error, ErrorKind, Result};
+use futures::StreamExt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// A node that stood in the registry is taken to be there for so long. Its clients lose their streams with it anyhow.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
+/// How often the registry is asked because of nodes that are not known, in a second and at once.
+const QUESTIONS: u32 = 10;
+/// Pause before the bus is asked again for what comes here.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// The way to the other nodes.
+pub(crate) struct Forwarding {
+    known: Mutex<Known>,
+}
+
+/// The nodes that the registry named.
+struct Known {
+    seen: BTreeMap<InstanceId, Instant>,
+    questions: Pace,
+}
+
+impl Default for Forwarding {
+    fn default() -> Forwarding {
+        let questions = Pace::new(f64::from(QUESTIONS), QUESTIONS);
+        Forwarding { known: Mutex::new(Known { seen: BTreeMap::new(), questions }) }
+    }
+}
+
+impl Forwarding {
+    /// Sends commands to the session of another node. That they were sent says nothing of whether they arrive.
+    ///
+    /// # Errors
+    /// `unknown_session`, `bus_needed`, `forwarding_unavailable`; the registry's.
+    pub async fn send(&self, nodes: &Nodes, node: &str, session: Uuid, commands: &[u8]) -> Result<()> {
+        let node = InstanceId::new(node).map_err(|_| unknown_session())?;
+        let (control, membership) = match (&nodes.control, &nodes.membership) {
+            (Some(control), Some(membership)) => (control, membership),
+            _ if nodes.decisions.is_some() => return Err(bus_needed()),
+            // There is no other node.
+            _ => return Err(unknown_session()),
+        };
+        if let Health::Down { .. } = control.health() {
+            return Err(unavailable("the bus between the nodes is away"));
+        }
+        if !self.known.lock().await.knows(membership, &node).await? {
+            return Err(unknown_session());
+        }
+        let payload = [session.hyphenated().to_string().as_bytes(), b"\n", commands].concat();
+        match control.publish(vec![Message { channel: channel(&node)?, payload: payload.into() }]) {
+            0 => Err(unavailable("the bus between the nodes takes nothing")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Known {
+    async fn knows(&mut self, membership: &Membership, node: &InstanceId) -> Result<bool> {
+        self.seen.retain(|_, seen| seen.elapsed() < KNOWN_FOR);
+        if self.seen.contains_key(node) {
+            return Ok(true);
+        }
+        if self.questions.take() != Verdict::Within {
+            return Err(unavailable("too many ask for nodes that are not known"));
+        }
+        let now = Instant::now();
+        let listed = membership.instances().await?.into_iter();
+        self.seen.extend(listed.map(|listed| (listed.instance.owner.id, now)));
+        Ok(self.seen.contains_key(node))
+    }
+}
+
+/// Hands what other nodes send to the sessions here, for ever.
+pub(crate) async fn listen(app: Arc<App>) {
+    let nodes = &app.operations.nodes;
+    let Some(control) = &nodes.control else { return };
+    loop {
+        if let Err(error) = hear(&app, &**control).await {
+            tracing::warn!(%error, "commands that reach other nodes do not come here");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn hear(app: &App, control: &dyn Bus) -> Result<()> {
+    let target = Target::Channel(channel(&app.operations.nodes.own.id)?);
+    let mut deliveries = control.subscribe(target).await?;
+    while let Some(delivery) = deliveries.next().await {
+        if let Delivery::Message(message) = delivery {
+            app.metrics.emulation_received(receive(app, &message.payload));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a session took it. Anybody who may publish on the bus may have sent it: it is no more than a request.
+fn receive(app: &App, payload: &Bytes) -> bool {
+    let Some(end) = memchr::memchr(b'\n', payload) else { return false };
+    let session = std::str::from_utf8(&payload[..end]).ok().and_then(|id| id.parse::<Uuid>().ok());
+    // Copied: what waits for a session is counted by its own length.
+    let commands = Bytes::copy_from_slice(&payload[end + 1..]);
+    match session {
+        Some(session) if super::check(app, &commands).is_ok() => {
+            app.sessions.take(session, commands) == Outcome::Taken
+        }
+        _ => false,
+    }
+}
+
+/// Where a node hears what is for its sessions.
+fn channel(node: &InstanceId) -> Result<Channel> {
+    Channel::new(&format!("dualstream:node:{node}"))
+}
+
+fn bus_needed() -> Error {
+    let message = "the session is on another node, and without Redis nothing is passed on to it";
+    Error::new(ErrorKind::Unavailable, "bus_needed", message)
+        .with_mend("set bus.redis (--redis) on all nodes, or let the balancer keep each client on one node")
+}
+
+fn unavailable(message: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, "forwarding_unavailable", message)
+}

@@ -50,6 +50,10 @@ pub struct Checker {
     values: BTreeMap<Place, u64>,
     /// Events whose stored bytes were damaged on purpose.
     damaged: BTreeSet<u64>,
+    /// Places of repeated events, which nobody is shown, and where the first of each stands.
+    aliases: BTreeMap<Place, Place>,
+    /// Readers of different nodes find partitions side by side in different ways: only each by itself has one order.
+    by_partition: bool,
     chains: Vec<Chain>,
     /// Announcements that live subscribers heard: id and channel.
     heard: BTreeMap<Place, (String, String)>,
@@ -68,9 +72,11 @@ struct TopicLog {
 
 impl Checker {
     /// A checker that knows nothing yet.
-    pub fn new(fsync_always: bool) -> Checker {
+    pub fn new(fsync_always: bool, by_partition: bool) -> Checker {
         Checker {
             fsync_always,
+            by_partition,
+            aliases: BTreeMap::new(),
             facts: Vec::new(),
             calls: Vec::new(),
             first_call: BTreeMap::new(),
@@ -144,6 +150,35 @@ impl Checker {
         let order = log.orders.entry(epoch).or_default();
         order.push(stored, &log.earliest, topic)?;
         self.check_rival(topic, n)
+    }
+
+    /// A topic is there, with its one epoch.
+    pub fn opened(&mut self, topic: usize, epoch: Epoch) {
+        self.topics[topic].epoch = Some(epoch);
+        self.topic_of.insert(epoch, topic);
+    }
+
+    /// A record was appended to a log that several nodes write. Of an event that was sent through two of them the first
+    /// counts, and the others are hidden.
+    pub fn appended(&mut self, topic: usize, epoch: Epoch, record: &Record) -> Verdict {
+        let place = Place { topic, epoch, partition: record.partition, offset: record.offset };
+        let n = self.identify(&place, record)?;
+        let Some((partition, offset)) = self.order(topic).and_then(|order| order.place_of(n)) else {
+            return self.follows(topic, epoch, record);
+        };
+        self.aliases.insert(place, Place { partition, offset, ..place });
+        let order = self.topics[topic].orders.entry(epoch).or_default();
+        order.gone.insert((place.partition, place.offset));
+        Ok(())
+    }
+
+    /// Everything that was answered, announced or delivered stands in the log.
+    pub fn check_stands(&self) -> Verdict {
+        let epochs = self.topics.iter().map(|log| log.epoch).enumerate();
+        epochs.into_iter().try_for_each(|(topic, epoch)| match epoch {
+            Some(epoch) => self.check_kept(topic, epoch),
+            None => Ok(()),
+        })
     }
 
     /// The bus was handed an announcement: the event must stand where it says, and from now on must survive.

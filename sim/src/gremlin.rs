@@ -5,10 +5,8 @@ use crate::dice::Dice;
 use crate::node::Order;
 use crate::plan::Faults;
 use crate::world::{World, topic};
-use dualstream_core::log::Log;
-use dualstream_core::topics::Topics;
-use dualstream_log::Storage;
 use dualstream_log::storage::{Fault, Op};
+use dualstream_log::{MemoryStorage, Storage};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,10 +24,11 @@ enum Mischief {
     Trim,
     JumpClock,
     Weather,
+    Line,
 }
 
 /// Does everything the plan says, spread over about so many milliseconds.
-pub async fn run(world: Arc<World>, dice: Dice, orders: mpsc::Sender<Order>, length_ms: u64) {
+pub async fn run(world: Arc<World>, dice: Dice, orders: Vec<mpsc::Sender<Order>>, length_ms: u64) {
     let mut schedule: Vec<(u64, Mischief)> =
         list(&world.plan.faults).into_iter().map(|mischief| (dice.below(length_ms), mischief)).collect();
     schedule.sort_by_key(|(at, _)| *at);
@@ -53,33 +52,42 @@ fn list(faults: &Faults) -> Vec<Mischief> {
         (Mischief::Trim, faults.trims),
         (Mischief::JumpClock, faults.clock_jumps),
         (Mischief::Weather, faults.weathers),
+        (Mischief::Line, faults.lines),
     ];
     all.iter().flat_map(|&(mischief, times)| std::iter::repeat_n(mischief, times as usize)).collect()
 }
 
-async fn act(world: &World, dice: &Dice, orders: &mpsc::Sender<Order>, mischief: Mischief) {
+async fn act(world: &World, dice: &Dice, orders: &[mpsc::Sender<Order>], mischief: Mischief) {
+    let victim = world.any_disk(dice);
+    let (storage, orders) = (&world.disks[victim], &orders[victim]);
     world.history.note(format!("gremlin {mischief:?}"));
     match mischief {
-        Mischief::Crash => world.storage.crash_at_step(world.storage.steps() + dice.size(1, 100)),
+        Mischief::Crash => storage.crash_at_step(storage.steps() + dice.size(1, 100)),
         Mischief::Kill => tell(orders, Order::Kill).await,
         Mischief::Restart => tell(orders, Order::Restart).await,
         Mischief::Damage => tell(orders, Order::Damage).await,
         Mischief::FailSync => {
             let op = *dice.pick(&[Op::Sync, Op::Sync, Op::Sync, Op::SyncDir]);
-            world.storage.fail_next(op, dice.size(1, 8), Fault::Eio);
+            storage.fail_next(op, dice.size(1, 8), Fault::Eio);
         }
         Mischief::FailWrite => {
             let short = Fault::ShortWrite(dice.below(400) as usize);
             let fault = *dice.pick(&[Fault::Eio, Fault::Enospc, short]);
-            world.storage.fail_next(Op::Write, dice.size(1, 16), fault);
+            storage.fail_next(Op::Write, dice.size(1, 16), fault);
         }
-        Mischief::FillDisk => fill_disk(world, dice).await,
+        Mischief::FillDisk => fill_disk(world, storage, dice).await,
         Mischief::Trim => trim(world, dice).await,
         Mischief::JumpClock => {
             let far = dice.size(1, 3_600_000) as i64;
             world.clock.jump(if dice.once_in(2) { far } else { -far });
         }
         Mischief::Weather => world.bus.change_weather(),
+        Mischief::Line => {
+            if let Some(log) = &world.upstream {
+                let (node, mood) = log.change_mood(dice);
+                world.history.note(format!("the line of node {node} is {mood:?}"));
+            }
+        }
     }
 }
 
@@ -88,23 +96,23 @@ async fn tell(orders: &mpsc::Sender<Order>, order: Order) {
 }
 
 /// Little space is left for a while.
-async fn fill_disk(world: &World, dice: &Dice) {
-    let Ok((free, total)) = world.storage.free_bytes() else { return };
-    world.storage.set_capacity(Some(total - free + dice.size(1, 64 << 10)));
+async fn fill_disk(world: &World, storage: &MemoryStorage, dice: &Dice) {
+    let Ok((free, total)) = storage.free_bytes() else { return };
+    storage.set_capacity(Some(total - free + dice.size(1, 64 << 10)));
     tokio::time::sleep(Duration::from_millis(dice.size(10, 1000))).await;
-    world.storage.set_capacity(None);
+    storage.set_capacity(None);
     world.history.note("gremlin frees the disk");
 }
 
 async fn trim(world: &World, dice: &Dice) {
-    let Some(node) = world.node() else { return };
+    let Some(node) = world.nodes().pop() else { return };
     let index = dice.below(2) as usize;
     let Ok(bounds) = node.log.bounds(&topic(index)) else { return };
     let below: Vec<u64> = bounds.latest.iter().map(|&end| dice.below(end + 1)).collect();
     world.history.note(format!("gremlin trims {} below {below:?}", topic(index)));
     tokio::select! {
         biased;
-        done = node.log.trim(topic(index), below) => {
+        done = node.topics.trim(topic(index), below) => {
             world.history.note(format!("gremlin trimmed: {:?}", done.map_err(|e| e.code())));
         }
         () = world.gone(&node) => {}
@@ -113,6 +121,9 @@ async fn trim(world: &World, dice: &Dice) {
 
 /// All is well from now on.
 pub fn heal(world: &World) {
-    world.storage.set_capacity(None);
+    world.disks.iter().for_each(|storage| storage.set_capacity(None));
+    if let Some(log) = &world.upstream {
+        log.heal();
+    }
     world.bus.set_weather(Weather::Fair);
 }

@@ -10,6 +10,12 @@
 //!       ▼               ▼
 //!     Checker ◀── what was answered, announced, delivered, read back
 //! ```
+//! With a shared log there are two or three nodes, as over Kafka:
+//!
+//! ```text
+//!  DualPublisher, Hub ──▶ MirroredLog ──▶ Mirror ──▶ MemoryStorage   loses power and bytes, fills, fails
+//!                              └────────▶ Line ──▶ SharedLog         slow, cut, refused, answers lost
+//! ```
 //! One seed is one run: one thread, paused time, every choice from the seed. The same seed writes the same
 //! history, so a failure is replayed by its number.
 //!
@@ -19,6 +25,7 @@
 mod body;
 mod checker;
 mod clock;
+mod cluster;
 mod dice;
 mod history;
 mod node;
@@ -34,6 +41,7 @@ mod panics;
 mod publisher;
 mod seam;
 mod subscriber;
+mod upstream;
 
 pub use history::Broken;
-pub use run::{Report, run};
+pub use run::{Over, Report, run};

@@ -5,11 +5,10 @@ use crate::dice::Dice;
 use crate::history::Broken;
 use crate::node::Node;
 use crate::subscriber::targets;
-use crate::world::{World, topic};
+use crate::world::World;
 use dualstream_core::announcement::Announcement;
 use dualstream_core::channel::Target;
 use dualstream_core::hub::{Item, Mode, OnUnrecoverable, Start, Subscribe};
-use dualstream_core::log::Log;
 use dualstream_core::position::Position;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,7 +32,7 @@ impl Listener {
     /// Listens until everything was drained.
     pub async fn run(self) {
         loop {
-            let node = self.world.up().await;
+            let node = self.world.up(&self.dice).await;
             let done = tokio::select! {
                 biased;
                 () = self.world.gone(&node) => false,
@@ -71,7 +70,7 @@ impl Listener {
             }
             for item in items {
                 if let Item::Announcement(live) = item
-                    && let Err(broken) = self.hear(node, &live.channel, &live.payload, &mut heard)
+                    && let Err(broken) = self.hear(&live.channel, &live.payload, &mut heard)
                 {
                     self.world.history.broken(broken);
                     return true;
@@ -84,13 +83,7 @@ impl Listener {
         }
     }
 
-    fn hear(
-        &self,
-        node: &Node,
-        channel: &str,
-        payload: &[u8],
-        heard: &mut BTreeSet<Place>,
-    ) -> Result<(), Broken> {
+    fn hear(&self, channel: &str, payload: &[u8], heard: &mut BTreeSet<Place>) -> Result<(), Broken> {
         let broken = |what: String| {
             Broken::new("live", format!("{} {what}", self.name), vec![format!("{} ", self.name)])
         };
@@ -113,7 +106,8 @@ impl Listener {
         if !self.targets.iter().any(|target| target.matches(channel)) {
             return Err(broken(format!("heard of {channel}, which it did not ask for")));
         }
-        let Ok(bounds) = node.log.bounds(&topic(topic_index)) else { return Ok(()) };
+        let Some(bounds) = self.world.bounds() else { return Ok(()) };
+        let bounds = &bounds[topic_index];
         if bounds.epoch == epoch && bounds.latest[partition as usize] <= offset {
             return Err(broken(format!(
                 "heard {place} of {} before anybody could read it",

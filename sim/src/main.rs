@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use dualstream_sim::Report;
+use dualstream_sim::{Over, Report};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,15 +30,25 @@ struct Args {
     /// The first of them
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Several nodes that mirror one log which stands elsewhere, as with Kafka, instead of one node with its own
+    #[arg(long)]
+    shared_log: bool,
     /// Say what each seed did; with one seed, print its whole history
     #[arg(long)]
     verbose: bool,
+}
+
+impl Args {
+    fn over(&self) -> Over {
+        if self.shared_log { Over::SharedLog } else { Over::OwnLog }
+    }
 }
 
 /// What the threads share.
 struct Work {
     next: AtomicU64,
     end: u64,
+    over: Over,
     stop: AtomicBool,
     /// What each thread runs, since when.
     running: Mutex<[Option<(u64, Instant)>; THREADS]>,
@@ -50,6 +60,7 @@ fn main() -> Result<ExitCode> {
     let work = Arc::new(Work {
         next: AtomicU64::new(args.seed),
         end,
+        over: args.over(),
         stop: AtomicBool::new(false),
         running: Mutex::default(),
     });
@@ -86,7 +97,7 @@ fn main() -> Result<ExitCode> {
     }
     match failed {
         Some(report) => {
-            tell(&report)?;
+            tell(&args, &report)?;
             Ok(ExitCode::from(1))
         }
         None => {
@@ -105,7 +116,7 @@ impl Work {
                 return;
             }
             self.mark(thread, Some((seed, Instant::now())));
-            let report = dualstream_sim::run(seed);
+            let report = dualstream_sim::run(seed, self.over);
             self.mark(thread, None);
             if reports.send(report).is_err() {
                 return;
@@ -143,17 +154,18 @@ fn progress(args: &Args, done: u64, report: &Report) -> Result<()> {
 }
 
 /// Prints why a seed failed, and keeps its history.
-fn tell(report: &Report) -> Result<()> {
+fn tell(args: &Args, report: &Report) -> Result<()> {
     let path = PathBuf::from("target/sim").join(format!("seed-{}.log", report.seed));
     std::fs::create_dir_all("target/sim").context("cannot create target/sim")?;
     std::fs::write(&path, &report.history).with_context(|| format!("cannot write {}", path.display()))?;
     let Some((broken, excerpt)) = &report.broken else { return Ok(()) };
     say(&format!(
-        "\nseed {} broke a promise\n  {}: {}\n\n{excerpt}\nthe whole history: {}\nagain: dualstream-sim --seeds 1 --seed {}\n",
+        "\nseed {} broke a promise\n  {}: {}\n\n{excerpt}\nthe whole history: {}\nagain: dualstream-sim{} --seeds 1 --seed {}\n",
         report.seed,
         broken.promise,
         broken.what,
         path.display(),
+        if args.shared_log { " --shared-log" } else { "" },
         report.seed
     ))
 }

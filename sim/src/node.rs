@@ -10,11 +10,15 @@ mod boot;
 mod damage;
 mod follow;
 
+pub(crate) use damage::damage_files;
+
 use crate::dice::Dice;
 use crate::history::Broken;
 use crate::world::World;
 use dualstream_core::hub::Hub;
+use dualstream_core::log::Log;
 use dualstream_core::publisher::DualPublisher;
+use dualstream_core::topics::Topics;
 use dualstream_core::{Error, Result};
 use dualstream_log::storage::Crashed;
 use dualstream_log::{EmbeddedLog, MemoryStorage, Storage};
@@ -27,13 +31,16 @@ use tokio::task::JoinHandle;
 pub struct Node {
     /// Counts starts.
     pub number: u64,
-    /// The log itself.
-    pub log: EmbeddedLog,
+    /// The log as it knows it.
+    pub log: Arc<dyn Log>,
+    /// Its administration.
+    pub topics: Arc<dyn Topics>,
     /// Its publisher.
     pub publisher: DualPublisher,
     /// Its hub.
     pub hub: Hub,
-    storage: MemoryStorage,
+    /// Its disk.
+    pub storage: MemoryStorage,
 }
 
 impl Node {
@@ -58,6 +65,7 @@ pub enum Order {
 /// The tasks of a node that is up.
 struct Running {
     node: Arc<Node>,
+    log: EmbeddedLog,
     writer: JoinHandle<Result<()>>,
     runner: JoinHandle<()>,
     shutdown: oneshot::Sender<()>,
@@ -77,7 +85,7 @@ pub async fn run(world: Arc<World>, dice: Dice, mut orders: mpsc::Receiver<Order
     loop {
         number += 1;
         let Some(running) = boot::start(&world, &dice, number, clean).await else { return };
-        world.set_node(Some(running.node.clone()));
+        world.set_node(0, Some(running.node.clone()));
         world.history.note(format!("node {number} up"));
         let mut running = running;
         let down = tokio::select! {
@@ -144,7 +152,7 @@ async fn failed(world: &World, dice: &Dice, running: Running, error: &Error) -> 
         tokio::time::sleep(Duration::from_millis(dice.below(2000))).await;
     }
     take_down(world, running).await;
-    lose_power(world, dice);
+    lose_power(&world.disks[0], dice);
     true
 }
 
@@ -156,8 +164,8 @@ async fn stop(world: &World, dice: &Dice, mut running: Running, order: Order) ->
             world.history.note(format!("node {number} killed"));
             take_down(world, running).await;
             match dice.once_in(2) {
-                true => world.storage.crash_keep_all(),
-                false => lose_power(world, dice),
+                true => world.disks[0].crash_keep_all(),
+                false => lose_power(&world.disks[0], dice),
             }
             Some(false)
         }
@@ -165,8 +173,8 @@ async fn stop(world: &World, dice: &Dice, mut running: Running, order: Order) ->
             world.history.note(format!("node {number} killed, its disk to be damaged"));
             take_down(world, running).await;
             match dice.once_in(3) {
-                true => world.storage.crash_lose_all(),
-                false => world.storage.crash_keep_all(),
+                true => world.disks[0].crash_lose_all(),
+                false => world.disks[0].crash_keep_all(),
             }
             damage::inflict(world, dice);
             Some(false)
@@ -176,16 +184,16 @@ async fn stop(world: &World, dice: &Dice, mut running: Running, order: Order) ->
             take_down(world, running).await;
             match clean && dice.once_in(2) {
                 // Closed in order is closed for good.
-                true => world.storage.crash_lose_all(),
-                false if clean => world.storage.crash_keep_all(),
-                false => lose_power(world, dice),
+                true => world.disks[0].crash_lose_all(),
+                false if clean => world.disks[0].crash_keep_all(),
+                false => lose_power(&world.disks[0], dice),
             }
             Some(clean)
         }
         Order::Finish(done) => {
             let clean = close(world, &mut running).await;
             take_down(world, running).await;
-            world.storage.crash_lose_all();
+            world.disks[0].crash_lose_all();
             drop(done);
             if clean { None } else { Some(false) }
         }
@@ -202,7 +210,7 @@ async fn finish(world: &Arc<World>, dice: &Dice, number: u64) {
 /// Closes the log in order; whether that worked.
 async fn close(world: &World, running: &mut Running) -> bool {
     world.history.note(format!("node {} closes", running.node.number));
-    running.node.log.close();
+    running.log.close();
     match (&mut running.writer).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) if running.node.is_dead() || is_explained(&error) => false,
@@ -217,11 +225,11 @@ async fn close(world: &World, running: &mut Running) -> bool {
 
 /// Ends every task of a node.
 async fn take_down(world: &World, running: Running) {
-    world.set_node(None);
-    let Running { node, writer, runner, shutdown, followers } = running;
+    world.set_node(0, None);
+    let Running { node, log: _, writer, runner, shutdown, followers } = running;
     drop(shutdown);
     // Nothing of what retention removed a moment ago may come back.
-    world.note_starts(&node.log);
+    world.note_starts(&*node.log);
     for task in followers.into_iter().chain([runner]) {
         task.abort();
         let _aborted = task.await;
@@ -233,21 +241,21 @@ async fn take_down(world: &World, running: Running) {
     world.history.note(format!("node {} down", node.number));
 }
 
-fn lose_power(world: &World, dice: &Dice) {
+pub(crate) fn lose_power(storage: &MemoryStorage, dice: &Dice) {
     match dice.below(6) {
-        0 => world.storage.crash_lose_all(),
-        1 => world.storage.crash_keep_all(),
-        _ => world.storage.crash(&*dice.entropy()),
+        0 => storage.crash_lose_all(),
+        1 => storage.crash_keep_all(),
+        _ => storage.crash(&*dice.entropy()),
     }
 }
 
 /// Whether a disk has crashed and was not started again.
-fn has_crashed(storage: &MemoryStorage) -> bool {
+pub(crate) fn has_crashed(storage: &MemoryStorage) -> bool {
     storage.list("").is_err_and(|error| Crashed::is(&error))
 }
 
 /// Whether an error comes from a fault that was injected.
-fn is_explained(error: &Error) -> bool {
+pub(crate) fn is_explained(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         let text = error.to_string();

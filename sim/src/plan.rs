@@ -4,7 +4,7 @@
 //! overrun and retention passes who is slow.
 
 use crate::dice::Dice;
-use dualstream_core::{hub, publisher};
+use dualstream_core::{hub, mirror, publisher};
 use dualstream_log::{Compression, Fsync, Settings};
 use std::time::Duration;
 
@@ -31,10 +31,21 @@ pub struct Plan {
     pub subscribers: u64,
     /// Number of clients that come and go.
     pub visitors: u64,
+    /// Nodes over a log that stands elsewhere; else there is one node, with its own.
+    pub cluster: Option<Cluster>,
     /// How long the seams of the log make their callers wait, at most.
     pub delay_ms_max: u64,
     /// What goes wrong.
     pub faults: Faults,
+}
+
+/// Nodes that mirror one log.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// How many.
+    pub nodes: usize,
+    /// Settings of each mirror.
+    pub mirror: mirror::Settings,
 }
 
 /// How often each thing goes wrong in a run.
@@ -62,6 +73,8 @@ pub struct Faults {
     pub clock_jumps: u64,
     /// The bus changes its mood.
     pub weathers: u64,
+    /// A node's line to the log changes its mood.
+    pub lines: u64,
 }
 
 impl Faults {
@@ -69,7 +82,7 @@ impl Faults {
     pub fn touch_storage(&self) -> bool {
         let Faults { crashes, kills, restarts, failing_syncs, failing_writes, full_disks, damages, .. } =
             self;
-        crashes + kills + restarts + failing_syncs + failing_writes + full_disks + damages > 0
+        crashes + kills + restarts + failing_syncs + failing_writes + full_disks + damages + self.lines > 0
     }
 }
 
@@ -103,8 +116,35 @@ impl Plan {
             event_bytes_max,
             subscribers: dice.between(3, 9),
             visitors: 0,
+            cluster: None,
             delay_ms_max: *dice.pick(&[0, 0, 2, 10]),
             faults,
+        }
+    }
+}
+
+impl Plan {
+    /// The same with several nodes over one log that stands elsewhere.
+    #[must_use]
+    pub fn over_a_shared_log(self, dice: &Dice) -> Plan {
+        let mirror = mirror::Settings {
+            backfill_records: *dice.pick(&[0, 5, 50, 65_536]),
+            idle: Duration::from_millis(dice.size(100, 60_000)),
+            refresh: Duration::from_millis(dice.size(50, 1_000)),
+            verify: Duration::from_millis(dice.size(500, 60_000)),
+            range_bytes_max: dice.size(1 << 10, 1 << 20) as usize,
+            topic_bytes_max: dice.once_in(3).then(|| dice.size(8 << 10, 128 << 10)),
+            ..mirror::Settings::default()
+        };
+        let calm = self.faults.crashes + self.faults.kills + self.faults.weathers == 0;
+        let lines = if calm { 0 } else { dice.between(0, 8) };
+        Plan {
+            cluster: Some(Cluster { nodes: dice.between(2, 3) as usize, mirror }),
+            retention: (None, None),
+            // Nothing is trimmed, and what a mirror loses is nowhere missed.
+            faults: Faults { trims: 0, lines, ..self.faults },
+            delay_ms_max: *dice.pick(&[0, 2, 10, 100]),
+            ..self
         }
     }
 }
@@ -146,6 +186,7 @@ fn faults(dice: &Dice) -> Faults {
         trims: sometimes(4, 5),
         clock_jumps: sometimes(6, 3),
         weathers: if dice.once_in(4) { 0 } else { dice.between(1, 8) },
+        lines: 0,
     };
     // What damage took and what a trim took could not be told apart.
     Faults { trims: if faults.damages > 0 { 0 } else { faults.trims }, ..faults }

@@ -2,17 +2,18 @@
 
 use crate::bus::SimBus;
 use crate::checker::{Checker, Place};
+use crate::cluster;
 use crate::dice::Dice;
 use crate::gremlin;
 use crate::history::{Broken, History};
 use crate::listener::Listener;
-use crate::node::{self, Order};
+use crate::node::{self, Node, Order};
 use crate::panics;
 use crate::plan::Plan;
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
 use crate::visitor::Visitor;
-use crate::world::{World, bounds};
+use crate::world::World;
 use dualstream_core::announcement::Announcement;
 use dualstream_core::bus::Message;
 use dualstream_core::position::Position;
@@ -25,6 +26,19 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 /// Virtual time after which a run is stuck.
 const RUN_MAX: Duration = Duration::from_secs(4 * 3600);
+
+/// Where the log of a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Over {
+    /// On the disk of the one node.
+    #[default]
+    OwnLog,
+    /// Elsewhere, mirrored by several nodes.
+    SharedLog,
+}
+
+/// Until a node has noticed that all is well again.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// What became of a seed.
 #[derive(Clone, Debug)]
@@ -45,7 +59,7 @@ pub struct Report {
 ///
 /// # Panics
 /// When the runtime cannot be built.
-pub fn run(seed: u64) -> Report {
+pub fn run(seed: u64, over: Over) -> Report {
     let _watched = panics::watch();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -53,21 +67,28 @@ pub fn run(seed: u64) -> Report {
         .build()
         .expect("a runtime without input and output needs nothing that could be missing");
     let local = LocalSet::new();
-    let report = local.block_on(&runtime, simulate(seed));
+    let report = local.block_on(&runtime, simulate(seed, over));
     // Tasks hold the world, and the world handles of tasks: dropped in order, inside the runtime.
     let _inside = runtime.enter();
     drop(local);
     report
 }
 
-async fn simulate(seed: u64) -> Report {
+async fn simulate(seed: u64, over: Over) -> Report {
     let dice = Dice::new(seed);
     let plan = Plan { visitors: visitors(seed), ..Plan::draw(&dice.fork()) };
+    let plan = match over {
+        Over::OwnLog => plan,
+        Over::SharedLog => plan.over_a_shared_log(&dice.fork()),
+    };
     let history = History::begin();
     history.note(format!("seed {seed} {plan:?}"));
     let bus = SimBus::new(history.clone(), dice.fork());
-    let checker = Checker::new(plan.log.fsync == Fsync::Always);
+    let checker = Checker::new(plan.log.fsync == Fsync::Always, over == Over::SharedLog);
     let world = Arc::new(World::new(plan, history.clone(), bus, checker));
+    if let (true, Some(bounds)) = (over == Over::SharedLog, world.bounds()) {
+        (0..).zip(bounds).for_each(|(topic, bounds)| world.checker().opened(topic, bounds.epoch));
+    }
     world.bus.set_witness(witness(&world, dice.fork()));
     let outcome = tokio::select! {
         biased;
@@ -105,8 +126,16 @@ fn report(seed: u64, world: &World, broken: Option<Broken>) -> Report {
 
 /// Everything in order: workload with faults, healing, draining, last look.
 async fn stages(world: &Arc<World>, dice: &Dice) {
-    let (orders, received) = mpsc::channel(16);
-    let machine = spawn_local(node::run(world.clone(), dice.fork(), received));
+    let (mut orders, mut machines) = (Vec::new(), Vec::new());
+    for disk in 0..world.disks.len() {
+        let (order, received) = mpsc::channel(16);
+        let (world, dice) = (world.clone(), dice.fork());
+        machines.push(match world.upstream.is_some() {
+            true => spawn_local(cluster::run(world, dice, disk, received)),
+            false => spawn_local(node::run(world, dice, received)),
+        });
+        orders.push(order);
+    }
     let mut subscribers: Vec<JoinHandle<()>> = Vec::new();
     for number in 0..world.plan.subscribers {
         let (dice, world) = (dice.fork(), world.clone());
@@ -130,6 +159,10 @@ async fn stages(world: &Arc<World>, dice: &Dice) {
         join(publisher).await;
     }
     world.history.note("everything is published");
+    // Whoever follows the shared log pauses after setbacks.
+    if world.upstream.is_some() {
+        tokio::time::sleep(SETTLE).await;
+    }
     world.drain();
     for subscriber in subscribers {
         join(subscriber).await;
@@ -138,19 +171,26 @@ async fn stages(world: &Arc<World>, dice: &Dice) {
     // Whoever follows the log has read its last record long ago; a later failure may begin a new epoch.
     judge(world);
     nothing_is_left(world).await;
-    let (done, finished) = oneshot::channel();
-    if orders.send(Order::Finish(done)).await.is_ok() {
-        let _dropped_is_done = finished.await;
+    for (orders, machine) in orders.into_iter().zip(machines) {
+        let (done, finished) = oneshot::channel();
+        if orders.send(Order::Finish(done)).await.is_ok() {
+            let _dropped_is_done = finished.await;
+        }
+        drop(orders);
+        join(machine).await;
     }
-    drop(orders);
-    join(machine).await;
 }
 
 /// When the last subscriber has gone, what they shared goes too, and nothing is left of what was counted.
 async fn nothing_is_left(world: &World) {
-    let Some(node) = world.node() else { return };
-    let counters = node.hub.counters();
     tokio::time::sleep(world.plan.hub.linger * 2 + Duration::from_secs(1)).await;
+    for node in world.nodes() {
+        nothing_is_left_on(world, &node);
+    }
+}
+
+fn nothing_is_left_on(world: &World, node: &Node) {
+    let counters = node.hub.counters();
     let left = [
         ("subscriptions", counters.subscriptions.load(Relaxed)),
         ("rings", counters.feeds.load(Relaxed)),
@@ -175,7 +215,8 @@ fn judge(world: &World) {
     }
     let _all_kept = world.check(|checker| checker.check_chains())
         && world.check(|checker| checker.check_sources())
-        && world.check(|checker| checker.check_heard());
+        && world.check(|checker| checker.check_heard())
+        && (world.upstream.is_none() || world.check(|checker| checker.check_stands()));
 }
 
 /// Looks at everything the bus is handed, and at times has the power fail right after.
@@ -184,7 +225,7 @@ fn witness(world: &Arc<World>, dice: Dice) -> impl Fn(&[Message]) + Send + Sync 
     let crashes = std::sync::atomic::AtomicU64::new(0);
     move |messages| {
         let Some(world) = world.upgrade() else { return };
-        let now = world.node().and_then(|node| bounds(&node.log));
+        let now = world.bounds();
         for message in messages {
             let Some(announced) = Announcement::parse(&message.payload) else { continue };
             let Ok(position) = announced.position.parse::<Position>() else { continue };
@@ -208,7 +249,8 @@ fn witness(world: &Arc<World>, dice: Dice) -> impl Fn(&[Message]) + Send + Sync 
         if so_far < world.plan.faults.crashes_after_announcement && dice.once_in(40) {
             crashes.store(so_far + 1, std::sync::atomic::Ordering::Relaxed);
             world.history.note("gremlin crashes after an announcement");
-            world.storage.crash_at_step(world.storage.steps() + 1);
+            let storage = &world.disks[world.any_disk(&dice)];
+            storage.crash_at_step(storage.steps() + 1);
         }
     }
 }

@@ -8,9 +8,9 @@ use crate::history::{Broken, History};
 use dualstream_core::Result;
 use dualstream_core::log::{Bounds, Commit, Committed, Log, Page, Read};
 use dualstream_core::topic::{Epoch, TopicName};
-use dualstream_log::EmbeddedLog;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const CALLS_MAX: u64 = 2_000_000;
 
 /// A log with delays.
 pub struct Seam {
-    inner: EmbeddedLog,
+    inner: Arc<dyn Log>,
     history: History,
     dice: Dice,
     delay_ms_max: u64,
@@ -28,7 +28,7 @@ pub struct Seam {
 
 impl Seam {
     /// `inner`, whose callers wait up to `delay_ms_max` before and after.
-    pub fn new(inner: EmbeddedLog, history: History, dice: Dice, delay_ms_max: u64) -> Seam {
+    pub fn new(inner: Arc<dyn Log>, history: History, dice: Dice, delay_ms_max: u64) -> Seam {
         Seam { inner, history, dice, delay_ms_max, calls: AtomicU64::new(0) }
     }
 

@@ -90,7 +90,7 @@ impl Subscriber {
     pub async fn run(mut self) {
         tokio::time::sleep(Duration::from_millis(self.dice.size(1, 3000))).await;
         loop {
-            let node = self.world.up().await;
+            let node = self.world.up(&self.dice).await;
             let world = self.world.clone();
             let left = tokio::select! {
                 biased;
@@ -143,7 +143,7 @@ impl Subscriber {
     }
 
     async fn subscribe(&mut self, node: &Node) -> Option<Subscription> {
-        let before = bounds(&node.log)?;
+        let before = bounds(&*node.log)?;
         let start = match &self.token {
             Some(token) => hub::Start::Resume(self.parse(token)?),
             None => self.start(),
@@ -171,7 +171,7 @@ impl Subscriber {
         };
         if self.token.is_none() {
             let token = subscription.resume();
-            let after = bounds(&node.log)?;
+            let after = bounds(&*node.log)?;
             let began = Step::Began(judged(&start, before, after), self.parse(&token)?);
             self.note(&format!("begins at {token}"));
             self.world.checker().chain_mut(self.chain).steps.push(began);
@@ -243,7 +243,7 @@ impl Subscriber {
     fn moved(&mut self, node: &Node, reason: &'static str, resume: Arc<str>) -> bool {
         self.note(&format!("is told {reason}, goes on at {resume}"));
         let before = self.token.as_ref().and_then(|token| self.parse(token));
-        let (Some(to), Some(now)) = (self.parse(&resume), bounds(&node.log)) else { return false };
+        let (Some(to), Some(now)) = (self.parse(&resume), bounds(&*node.log)) else { return false };
         let mut checker = self.world.checker();
         let is_true = before.is_none_or(|token| checker.is_unrecoverable(reason, &token, &now));
         checker.chain_mut(self.chain).steps.push(Step::Moved(to));

@@ -36,7 +36,7 @@ impl Visitor {
     /// Comes and goes until everything was published.
     pub async fn run(self) {
         while !self.world.is_draining() {
-            let node = self.world.up().await;
+            let node = self.world.up(&self.dice).await;
             tokio::select! {
                 biased;
                 () = self.world.gone(&node) => {}

@@ -3,9 +3,11 @@
 use crate::bus::SimBus;
 use crate::checker::{Checker, TOPICS};
 use crate::clock::SimClock;
+use crate::dice::Dice;
 use crate::history::{Broken, History};
 use crate::node::Node;
 use crate::plan::Plan;
+use crate::upstream::SharedLog;
 use dualstream_core::log::{Bounds, Log};
 use dualstream_core::namespace::{Namespace, Namespaces, SlowClient, Stream};
 use dualstream_core::topic::TopicName;
@@ -20,13 +22,16 @@ pub struct World {
     pub plan: Plan,
     /// What happened.
     pub history: History,
-    /// The disk; it outlives every node.
-    pub storage: MemoryStorage,
+    /// The disk of each node; it outlives every life of it.
+    pub disks: Vec<MemoryStorage>,
+    /// Where the log stands when it stands elsewhere.
+    pub upstream: Option<SharedLog>,
     /// The bus; it outlives every node.
     pub bus: SimBus,
     /// The machine's clock.
     pub clock: Arc<SimClock>,
-    node: Mutex<Option<Arc<Node>>>,
+    /// The nodes that are up, by disk.
+    nodes: Mutex<Vec<Option<Arc<Node>>>>,
     node_changed: Notify,
     draining: AtomicBool,
     checker: Mutex<Checker>,
@@ -35,13 +40,16 @@ pub struct World {
 impl World {
     /// A world without a node.
     pub fn new(plan: Plan, history: History, bus: SimBus, checker: Checker) -> World {
+        let (clock, count) = (Arc::new(SimClock::start()), plan.cluster.as_ref().map_or(1, |c| c.nodes));
+        let upstream = plan.cluster.is_some().then(|| SharedLog::new(clock.clone(), count));
         World {
             plan,
             history,
-            storage: MemoryStorage::new(),
+            disks: (0..count).map(|_| MemoryStorage::new()).collect(),
+            upstream,
             bus,
-            clock: Arc::new(SimClock::start()),
-            node: Mutex::new(None),
+            clock,
+            nodes: Mutex::new(vec![None; count]),
             node_changed: Notify::new(),
             draining: AtomicBool::new(false),
             checker: Mutex::new(checker),
@@ -59,32 +67,51 @@ impl World {
         self.history.expect(verdict)
     }
 
-    /// The node that is up.
-    pub fn node(&self) -> Option<Arc<Node>> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The nodes that are up.
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
+        self.slots().iter().flatten().cloned().collect()
     }
 
-    /// A node came up, or went down.
-    pub fn set_node(&self, node: Option<Arc<Node>>) {
-        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+    fn slots(&self) -> MutexGuard<'_, Vec<Option<Arc<Node>>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node on a disk came up, or went down.
+    pub fn set_node(&self, disk: usize, node: Option<Arc<Node>>) {
+        self.slots()[disk] = node;
         self.node_changed.notify_waiters();
     }
 
-    /// Takes note of how far retention has come.
+    /// Bounds of both topics of the log itself, whatever a node knows of it.
+    pub fn bounds(&self) -> Option<[Bounds; 2]> {
+        match &self.upstream {
+            Some(log) => Some([log.bounds(&topic(0))?, log.bounds(&topic(1))?]),
+            None => bounds(&*self.nodes().first()?.log),
+        }
+    }
+
+    /// One of the disks; where there is one, the dice are not thrown.
+    pub fn any_disk(&self, dice: &Dice) -> usize {
+        if self.disks.len() == 1 { 0 } else { dice.below(self.disks.len() as u64) as usize }
+    }
+
+    /// Takes note of how far retention has come, unless the log is never trimmed.
     pub fn note_starts(&self, log: &dyn Log) {
-        if let Some(bounds) = bounds(log) {
+        if let Some(bounds) = bounds(log).filter(|_| self.upstream.is_none()) {
             let mut topics = (0..).zip(&bounds);
             self.check(|checker| topics.try_for_each(|(topic, bounds)| checker.trimmed(topic, bounds)));
         }
     }
 
-    /// The node, as soon as one is up.
-    pub async fn up(&self) -> Arc<Node> {
+    /// One of the nodes, as soon as one is up.
+    pub async fn up(&self, dice: &Dice) -> Arc<Node> {
         loop {
             let changed = self.node_changed.notified();
-            match self.node() {
-                Some(node) => return node,
-                None => changed.await,
+            let mut up = self.nodes();
+            match up.len() {
+                0 => changed.await,
+                1 => return up.remove(0),
+                _ => return dice.pick(&up).clone(),
             }
         }
     }
@@ -93,7 +120,7 @@ impl World {
     pub async fn gone(&self, node: &Node) {
         loop {
             let changed = self.node_changed.notified();
-            if self.node().is_none_or(|up| up.number != node.number) {
+            if self.nodes().iter().all(|up| up.number != node.number) {
                 return;
             }
             changed.await;

@@ -48,6 +48,8 @@ const _: () = assert!(budget_minutes(&SUITES) <= BUDGET_MINUTES_MAX, "the suites
 const RUN_MINUTES_MAX: u64 = 80;
 
 const SIM_SEEDS: &str = "500";
+/// Each is as dear as many of the others.
+const SHARED_LOG_SEEDS: &str = "200";
 
 struct Suite {
     name: &'static str,
@@ -223,7 +225,13 @@ fn example(file: &str) -> Option<&str> {
 }
 
 fn sim(run: &Run<'_>) -> Result<()> {
-    run.step(run.cargo().args(["run", "--release", "-p", "dualstream-sim", "--", "--seeds", SIM_SEEDS]))
+    let seeds = |args: &[&str]| {
+        let mut cargo = run.cargo();
+        cargo.args(["run", "--release", "-p", "dualstream-sim", "--"]).args(args);
+        run.step(&mut cargo)
+    };
+    seeds(&["--seeds", SIM_SEEDS])?;
+    seeds(&["--shared-log", "--seeds", SHARED_LOG_SEEDS])
 }
 
 /// A thousand schedules of each scenario: seconds, after the build.

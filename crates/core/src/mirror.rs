@@ -38,7 +38,7 @@ pub use counters::Counters;
 pub use epoch::{FirstGeneration, epoch_of};
 pub use foreign::Foreign;
 pub use log::{MirroredLog, Runner};
-pub use seam::{Checked, Described, Epochs, MirrorStore, Place, Run, Sought, Tail, Upstream};
+pub use seam::{Checked, Described, Epochs, MirrorStore, Place, Run, Sought, Tail, Upstream, looks_back};
 pub use settings::Settings;
 pub use sources::MirroredSources;
 pub use topics::MirroredTopics;

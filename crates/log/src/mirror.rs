@@ -101,9 +101,14 @@ impl MirrorStore for Mirror {
         self.0.ask(move |answer| Op::Begin(spec, epoch, start, answer)).boxed()
     }
 
-    fn append<'a>(&'a self, topic: &'a TopicName, runs: Vec<Run>) -> BoxFuture<'a, Result<u64>> {
+    fn append<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        runs: Vec<Run>,
+        known_from: Vec<u64>,
+    ) -> BoxFuture<'a, Result<u64>> {
         let (topic, bytes) = (topic.clone(), copier::weight(&runs));
-        self.0.ask(move |answer| Op::Append(Append { topic, runs, bytes, answer })).boxed()
+        self.0.ask(move |answer| Op::Append(Append { topic, runs, known_from, bytes, answer })).boxed()
     }
 
     fn check<'a>(

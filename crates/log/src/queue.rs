@@ -40,6 +40,7 @@ pub(crate) struct Pending {
 pub(crate) struct Append {
     pub topic: TopicName,
     pub runs: Vec<Run>,
+    pub known_from: Vec<u64>,
     pub bytes: usize,
     pub answer: oneshot::Sender<Result<u64>>,
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Stop};
 use crate::job::{Job, Outcome};
-use crate::queue::{Op, Pending, Queue};
+use crate::queue::{Append, Op, Pending, Queue};
 use crate::settings::Fsync;
 use crate::shared::Shared;
 use crate::upkeep::Occasion;
@@ -165,7 +165,10 @@ impl Writer {
                 Op::Begin(spec, epoch, start, answer) => {
                     drop(answer.send(self.engine.begin(spec, epoch, start)))
                 }
-                Op::Append(append) => drop(append.answer.send(self.engine.copy(&append.topic, &append.runs))),
+                Op::Append(append) => {
+                    let Append { topic, runs, known_from, answer, .. } = append;
+                    drop(answer.send(self.engine.copy(&topic, &runs, &known_from)));
+                }
                 Op::Check(name, events, answer) => {
                     drop(answer.send(self.engine.check_events(&name, &events)))
                 }

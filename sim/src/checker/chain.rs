@@ -8,6 +8,7 @@ use dualstream_core::channel::Target;
 use dualstream_core::log::Bounds;
 use dualstream_core::position::{Cursor, Next, Resume};
 use dualstream_core::topic::Epoch;
+use std::collections::BTreeMap;
 
 /// A reliable subscriber.
 pub struct Chain {
@@ -48,10 +49,23 @@ pub enum Start {
 /// Where a chain stands in one topic.
 struct Stand {
     epoch: Epoch,
-    rest: Vec<Stored>,
-    at: usize,
+    /// What it wants from there on: all in one order, or each partition in its own.
+    lanes: BTreeMap<u32, Lane>,
     /// Damaged events that were passed over and not told of yet. It is told before the next event of the partition.
     owed: Vec<Stored>,
+}
+
+/// Records in their order.
+#[derive(Default)]
+struct Lane {
+    rest: Vec<Stored>,
+    at: usize,
+}
+
+impl Lane {
+    fn next(&self) -> Option<&Stored> {
+        self.rest.get(self.at)
+    }
 }
 
 impl Checker {
@@ -123,14 +137,21 @@ impl Checker {
                     chain.broken("receipts", format!("it stands in the unknown epoch {}", cursor.epoch))
                 );
             };
-            let rest =
-                self.matching(topic, cursor.epoch, wanted).filter(|s| is_ahead(cursor, s)).copied().collect();
+            let mut lanes = BTreeMap::<u32, Lane>::new();
+            for stored in self.matching(topic, cursor.epoch, wanted).filter(|s| is_ahead(cursor, s)) {
+                lanes.entry(self.lane(stored.partition)).or_default().rest.push(*stored);
+            }
             let before = stands[topic].take().filter(|s| s.epoch == cursor.epoch);
             let owed = before.map_or_else(Vec::new, |before| before.owed);
             let owed = owed.into_iter().filter(|s| is_ahead(cursor, s)).collect();
-            stands[topic] = Some(Stand { epoch: cursor.epoch, rest, at: 0, owed });
+            stands[topic] = Some(Stand { epoch: cursor.epoch, lanes, owed });
         }
         Ok(())
+    }
+
+    /// Which of the orders a partition's records are in.
+    fn lane(&self, partition: u32) -> u32 {
+        if self.by_partition { partition } else { 0 }
     }
 
     fn matching<'a>(
@@ -150,18 +171,19 @@ impl Checker {
             );
         };
         let is_gone = |s: &Stored| self.is_gone(place.topic, place.epoch, s);
-        while let Some(next) = stand.rest.get(stand.at).filter(|s| is_gone(s) && s.n != n) {
+        let lane = stand.lanes.entry(self.lane(place.partition)).or_default();
+        while let Some(next) = lane.next().filter(|s| is_gone(s) && s.n != n) {
             stand.owed.push(*next);
-            stand.at += 1;
+            lane.at += 1;
         }
         if let Some(owed) = stand.owed.iter().find(|s| s.partition == place.partition) {
             let what =
                 format!("was given #{n} at {place} and not told that {} is damaged", shown(Some(owed)));
             return Err(chain.broken("damage is told", what));
         }
-        match stand.rest.get(stand.at) {
+        match lane.next() {
             Some(next) if (next.partition, next.offset) == (place.partition, place.offset) => {
-                stand.at += 1;
+                lane.at += 1;
                 Ok(())
             }
             // The end of an epoch that was cut off may be known to nobody else.
@@ -193,10 +215,10 @@ impl Checker {
                 chain.broken("damage is told", format!("was not told that {} is damaged", shown(Some(owed))))
             );
         }
-        match stand.rest.get(stand.at) {
+        match stand.lanes.values().find(|lane| lane.next().is_some()) {
             None => Ok(()),
-            next => {
-                let left = stand.rest.len() - stand.at;
+            Some(lane) => {
+                let (next, left) = (lane.next(), lane.rest.len() - lane.at);
                 let what = format!("was not given {left} events of {}, first {}", TOPICS[topic], shown(next));
                 let mut broken = chain.broken("caught up", what);
                 broken.about.extend(next.map(|next| format!("#{}", next.n)));

@@ -130,6 +130,11 @@ impl Checker {
 
     fn stored(&mut self, n: u64, id: String, place: Place, duplicate: bool, now: u64) -> Verdict {
         let about = vec![format!("#{n}"), place.to_string()];
+        // The place of one that is hidden stands for the first.
+        let (place, duplicate) = match self.aliases.get(&place) {
+            Some(first) => (*first, true),
+            None => (place, duplicate),
+        };
         let fact = &self.facts[n as usize];
         if fact.id.as_ref().is_some_and(|known| *known != id) {
             let what = format!("#{n} was sent as {:?} and answered as {id}", fact.id);

@@ -176,7 +176,7 @@ impl Checker {
     }
 
     /// Everything known to stand in this epoch was read, or is trimmed or damaged.
-    fn check_kept(&self, topic: usize, epoch: Epoch) -> Verdict {
+    pub(super) fn check_kept(&self, topic: usize, epoch: Epoch) -> Verdict {
         let Some(order) = self.order(topic) else { return Ok(()) };
         let is_kept = |place: &Place| {
             let at = (place.partition, place.offset);

@@ -26,7 +26,7 @@ fn place(epoch: Epoch, offset: u64) -> Place {
 
 /// A checker that knows `count` events of different sources, sent one after the other, all answered `outcome`.
 fn checker(fsync_always: bool, count: u64, outcome: impl Fn(u64) -> Outcome) -> Checker {
-    let mut checker = Checker::new(fsync_always);
+    let mut checker = Checker::new(fsync_always, false);
     open(&mut checker, OLD, &[]);
     for (source, n) in sources().zip(0..count) {
         checker.make(source, Some(format!("e{n}")), 40, None);
@@ -179,7 +179,7 @@ fn another_body_under_an_id_is_a_conflict() {
 
 #[test]
 fn a_commit_is_whole() {
-    let mut checker = Checker::new(true);
+    let mut checker = Checker::new(true, false);
     open(&mut checker, OLD, &[]);
     sources().take(2).enumerate().for_each(|(n, source)| {
         checker.make(source, Some(format!("e{n}")), 40, None);
@@ -193,7 +193,7 @@ fn a_commit_is_whole() {
 
 #[test]
 fn the_order_of_a_source_is_that_of_its_acks() {
-    let mut checker = Checker::new(true);
+    let mut checker = Checker::new(true, false);
     open(&mut checker, OLD, &[]);
     for n in [0, 1] {
         checker.make(Source(0), Some(format!("e{n}")), 40, None);

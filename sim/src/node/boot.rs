@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, spawn_local};
 /// Starts until it works; `None` when it cannot be explained that it does not, or a promise was broken.
 pub(super) async fn start(world: &Arc<World>, dice: &Dice, number: u64, mut clean: bool) -> Option<Running> {
     if number > 1 && dice.once_in(5) && world.plan.faults.crashes > 0 && !world.is_draining() {
-        world.storage.crash_at_step(world.storage.steps() + dice.between(1, 40));
+        world.disks[0].crash_at_step(world.disks[0].steps() + dice.between(1, 40));
     }
     loop {
         let attempt = attempt(world, dice).await;
@@ -37,14 +37,14 @@ pub(super) async fn start(world: &Arc<World>, dice: &Dice, number: u64, mut clea
             Err(error) => error,
         };
         world.history.note(format!("node {number} does not start: {}", shown(&error)));
-        if !has_crashed(&world.storage) && !is_explained(&error) && error.kind() != ErrorKind::Full {
+        if !has_crashed(&world.disks[0]) && !is_explained(&error) && error.kind() != ErrorKind::Full {
             let what = format!("the log does not open: {}", shown(&error));
             world.history.broken(Broken::new("opens again", what, Vec::new()));
             return None;
         }
         clean = false;
-        world.storage.set_capacity(None);
-        lose_power(world, dice);
+        world.disks[0].set_capacity(None);
+        lose_power(&world.disks[0], dice);
         tokio::time::sleep(Duration::from_millis(dice.between(1, 50))).await;
     }
 }
@@ -54,7 +54,7 @@ type Opened = (EmbeddedLog, JoinHandle<Result<()>>, Vec<FullRead>);
 async fn attempt(world: &World, dice: &Dice) -> Result<Opened> {
     let (log, writer) = dualstream_log::open(
         world.plan.log.clone(),
-        Arc::new(world.storage.clone()),
+        Arc::new(world.disks[0].clone()),
         world.clock.clone(),
         dice.fork().entropy(),
     )?;
@@ -145,7 +145,7 @@ fn admit(
     writer: JoinHandle<Result<()>>,
     reads: &[FullRead],
 ) -> Running {
-    let seam = Seam::new(log.clone(), world.history.clone(), dice.fork(), world.plan.delay_ms_max);
+    let seam = Seam::new(Arc::new(log.clone()), world.history.clone(), dice.fork(), world.plan.delay_ms_max);
     let seam: Arc<dyn Log> = Arc::new(seam);
     let bus = Arc::new(world.bus.clone());
     let (hub, runner) = Hub::new(world.plan.hub.clone(), seam.clone(), bus.clone(), namespaces());
@@ -165,6 +165,7 @@ fn admit(
         .iter()
         .map(|read| spawn_local(follow::run(world.clone(), log.clone(), read.topic, read.bounds.clone())))
         .collect();
-    let node = Arc::new(Node { number, log, publisher, hub, storage: world.storage.clone() });
-    Running { node, writer, runner, shutdown, followers }
+    let (own, storage) = (Arc::new(log.clone()), world.disks[0].clone());
+    let node = Arc::new(Node { number, log: own.clone(), topics: own, publisher, hub, storage });
+    Running { node, log, writer, runner, shutdown, followers }
 }

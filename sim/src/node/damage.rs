@@ -15,8 +15,8 @@ pub(super) fn inflict(world: &World, dice: &Dice) {
     }
     let Some((n, id)) = victim(&world.checker(), dice) else { return };
     let mut places = Vec::new();
-    for path in files(&world.storage) {
-        let content = world.storage.synced(&path).unwrap_or_default();
+    for path in files(&world.disks[0]) {
+        let content = world.disks[0].synced(&path).unwrap_or_default();
         if path.ends_with(".segment") || path.ends_with(".journal") {
             let found = find(&content, id.as_bytes());
             places.extend(found.map(|at| (path.clone(), at)));
@@ -29,7 +29,19 @@ pub(super) fn inflict(world: &World, dice: &Dice) {
     world.history.note(format!("node damage #{n} in {path} at byte {at}"));
     world.checker().damaged(n);
     let flip = |bytes: &mut Vec<u8>| bytes[at] ^= 0x20;
-    world.storage.corrupt(&path, flip).expect("the file was listed a moment ago");
+    world.disks[0].corrupt(&path, flip).expect("the file was listed a moment ago");
+}
+
+/// Damages some bytes of a copy, wherever they are.
+pub(crate) fn damage_files(world: &World, storage: &MemoryStorage, dice: &Dice) {
+    let files = files(storage);
+    if files.is_empty() {
+        return;
+    }
+    for _ in 0..dice.size(1, 8) {
+        let (path, at) = (dice.pick(&files), dice.below(1 << 16) as usize);
+        flip(world, storage, path, at);
+    }
 }
 
 /// An acknowledged event with many after it.
@@ -49,18 +61,22 @@ fn victim(checker: &Checker, dice: &Dice) -> Option<(u64, String)> {
 /// A sidecar is a cache: nothing may be lost with it.
 fn damage_index(world: &World, dice: &Dice) {
     let sidecars: Vec<_> =
-        files(&world.storage).into_iter().filter(|path| path.ends_with(".index")).collect();
+        files(&world.disks[0]).into_iter().filter(|path| path.ends_with(".index")).collect();
     if sidecars.is_empty() {
         return;
     }
     let path = dice.pick(&sidecars);
-    let at = dice.below(1 << 16) as usize;
+    flip(world, &world.disks[0], path, dice.below(1 << 16) as usize);
+}
+
+/// Changes one byte of a file, somewhere.
+fn flip(world: &World, storage: &MemoryStorage, path: &str, at: usize) {
     world.history.note(format!("node damage in {path}"));
     let flip = |bytes: &mut Vec<u8>| {
         let length = bytes.len().max(1);
         bytes.iter_mut().skip(at % length).take(1).for_each(|byte| *byte ^= 0x40);
     };
-    world.storage.corrupt(path, flip).expect("the file was listed a moment ago");
+    storage.corrupt(path, flip).expect("the file was listed a moment ago");
 }
 
 /// All files of journal and stores.

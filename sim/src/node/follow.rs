@@ -44,7 +44,7 @@ pub(super) async fn run(world: Arc<World>, log: EmbeddedLog, index: usize, bound
                 next = page.next;
             }
             Err(error) if error.kind() == ErrorKind::Gone => {}
-            Err(error) if has_crashed(&world.storage) || is_explained(&error) => return,
+            Err(error) if has_crashed(&world.disks[0]) || is_explained(&error) => return,
             Err(error) => {
                 let what = format!("the tail of {name} cannot be read: {}", shown(&error));
                 return world.history.broken(Broken::new("no failure without a fault", what, Vec::new()));

@@ -1,16 +1,17 @@
 //! The simulator as a whole: some seeds, and that a seed is all there is to a run.
 
-use dualstream_sim::run;
+use dualstream_sim::{Over, run};
 
 /// Seeds of every `cargo test`; `cargo xtask sim` runs many more, optimised.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=20;
+const OVER: [Over; 2] = [Over::OwnLog, Over::SharedLog];
 
 #[test]
 fn some_seeds_keep_every_promise() {
-    for seed in SEEDS {
-        let report = run(seed);
+    for (over, seed) in OVER.into_iter().flat_map(|over| SEEDS.map(move |seed| (over, seed))) {
+        let report = run(seed, over);
         if let Some((broken, excerpt)) = report.broken {
-            panic!("seed {seed}: {}: {}\n{excerpt}", broken.promise, broken.what);
+            panic!("seed {seed} over {over:?}: {}: {}\n{excerpt}", broken.promise, broken.what);
         }
         assert!(report.events > 10, "seed {seed} does next to nothing");
     }
@@ -18,18 +19,22 @@ fn some_seeds_keep_every_promise() {
 
 #[test]
 fn a_seed_replays_exactly() {
-    for seed in SEEDS.step_by(5) {
-        let (first, second) = (run(seed), run(seed));
-        let differ = first.history.lines().zip(second.history.lines()).find(|(a, b)| a != b);
-        assert_eq!(differ, None, "seed {seed}");
-        assert_eq!(first.hash, second.hash, "seed {seed}");
+    for over in OVER {
+        for seed in SEEDS.step_by(5) {
+            let (first, second) = (run(seed, over), run(seed, over));
+            let differ = first.history.lines().zip(second.history.lines()).find(|(a, b)| a != b);
+            assert_eq!(differ, None, "seed {seed} over {over:?}");
+            assert_eq!(first.hash, second.hash, "seed {seed} over {over:?}");
+        }
+        assert_ne!(run(1, over).hash, run(2, over).hash);
     }
-    assert_ne!(run(1).hash, run(2).hash);
 }
 
 #[test]
 fn a_seed_is_the_same_on_any_thread() {
-    let here = run(3).hash;
-    let there = std::thread::spawn(|| run(3).hash).join().expect("a run does not panic");
-    assert_eq!(here, there);
+    for over in OVER {
+        let here = run(3, over).hash;
+        let there = std::thread::spawn(move || run(3, over).hash).join().expect("a run does not panic");
+        assert_eq!(here, there);
+    }
 }

@@ -15,7 +15,7 @@
 use super::log::Inner;
 use super::losses;
 use super::ranges::hidden_in;
-use super::seam::{Place, Run, Tail};
+use super::seam::{LOOKS_BACK, Place, Run, Tail, looks_back};
 use super::setbacks::Setbacks;
 use super::topic::{Topic, distance};
 use super::verify::{self, Look, Loss, Verdict};
@@ -415,12 +415,24 @@ impl<'a> Follower<'a> {
                 continue;
             }
             self.mistaken.remove(&name);
-            if runs.iter().flat_map(|run| &run.records).any(|record| followed.is_early(record)) {
-                self.is_stale = true;
-                self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
-            } else if let Err(error) = store(self.inner, followed, runs).await {
-                let topic = followed.topic.clone();
-                self.set_back(&topic, &error);
+            let mut records = runs.iter().flat_map(|run| &run.records);
+            // They may be needed once more.
+            let kept =
+                records.clone().any(|record| hidden::looked_for_in(record).is_some()).then(|| runs.clone());
+            let stored = match records.any(|record| followed.is_early(record)) {
+                true => Err(looks_back()),
+                false => store(self.inner, followed, runs).await,
+            };
+            match (stored, kept) {
+                (Ok(()), _) => {}
+                (Err(error), Some(runs)) if error.code() == LOOKS_BACK => {
+                    self.is_stale = true;
+                    self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
+                }
+                (Err(error), _) => {
+                    let topic = followed.topic.clone();
+                    self.set_back(&topic, &error);
+                }
             }
         }
         Ok(())
@@ -492,11 +504,18 @@ async fn store(inner: &Inner, followed: &mut Followed, mut runs: Vec<Run>) -> Re
             !is_hidden
         });
     }
-    match inner.store.append(name, runs).await {
+    match inner.store.append(name, runs, followed.known_from.clone()).await {
         Ok(hidden) => {
             inner.counters.records.fetch_add(records as u64, Relaxed);
             inner.counters.hidden.fetch_add(hidden + left_out, Relaxed);
             Ok(())
+        }
+        Err(error) if error.code() == LOOKS_BACK => {
+            // From now on everything that is held is looked for upstream, too.
+            if let Some(held) = inner.held(name, followed.epoch) {
+                followed.known_from = held.latest;
+            }
+            Err(error)
         }
         Err(error) => {
             if let Err(error) = inner.store.forget(name).await {

@@ -1,9 +1,9 @@
 //! The seams of a mirror: the log upstream, and the store on this node.
 
-use crate::Result;
 use crate::log::{Appended, Log, Part, Span};
 use crate::record::{NewRecord, Record};
 use crate::topic::{Epoch, TopicName, TopicSpec};
+use crate::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
 
 /// The log that holds the truth. Its records keep their offsets here; control records, aborted transactions and
@@ -117,9 +117,15 @@ pub trait MirrorStore: Log {
     fn begin<'a>(&'a self, spec: TopicSpec, epoch: Epoch, start: Vec<u64>) -> BoxFuture<'a, Result<()>>;
 
     /// Appends runs of one topic, in their order, each beginning where its partition ends. Readable when it resolves; what
-    /// repeats an event ([`crate::hidden`]) is left out. Gives how many were left out. `Conflict`
-    /// (`mirror_out_of_step`) when a run does not begin at the end of its partition.
-    fn append<'a>(&'a self, topic: &'a TopicName, runs: Vec<Run>) -> BoxFuture<'a, Result<u64>>;
+    /// repeats an event ([`crate::hidden`]) is left out: of what lies below `known_from` in each partition the caller has
+    /// seen to that. Gives how many were left out. `Conflict`: `mirror_out_of_step` when a run does not begin at the end
+    /// of its partition; `mirror_looks_back` when a record may repeat one from between `known_from` and what is held.
+    fn append<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        runs: Vec<Run>,
+        known_from: Vec<u64>,
+    ) -> BoxFuture<'a, Result<u64>>;
 
     /// Looks events up that are to be appended, each with the partition it goes to.
     fn check<'a>(
@@ -130,6 +136,15 @@ pub trait MirrorStore: Log {
 
     /// Forgets a topic with everything held of it; one that is not there is forgotten already.
     fn forget<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<()>>;
+}
+
+/// Code of what a store is told to hide and cannot know.
+pub(super) const LOOKS_BACK: &str = "mirror_looks_back";
+
+/// Says that records to append may repeat what is not held any more: see [`MirrorStore::append`].
+pub fn looks_back() -> Error {
+    let message = "a record may repeat one that the mirror does not hold any more";
+    Error::new(ErrorKind::Conflict, LOOKS_BACK, message)
 }
 
 /// Says which life of a topic's offsets this is.

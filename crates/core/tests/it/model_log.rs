@@ -491,7 +491,7 @@ impl MirrorStore for ModelLog {
         async { Ok(()) }.boxed()
     }
 
-    fn append<'a>(&'a self, topic: &'a TopicName, runs: Vec<Run>) -> BoxFuture<'a, Result<u64>> {
+    fn append<'a>(&'a self, topic: &'a TopicName, runs: Vec<Run>, _: Vec<u64>) -> BoxFuture<'a, Result<u64>> {
         async move {
             let mut state = self.lock();
             if let Some(error) = state.fail_next.take() {

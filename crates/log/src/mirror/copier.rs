@@ -8,7 +8,7 @@ use crate::store::{Placed, Store};
 use crate::window::Map;
 use bytes::Bytes;
 use dualstream_core::log::Appended;
-use dualstream_core::mirror::{Checked, Run};
+use dualstream_core::mirror::{Checked, Run, looks_back};
 use dualstream_core::record::{NewRecord, Record};
 use dualstream_core::topic::{TimestampKind, TopicName};
 use dualstream_core::{Error, ErrorKind, Result, hidden, identity};
@@ -42,20 +42,21 @@ impl Engine {
     /// Appends runs to a topic, all of them or none, and shows them to readers; how many records were left out.
     ///
     /// # Errors
-    /// `unknown_topic`, `unknown_partition`, `mirror_out_of_step`, errors of the storage.
-    pub fn copy(&mut self, name: &TopicName, runs: &[Run]) -> Result<u64> {
-        let copied = self.try_copy(name, runs);
+    /// `unknown_topic`, `unknown_partition`, `mirror_out_of_step`, `mirror_looks_back`, errors of the storage.
+    pub fn copy(&mut self, name: &TopicName, runs: &[Run], known_from: &[u64]) -> Result<u64> {
+        let copied = self.try_copy(name, runs, known_from);
         self.doubt_files(&copied);
         copied
     }
 
-    fn try_copy(&mut self, name: &TopicName, runs: &[Run]) -> Result<u64> {
+    fn try_copy(&mut self, name: &TopicName, runs: &[Run], known_from: &[u64]) -> Result<u64> {
         if let Some(error) = self.check_space() {
             return Err(error);
         }
         let id = self.id_of(name)?;
         let store = self.stores.get_mut(&id).ok_or_else(|| crate::error::unknown_topic(name))?;
         check_runs(name, &store.next, runs)?;
+        check_reach(&store.view.state().segments[0].start, runs, known_from)?;
         let mut bytes = std::mem::take(&mut self.buffer);
         let Copied { batches, hidden } =
             self.copier.encode(store, runs, self.settings.compression, &mut bytes)?;
@@ -124,6 +125,19 @@ fn check_runs(name: &TopicName, next: &[u64], runs: &[Run]) -> Result<()> {
 
 fn unknown_partition(name: &TopicName) -> Error {
     Error::invalid("unknown_partition", "partition", format!("'{name}' has no such partition"))
+}
+
+/// Whether what the records may repeat is held, or known to whoever appends them. The window forgets with the segments.
+fn check_reach(begins: &[u64], runs: &[Run], known_from: &[u64]) -> Result<()> {
+    for run in runs {
+        let of = |offsets: &[u64]| offsets.get(run.partition as usize).copied().unwrap_or(0);
+        let (begin, known_from) = (of(begins), of(known_from));
+        let reaches = |record| hidden::looked_for_in(record).is_some_and(|range| range.start < begin);
+        if known_from < begin && run.records.iter().any(reaches) {
+            return Err(looks_back());
+        }
+    }
+    Ok(())
 }
 
 fn out_of_step(run: &Run, end: u64) -> Error {

@@ -41,7 +41,7 @@ fn filled() -> (Engine, TopicName) {
             records: vec![record(partition, from + 1, &key)],
             next: from + 4,
         };
-        engine.copy(&topic, &[run]).unwrap();
+        engine.copy(&topic, &[run], &[]).unwrap();
     }
     (engine, topic)
 }

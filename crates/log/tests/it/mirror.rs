@@ -47,7 +47,7 @@ async fn everything_comes_back_at_its_offset() {
             let runs = runs(&rig, name, round);
             let ends: BTreeMap<u32, u64> = runs.iter().map(|run| (run.partition, run.next)).collect();
             model.extend(by_place(runs.iter().flat_map(|run| run.records.clone())));
-            assert_eq!(rig.log.append(&topic(name), runs).await.unwrap(), 0);
+            assert_eq!(rig.log.append(&topic(name), runs, Vec::new()).await.unwrap(), 0);
             assert!(ends.iter().all(|(&partition, &end)| rig.end_of(&topic(name), partition) == end));
         }
         if round % 10 == 9 {
@@ -84,17 +84,17 @@ async fn what_is_out_of_step_is_refused_whole() {
         run("chat", 3, vec![record(3, 112, 1, "b")], 120),
     ];
     for odd in odd {
-        let error = rig.log.append(&events, vec![good(), odd.clone()]).await.unwrap_err();
+        let error = rig.log.append(&events, vec![good(), odd.clone()], Vec::new()).await.unwrap_err();
         assert_eq!(error.code(), "mirror_out_of_step", "{odd:?}");
         assert_eq!(rig.end_of(&events, 3), 100);
     }
-    assert_eq!(rig.log.append(&events, vec![good()]).await.unwrap(), 0);
-    let error = rig.log.append(&events, vec![good()]).await.unwrap_err();
+    assert_eq!(rig.log.append(&events, vec![good()], Vec::new()).await.unwrap(), 0);
+    let error = rig.log.append(&events, vec![good()], Vec::new()).await.unwrap_err();
     assert_eq!((error.code(), error.limit()), ("mirror_out_of_step", Some(110)));
     let nowhere = run("events", 12, Vec::new(), 1);
-    let error = rig.log.append(&events, vec![nowhere]).await.unwrap_err();
+    let error = rig.log.append(&events, vec![nowhere], Vec::new()).await.unwrap_err();
     assert_eq!(error.code(), "unknown_partition");
-    let error = rig.log.append(&topic("none"), Vec::new()).await.unwrap_err();
+    let error = rig.log.append(&topic("none"), Vec::new(), Vec::new()).await.unwrap_err();
     assert_eq!(error.code(), "unknown_topic");
     let error = rig.log.commit(Commit::default()).await.unwrap_err();
     assert_eq!(error.code(), "mirror_read_only");
@@ -116,7 +116,7 @@ async fn times_come_back() {
     };
     let records: Vec<Record> = times.iter().enumerate().map(timed).collect();
     for name in ["stamped", "own"] {
-        rig.log.append(&topic(name), vec![run(name, 4, records.clone(), 7)]).await.unwrap();
+        rig.log.append(&topic(name), vec![run(name, 4, records.clone(), 7)], Vec::new()).await.unwrap();
     }
     assert_eq!(rig.all(&topic("stamped")).await, records);
     let found = rig.all(&topic("own")).await;
@@ -125,7 +125,7 @@ async fn times_come_back() {
     assert!(found.iter().all(|r| r.append_time_ms == 8), "one batch, appended with its last record");
     // A clock upstream that was set back.
     let late = Record { append_time_ms: 2, timestamp_ms: 1, ..record(4, 7, 1, "late") };
-    rig.log.append(&topic("own"), vec![run("own", 4, vec![late], 8)]).await.unwrap();
+    rig.log.append(&topic("own"), vec![run("own", 4, vec![late], 8)], Vec::new()).await.unwrap();
     let last = rig.all(&topic("own")).await.pop().unwrap();
     assert_eq!((last.append_time_ms, last.timestamp_ms), (8, 1));
 }
@@ -144,7 +144,7 @@ async fn batches_are_small() {
     };
     let records: Vec<Record> = (0..120).map(large).collect();
     let runs = vec![run("events", 1, records.clone(), 220)];
-    rig.log.append(&topic("events"), runs).await.unwrap();
+    rig.log.append(&topic("events"), runs, Vec::new()).await.unwrap();
     assert_eq!(rig.all(&topic("events")).await, records);
     let image = crate::image::Image::of(&rig.storage);
     let batches = crate::mirror_rig::batch_bytes(&image.0["topics/1/00000000000000000000.segment"]);
@@ -155,7 +155,10 @@ async fn batches_are_small() {
 async fn a_topic_is_begun_anew() {
     let rig = MirrorRig::start(small(), 1).await;
     let events = topic("events");
-    rig.log.append(&events, vec![run("events", 3, vec![record(3, 100, 1, "a")], 101)]).await.unwrap();
+    rig.log
+        .append(&events, vec![run("events", 3, vec![record(3, 100, 1, "a")], 101)], Vec::new())
+        .await
+        .unwrap();
     let waiting = rig.log.clone();
     let wait = tokio::spawn(async move {
         let ends = waiting.bounds(&topic("events")).unwrap().latest;

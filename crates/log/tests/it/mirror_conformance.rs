@@ -54,7 +54,7 @@ impl Filled {
         let record = Record { partition, offset, append_time_ms, timestamp_ms, key, value, headers };
         let next = offset + self.stride;
         let run = Run { topic: topic.clone(), id: 0, partition, records: vec![record], next };
-        mirror.append(topic, vec![run]).await.map(|_| Appended::Stored(offset))
+        mirror.append(topic, vec![run], Vec::new()).await.map(|_| Appended::Stored(offset))
     }
 }
 
@@ -143,7 +143,7 @@ impl Topics for Filled {
                 next,
             });
             let runs = kept.into_iter().map(run).chain(ends).collect();
-            self.rig.log.append(&name, runs).await.map(|_| ())
+            self.rig.log.append(&name, runs, Vec::new()).await.map(|_| ())
         }
         .boxed()
     }

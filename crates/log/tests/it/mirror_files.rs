@@ -24,7 +24,7 @@ async fn fill(rig: &MirrorRig, name: &str, count: u64) -> dualstream_core::Resul
         for at in (end..end + count).step_by(10) {
             let until = (at + 10).min(end + count);
             let records = (at..until).map(|o| record(partition, o, o as u32 % 40, &o.to_string())).collect();
-            rig.log.append(&topic(name), vec![run(name, partition, records, until)]).await?;
+            rig.log.append(&topic(name), vec![run(name, partition, records, until)], Vec::new()).await?;
         }
     }
     Ok(count)
@@ -240,7 +240,7 @@ async fn a_directory_deleted_while_open() {
     let mut failed = None;
     for at in 0..10_000 {
         let runs = vec![run("events", 3, vec![record(3, at, 1, &at.to_string())], at + 1)];
-        failed = mirror.append(&topic("events"), runs).await.err();
+        failed = mirror.append(&topic("events"), runs, Vec::new()).await.err();
         if failed.is_some() {
             break;
         }
@@ -248,7 +248,7 @@ async fn a_directory_deleted_while_open() {
     assert_eq!(failed.unwrap().code(), "storage_error");
     mirror.begin(spec("events"), Epoch(7), vec![0; 12]).await.unwrap();
     let runs = vec![run("events", 3, vec![record(3, 0, 1, "a")], 1)];
-    mirror.append(&topic("events"), runs).await.unwrap();
+    mirror.append(&topic("events"), runs, Vec::new()).await.unwrap();
     mirror.close();
     writer.join().unwrap().unwrap();
     let storage = Arc::new(FileStorage::open(&root).unwrap());

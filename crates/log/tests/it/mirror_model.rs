@@ -216,7 +216,7 @@ impl Model {
             hidden += after.take(&run);
             runs.push(run);
         }
-        match self.rig().log.append(&topic(TOPICS[index]), runs).await {
+        match self.rig().log.append(&topic(TOPICS[index]), runs, vec![u64::MAX; 12]).await {
             Ok(left_out) => {
                 assert_eq!(left_out, hidden);
                 self.topics[index] = Some(after);

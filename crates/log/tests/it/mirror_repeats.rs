@@ -3,16 +3,19 @@
 
 use crate::mirror_rig::{MirrorRig, record, run, seen};
 use crate::rig::{id_of, small, topic};
+use dualstream_core::ErrorKind;
 use dualstream_core::hidden::WINDOW;
+use dualstream_core::log::Log;
 use dualstream_core::mirror::MirrorStore;
 use dualstream_core::record::Record;
+use dualstream_core::topic::{Epoch, TopicSpec};
 use dualstream_log::Settings;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Appends one run to a partition of `events`, after a hole or not; how many records were left out.
 async fn append(rig: &MirrorRig, partition: u32, records: Vec<Record>) -> u64 {
     let next = records.last().map_or(0, |record| record.offset + 1);
-    rig.log.append(&topic("events"), vec![run("events", partition, records, next)]).await.unwrap()
+    rig.log.append(&topic("events"), vec![run("events", partition, records, next)], Vec::new()).await.unwrap()
 }
 
 async fn offsets(rig: &MirrorRig) -> Vec<(u32, u64)> {
@@ -43,7 +46,7 @@ async fn within_an_append() {
             109,
         ),
     ];
-    assert_eq!(rig.log.append(&events, runs).await.unwrap(), 3);
+    assert_eq!(rig.log.append(&events, runs, Vec::new()).await.unwrap(), 3);
     let kept = [(3, 100), (3, 101), (3, 105), (3, 106), (3, 108), (4, 100), (4, 101)];
     assert_eq!(offsets(&rig).await, kept);
     assert_eq!(rig.end_of(&events, 3), 109);
@@ -130,10 +133,39 @@ async fn in_any_cut() {
                 let next = records[records.len() - 1].offset + 1;
                 run("events", p, records, next)
             });
-            hidden += rig.log.append(&topic("events"), runs.collect()).await.unwrap();
+            hidden += rig.log.append(&topic("events"), runs.collect(), vec![u64::MAX; 12]).await.unwrap();
         }
         outcomes.push((hidden, offsets(&rig).await));
     }
     assert!(outcomes[0].0 > 50 && outcomes[0].1.len() > 50, "{}", outcomes[0].0);
     assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]));
+}
+
+/// Retention of the copy takes the first of its kind, which stands upstream all the same: whoever appends has to look there.
+#[tokio::test(start_paused = true)]
+async fn what_the_copy_gave_up_is_not_taken_for_nothing() {
+    let rig = MirrorRig::start(small(), 1).await;
+    let events = topic("events");
+    let bounded = TopicSpec { retention_bytes: Some(60 << 10), ..TopicSpec::events(events.clone()) };
+    rig.log.begin(bounded, Epoch(7), vec![100; 12]).await.unwrap();
+    append(&rig, 3, vec![record(3, 100, 1, "first")]).await;
+    let mut next = 101;
+    while rig.log.bounds(&events).unwrap().earliest[3] == 100 {
+        append(&rig, 3, vec![record(3, next, next as u32, &next.to_string())]).await;
+        next += 1;
+        if next.is_multiple_of(200) {
+            rig.checkpoint().await;
+        }
+    }
+    let begin = rig.log.bounds(&events).unwrap().earliest[3];
+    let again = |at: u64| vec![run("events", 3, vec![seen(100, record(3, at, 1, "first"))], at + 1)];
+    for known_from in [Vec::new(), vec![100; 12]] {
+        let error = rig.log.append(&events, again(next), known_from).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Conflict, "mirror_looks_back"));
+    }
+    assert_eq!(rig.end_of(&events, 3), next, "nothing of it was appended");
+    // What looks back no further than that, and what was looked for by its bringer.
+    let near = vec![run("events", 3, vec![seen(begin, record(3, next, 1, "other"))], next + 1)];
+    assert_eq!(rig.log.append(&events, near, Vec::new()).await.unwrap(), 0);
+    rig.log.append(&events, again(next + 1), vec![next + 1; 12]).await.unwrap();
 }

@@ -35,7 +35,19 @@ impl Connection {
     /// # Errors
     /// When the connection breaks.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Bytes>> {
-        let request = Request::post(path)
+        self.send(Request::post(path), body).await
+    }
+
+    /// Patches with JSON and reads the whole answer.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn patch(&mut self, path: &str, body: Bytes) -> Result<Response<Bytes>> {
+        self.send(Request::patch(path), body).await
+    }
+
+    async fn send(&mut self, request: http::request::Builder, body: Bytes) -> Result<Response<Bytes>> {
+        let request = request
             .header("host", self.address.to_string())
             .header("content-type", "application/json")
             .body(Full::new(body))?;

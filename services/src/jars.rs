@@ -1,4 +1,5 @@
-//! Kafka's jars: fetched once with Maven, kept in the user's cache directory for all checkouts and target directories.
+//! Kafka's jars, of the version that is tested and of old ones: fetched once with Maven, kept in the user's cache directory
+//! for all checkouts and target directories.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -9,8 +10,11 @@ use std::sync::{Mutex, PoisonError};
 /// The version of Apache Kafka.
 pub const KAFKA_VERSION: &str = "4.1.0";
 
+/// Group, name and version.
+type Artifact = (&'static str, &'static str, &'static str);
+
 /// What is fetched, with what it depends on: the broker, its command line tools, and what lets it write its log.
-const ARTIFACTS: [(&str, &str, &str); 3] = [
+const ARTIFACTS: [Artifact; 3] = [
     ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
     ("org.apache.kafka", "kafka-tools", KAFKA_VERSION),
     ("org.slf4j", "slf4j-simple", "1.7.36"),
@@ -23,11 +27,22 @@ static FETCHING: Mutex<()> = Mutex::new(());
 
 /// The class path of Kafka, fetched first if it is not there.
 pub fn class_path() -> Result<String> {
+    class_path_of(KAFKA_VERSION, &ARTIFACTS)
+}
+
+/// The class path of an old Kafka with its ZooKeeper.
+pub(crate) fn old_class_path(version: &'static str) -> Result<String> {
+    // Java has no `javax.xml.bind` any more.
+    let artifacts = [("org.apache.kafka", "kafka_2.12", version), ("javax.xml.bind", "jaxb-api", "2.3.1")];
+    class_path_of(version, &artifacts)
+}
+
+fn class_path_of(version: &str, artifacts: &[Artifact]) -> Result<String> {
     check_java()?;
-    let dir = cache()?.join(format!("kafka-{KAFKA_VERSION}"));
+    let dir = cache()?.join(format!("kafka-{version}"));
     let _one_at_a_time = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     if !dir.is_dir() {
-        fetch(&dir)?;
+        fetch(&dir, artifacts)?;
     }
     Ok(format!("{}/*", dir.display()))
 }
@@ -58,11 +73,11 @@ fn version_of(text: &str) -> Option<u32> {
 
 /// Fetches into a directory beside `dir`, which gets its name when everything is there: of two processes that fetch at
 /// the same time one does it in vain.
-fn fetch(dir: &Path) -> Result<()> {
-    let fresh = dir.with_file_name(format!("kafka-{KAFKA_VERSION}.fetching-{}", std::process::id()));
+fn fetch(dir: &Path, artifacts: &[Artifact]) -> Result<()> {
+    let fresh = dir.with_added_extension(format!("fetching-{}", std::process::id()));
     fs::create_dir_all(&fresh)?;
     let project = fresh.join("pom.xml");
-    fs::write(&project, pom())?;
+    fs::write(&project, pom(artifacts))?;
     let mut maven = Command::new("mvn");
     maven.args(["--batch-mode", "--quiet", "--file"]).arg(&project);
     maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
@@ -81,8 +96,8 @@ fn fetch(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn pom() -> String {
-    let dependencies: String = ARTIFACTS
+fn pom(artifacts: &[Artifact]) -> String {
+    let dependencies: String = artifacts
         .iter()
         .map(|(group, artifact, version)| {
             format!(

@@ -2,9 +2,11 @@
 //! reached directly or through a fault proxy each.
 
 mod client;
+mod old;
 mod setup;
 
 pub use client::{Client, Mechanism};
+pub use old::OldKafka;
 pub use setup::{Security, Setup};
 
 use crate::jars;

@@ -2,7 +2,9 @@
 //! setting.
 
 use dualstream_faults::http::Connection;
+use dualstream_faults::stage::until_page;
 use dualstream_faults::{Cluster, Node, Stage};
+use dualstream_services::kafka::OldKafka;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,4 +52,41 @@ async fn a_record_too_large_names_the_setting() {
             assert!(answer["message"].as_str().unwrap().contains("max.message.bytes"), "{answer}");
         }
     }
+}
+
+/// Before 0.11 no broker knows a record that comes twice: nobody may think that events are safe there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_brokers_that_are_too_old_says_which_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let kafka = OldKafka::start(&dir.path().join("kafka"), "0.10.2.2").unwrap();
+    let old = kafka.address.to_string();
+    // Once its topics are there it is still too old.
+    for _ in 0..2 {
+        let (code, said) = Node::refused(dir.path(), &["--kafka", &old]).unwrap();
+        assert_eq!(code, Some(1), "{said}");
+        let error = said.lines().find(|line| line.starts_with("error")).unwrap();
+        assert!(error.contains("log.kafka") && error.contains(&old), "{said}");
+        assert!(error.contains("too old") && error.contains("0.11 or newer"), "{said}");
+    }
+}
+
+/// The oldest brokers there may be: everything works but what is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_brokers_that_serve_cannot_alter_topics() {
+    let dir = tempfile::tempdir().unwrap();
+    let kafka = OldKafka::start(&dir.path().join("kafka"), "0.11.0.3").unwrap();
+    let old = kafka.address.to_string();
+    let node = Node::start(dir.path(), "a", &["--kafka".into(), old]).unwrap();
+    let mut connection = Connection::open(node.address).await.unwrap();
+    for number in 0..100 {
+        let body = json!({"id": format!("{number}"), "type": "t", "source_type": "old", "source_id": format!("{}", number % 50), "data": {}});
+        let response = connection.post("/v1/events", body.to_string().into()).await.unwrap();
+        assert_eq!(response.status(), 201, "{:?}", response.body());
+    }
+    until_page(&node, "/v1/events?channel=events:*&limit=200", 100).await.unwrap();
+    let alter = json!({"retention_ms": 3_600_000});
+    let response = connection.patch("/v1/topics/events", alter.to_string().into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!((response.status().as_u16(), &answer["code"]), (503, &json!("kafka_too_old")), "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("2.3 or newer"), "{answer}");
 }

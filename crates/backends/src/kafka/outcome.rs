@@ -84,7 +84,7 @@ pub(crate) fn refused(code: Code) -> Error {
         Code::UnsupportedVersion | Code::UnsupportedFeature | Code::UnsupportedForMessageFormat => (
             ErrorKind::Unavailable,
             "kafka_too_old",
-            "the brokers of Kafka are too old: 2.1 or newer is needed, 4.0 or newer recommended",
+            "the brokers of Kafka are too old for this: 2.3 or newer can do all that is needed, 0.11 or newer all but altering topics; 4.0 or newer is recommended",
         ),
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => (
             ErrorKind::Unavailable,

@@ -4,15 +4,18 @@
 //!  RedisBus ─┬─ publish ───▶ outbox ─▶ publisher   one connection, bounded, behind a breaker
 //!            └─ subscribe ─▶ desk ───▶ line        a few connections, each proved by its own probe
 //! ```
+//! In a sharded Cluster there is all of it for each shard ([`Settings::sharded`]).
 //! Everything in Redis is a hint and has a time to live: nothing is lost with it but speed.
 
 mod address;
+mod ask;
 mod bus;
 mod client;
 mod commands;
 mod condition;
 mod counters;
 mod desk;
+mod dialect;
 mod fault;
 mod line;
 mod log_claim;
@@ -24,7 +27,11 @@ mod publisher;
 mod reader;
 mod refusals;
 mod registry;
+mod routes;
 mod settings;
+mod shards;
+mod slots;
+mod survey;
 mod wants;
 
 pub use address::Address;

@@ -19,6 +19,20 @@ pub trait Bus: Send + Sync {
 
     /// Whether the bus can be reached now.
     fn health(&self) -> Health;
+
+    /// Whether it can be asked for patterns. Where it cannot, it refuses them with [`no_patterns`].
+    fn has_patterns(&self) -> bool {
+        true
+    }
+}
+
+/// What a bus that has no patterns says to who wants one.
+pub fn no_patterns(target: &Target) -> Error {
+    let message = format!(
+        "the bus has no patterns, and nothing but the bus brings {target}: name its channels, or let its namespace \
+         keep what is published (`stream`, `live_feed`)"
+    );
+    Error::invalid("bus_without_patterns", "channel", message)
 }
 
 /// What travels on the bus.

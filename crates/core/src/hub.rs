@@ -47,7 +47,7 @@ pub use request::{
 };
 pub use subscription::Subscription;
 
-use crate::bus::Bus;
+use crate::bus::{self, Bus};
 use crate::channel::Target;
 use crate::log::Log;
 use crate::namespace::Namespace;
@@ -288,7 +288,12 @@ impl Plan {
             } else {
                 bus_alone.push(target.clone());
             }
-            if live || !namespace.is_durable() {
+            // A pattern it cannot be asked for comes from the ring.
+            let is_heard = shared.bus.has_patterns() || matches!(target, Target::Channel(_));
+            if !read && !is_heard {
+                return Err(bus::no_patterns(target));
+            }
+            if is_heard && (live || !namespace.is_durable()) {
                 taps.push((place, namespace.clone()));
             }
         }

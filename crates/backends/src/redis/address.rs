@@ -130,6 +130,11 @@ impl Address {
         self
     }
 
+    /// One server of a Cluster, which is got into as the others are.
+    pub(super) fn at(&self, host: &Host) -> Address {
+        Address { kind: Kind::Standalone, hosts: vec![host.clone()], ..self.clone() }
+    }
+
     /// Whether the way to its servers is TLS.
     pub fn is_tls(&self) -> bool {
         self.is_tls

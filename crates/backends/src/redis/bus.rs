@@ -6,19 +6,23 @@
 //!                                        └ SUBSCRIBE ─┴── Desk: what they want
 //! ```
 //! Guarantees what [`Bus`] does: nobody waits for Redis but who subscribes, and nothing is kept. A channel is always on
-//! the same of a few connections, and subscribed there once, however many want it here.
+//! the same of a few connections, and subscribed there once, however many want it here. In a sharded Cluster there is all
+//! of this for each shard, and no patterns.
 
 use super::Settings;
 use super::condition::{Condition, Part};
 use super::counters::Counters;
 use super::desk::Desk;
+use super::dialect::Dialect;
 use super::line::Line;
 use super::outbox::Outbox;
 use super::pause::Pause;
 use super::permission::Permission;
 use super::publisher::Publisher;
+use super::routes::{Lane, Routes};
+use super::shards::Shards;
 use dualstream_core::Result;
-use dualstream_core::bus::{Bus, Delivery, Health, Message};
+use dualstream_core::bus::{self, Bus, Delivery, Health, Message};
 use dualstream_core::channel::Target;
 use dualstream_core::clock::{Clock, Entropy};
 use dualstream_core::fan_out::{self, FanOut};
@@ -26,8 +30,7 @@ use dualstream_core::{Error, ErrorKind};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{BoxStream, Stream};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -40,65 +43,111 @@ const FLUSH_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct RedisBus {
     fan_out: FanOut,
-    desks: Arc<[Arc<Desk>]>,
-    outbox: Arc<Outbox>,
+    routes: Arc<Routes>,
     condition: Arc<Condition>,
     counters: Arc<Counters>,
+    is_sharded: bool,
 }
 
 /// Does the work of a bus.
 pub struct Runner {
     bus: RedisBus,
-    publisher: Publisher,
-    lines: Vec<Line>,
+    work: BoxFuture<'static, ()>,
 }
 
 impl RedisBus {
     /// A bus that connects once its runner runs, whether Redis is there or not.
     ///
     /// # Errors
-    /// `invalid_redis_prefix`.
+    /// `invalid_redis_prefix`, `redis_not_sharded`.
     pub fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<(RedisBus, Runner)> {
-        Settings::check_prefix(&settings.prefix)?;
-        let settings = Arc::new(settings);
+        settings.check()?;
+        Ok(match settings.sharded {
+            true => RedisBus::sharded(Arc::new(settings), clock, entropy),
+            false => RedisBus::classic(Arc::new(settings), clock, entropy),
+        })
+    }
+
+    fn classic(
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> (RedisBus, Runner) {
         let count = settings.connections.max(1);
-        let parts = (0..count).map(Part::Subscribing).chain([Part::Publishing]);
+        let parts = (0..count).map(|number| Part::Subscribing(0, number)).chain([Part::Publishing(0)]);
         let counters = Arc::new(Counters::default());
-        let bus = RedisBus {
-            fan_out: FanOut::new(settings.subscriber_bytes_max),
-            desks: (0..count).map(|_| Arc::default()).collect(),
-            outbox: Arc::new(Outbox::new(settings.queue_bytes_max, counters.clone())),
-            condition: Arc::new(Condition::new(settings.address.to_string(), parts, clock)),
-            counters,
-        };
+        let condition = Arc::new(Condition::new(settings.address.to_string(), parts, clock));
+        let outbox = Arc::new(Outbox::new(settings.queue_bytes_max, counters.clone()));
+        let desks: Vec<Arc<Desk>> = (0..count).map(|_| Arc::default()).collect();
+        let lane = Lane { outbox: outbox.clone(), desks: desks.clone(), shard: None };
+        let routes = Arc::new(Routes::one(lane, counters.clone()));
+        let fan_out = FanOut::new(settings.subscriber_bytes_max);
+        let bus = RedisBus { fan_out, routes, condition, counters, is_sharded: false };
         let move_on = Arc::new(Notify::new());
         let publisher = Publisher {
+            part: Part::Publishing(0),
+            dialect: Dialect::Classic,
+            address: settings.address.clone(),
             settings: settings.clone(),
-            outbox: bus.outbox.clone(),
+            outbox: outbox.clone(),
             condition: bus.condition.clone(),
             counters: bus.counters.clone(),
             move_on: move_on.clone(),
             pause: Pause::new(entropy.clone()),
             permission: Permission::default(),
         };
-        let line = |number| Line {
+        let line = |(number, desk)| Line {
             number,
+            part: Part::Subscribing(0, number),
+            dialect: Dialect::Classic,
+            address: settings.subscribe_at.clone().unwrap_or_else(|| settings.address.clone()),
             settings: settings.clone(),
-            desk: bus.desks[number].clone(),
+            desk,
             fan_out: bus.fan_out.clone(),
-            outbox: bus.outbox.clone(),
+            outbox: outbox.clone(),
             condition: bus.condition.clone(),
             counters: bus.counters.clone(),
             move_on: move_on.clone(),
-            probe: format!("{}dualstream:probe:{:016x}", settings.prefix, entropy.next_u64()).into(),
+            probe: settings.probe(&*entropy).into(),
             pause: Pause::new(entropy.clone()),
         };
-        let lines = (0..count).map(line).collect();
-        Ok((bus.clone(), Runner { bus, publisher, lines }))
+        let lines: Vec<Line> = desks.into_iter().enumerate().map(line).collect();
+        let work = async move {
+            tokio::select! {
+                biased;
+                () = publisher.run() => {}
+                // None of them ends.
+                _ = join_all(lines.into_iter().map(Line::run)) => {}
+            }
+        };
+        (bus.clone(), Runner { bus, work: work.boxed() })
+    }
+
+    fn sharded(
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> (RedisBus, Runner) {
+        let counters = Arc::new(Counters::default());
+        let condition = Arc::new(Condition::new(settings.address.to_string(), [Part::Slots], clock));
+        let outbox = Arc::new(Outbox::new(settings.queue_bytes_max, counters.clone()));
+        let nowhere = Lane { outbox, desks: vec![Arc::default()], shard: None };
+        let routes = Arc::new(Routes::sharded(nowhere, &settings.prefix, counters.clone()));
+        let fan_out = FanOut::new(settings.subscriber_bytes_max);
+        let bus = RedisBus { fan_out, routes, condition, counters, is_sharded: true };
+        let work = Shards {
+            settings,
+            routes: bus.routes.clone(),
+            fan_out: bus.fan_out.clone(),
+            condition: bus.condition.clone(),
+            counters: bus.counters.clone(),
+            entropy,
+        };
+        (bus.clone(), Runner { bus, work: work.run().boxed() })
     }
 
     /// What it counts.
@@ -108,7 +157,7 @@ impl RedisBus {
 
     /// How many channels and patterns Redis confirmed and brings now.
     pub fn confirmed(&self) -> usize {
-        self.desks.iter().map(|desk| desk.wants().confirmed()).sum()
+        self.routes.confirmed()
     }
 
     /// How many messages were dropped because somebody here read too slowly.
@@ -122,24 +171,18 @@ impl RedisBus {
     }
 
     fn join(&self, target: Target) -> Result<(Subscription, tokio::sync::oneshot::Receiver<Result<()>>)> {
+        if self.is_sharded && matches!(target, Target::Pattern(_)) {
+            return Err(bus::no_patterns(&target));
+        }
         let deliveries = self.fan_out.join(target.clone())?;
-        let desk = self.desk(&target).clone();
-        let confirmed = desk.join(&target);
-        Ok((Subscription { deliveries, desk, target }, confirmed))
-    }
-
-    /// That of the connection which brings the target.
-    fn desk(&self, target: &Target) -> &Arc<Desk> {
-        let mut hasher = DefaultHasher::new();
-        target.as_str().hash(&mut hasher);
-        let count = self.desks.len() as u64;
-        &self.desks[usize::try_from(hasher.finish() % count).expect("less than there are desks")]
+        let confirmed = self.routes.join(&target);
+        Ok((Subscription { deliveries, routes: self.routes.clone(), target }, confirmed))
     }
 }
 
 impl Bus for RedisBus {
     fn publish(&self, messages: Vec<Message>) -> usize {
-        self.outbox.push(messages)
+        self.routes.push(messages)
     }
 
     /// Waits while Redis is away: whoever does not want to, drops it.
@@ -156,25 +199,25 @@ impl Bus for RedisBus {
     fn health(&self) -> Health {
         self.condition.now()
     }
+
+    fn has_patterns(&self) -> bool {
+        !self.is_sharded
+    }
 }
 
 impl Runner {
     /// Works until `shutdown` resolves, then publishes what waits, for at most a second, and ends all subscriptions.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Runner { bus, publisher, lines } = self;
-        let mut publisher = pin!(publisher.run());
-        let lines = join_all(lines.into_iter().map(Line::run));
+        let Runner { bus, mut work } = self;
         tokio::select! {
             biased;
             () = shutdown => {}
-            // Neither ends before it is told to.
-            () = &mut publisher => return,
-            _ = lines => return,
+            // It does not end before it is told to.
+            () = &mut work => return,
         }
-        bus.outbox.close();
         bus.fan_out.close();
-        bus.desks.iter().for_each(|desk| desk.close());
-        let flushed = tokio::time::timeout(FLUSH_MAX, publisher).await;
+        bus.routes.close();
+        let flushed = tokio::time::timeout(FLUSH_MAX, work).await;
         if flushed.is_err() {
             tracing::debug!("what waited for Redis is lost: it did not take it in time");
         }
@@ -184,7 +227,7 @@ impl Runner {
 /// What one subscriber gets. Dropping it leaves.
 struct Subscription {
     deliveries: fan_out::Subscription,
-    desk: Arc<Desk>,
+    routes: Arc<Routes>,
     target: Target,
 }
 
@@ -198,7 +241,7 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.desk.leave(&self.target);
+        self.routes.leave(&self.target);
     }
 }
 

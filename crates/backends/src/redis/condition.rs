@@ -4,7 +4,8 @@
 //! connecting ─ all parts up ─▶ up ⇄ down, since when and why
 //!      └────── a part failed ───────▲
 //! ```
-//! A part is the publishing connection or one that subscribes. A part that comes back at once after it was lost changes
+//! A part is a publishing connection or one that subscribes: one lane of them, or in a sharded Cluster one for each
+//! shard, which come and go. A part that comes back at once after it was lost changes
 //! nothing: the counters tell of it.
 
 use dualstream_core::bus::Health;
@@ -14,11 +15,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// A connection of the bus.
+/// A connection of the bus, by the number of its lane, and among the subscribing ones of a lane its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
-    Publishing,
-    Subscribing(usize),
+    /// That by which a Cluster says who serves what.
+    Slots,
+    Publishing(usize),
+    Subscribing(usize, usize),
 }
 
 /// Whether all parts work.
@@ -44,6 +47,13 @@ impl Condition {
         Condition { place, clock, state: Mutex::new(state), told }
     }
 
+    /// There is a part more; nothing is known of it yet.
+    pub fn add(&self, part: Part) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.wrong.insert(part, None);
+    }
+
+    /// A part works, or is needed no more.
     pub fn up(&self, part: Part) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.wrong.remove(&part).is_none() || !state.wrong.is_empty() {
@@ -82,8 +92,9 @@ impl Condition {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Part::Publishing => f.write_str("publishing"),
-            Part::Subscribing(number) => write!(f, "subscribing (connection {})", number + 1),
+            Part::Slots => f.write_str("asking who serves which slots"),
+            Part::Publishing(_) => f.write_str("publishing"),
+            Part::Subscribing(_, number) => write!(f, "subscribing (connection {})", number + 1),
         }
     }
 }
@@ -95,25 +106,25 @@ mod tests {
 
     #[test]
     fn it_is_up_when_all_parts_are_and_tells_the_first_reason() {
-        let parts = [Part::Publishing, Part::Subscribing(0)];
+        let parts = [Part::Publishing(0), Part::Subscribing(0, 0)];
         let clock = Arc::new(ManualClock::new(5));
         let condition = Condition::new("redis://a".into(), parts, clock.clone());
         let down = |since_ms, reason: &str| Health::Down { since_ms, reason: reason.into() };
         assert_eq!(condition.now(), down(5, "Redis at redis://a was not reached yet"));
-        condition.up(Part::Publishing);
+        condition.up(Part::Publishing(0));
         clock.advance(1);
-        condition.down(Part::Subscribing(0), "refused");
+        condition.down(Part::Subscribing(0, 0), "refused");
         assert_eq!(condition.now(), down(5, "subscribing (connection 1): refused"));
-        condition.up(Part::Subscribing(0));
+        condition.up(Part::Subscribing(0, 0));
         assert_eq!(condition.now(), Health::Up);
         clock.advance(1);
-        condition.down(Part::Subscribing(0), "first");
-        condition.down(Part::Publishing, "second");
-        condition.down(Part::Subscribing(0), "third");
+        condition.down(Part::Subscribing(0, 0), "first");
+        condition.down(Part::Publishing(0), "second");
+        condition.down(Part::Subscribing(0, 0), "third");
         assert_eq!(condition.now(), down(7, "subscribing (connection 1): first"));
-        condition.up(Part::Subscribing(0));
+        condition.up(Part::Subscribing(0, 0));
         assert_ne!(condition.now(), Health::Up);
-        condition.up(Part::Publishing);
+        condition.up(Part::Publishing(0));
         assert_eq!(condition.now(), Health::Up);
     }
 }

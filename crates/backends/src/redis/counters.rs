@@ -1,7 +1,7 @@
 //! What the bus over Redis counts.
 
 use dualstream_core::histogram::Histogram;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// Counters of a bus since its start. Gauges say so.
 #[derive(Debug, Default)]
@@ -14,8 +14,8 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Bytes that wait to be published now (gauge).
     pub waiting_bytes: AtomicUsize,
-    /// Whether nothing is published because Redis is away (gauge).
-    pub is_away: AtomicBool,
+    /// Publishing connections, of one or of each shard, over which nothing is published because Redis is away (gauge).
+    pub away: AtomicUsize,
     /// Messages that came from Redis for somebody here.
     pub received: AtomicU64,
     /// Messages that came under a name that is no channel, or for nobody any more.

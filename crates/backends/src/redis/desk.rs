@@ -28,6 +28,12 @@ impl Desk {
         }
     }
 
+    /// Asks again for what was astray, and for what it was given.
+    pub fn retry(&self) {
+        self.wants().retry();
+        self.changed.notify_one();
+    }
+
     /// Nothing is brought any more: who waits, or comes, is told so.
     pub fn close(&self) {
         self.wants().close();

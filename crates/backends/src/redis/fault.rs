@@ -21,6 +21,11 @@ pub(super) fn is_refusal(error: &RedisError) -> bool {
         || matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS"))
 }
 
+/// Whether it is another server of a Cluster that serves this slot, or will be.
+pub(super) fn is_elsewhere(error: &RedisError) -> bool {
+    matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN"))
+}
+
 /// Why, in a few words.
 pub(super) fn reason(error: &RedisError) -> String {
     if error.is_timeout() {

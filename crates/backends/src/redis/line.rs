@@ -7,20 +7,18 @@
 //! ```
 //! A server that nobody replicates to any more answers every PING; only the echo tells.
 
+use super::ask::Asker;
 use super::client::{CONNECT_MAX, Node};
 use super::condition::{Condition, Part};
 use super::counters::Counters;
 use super::desk::Desk;
+use super::dialect::Dialect;
 use super::outbox::Outbox;
 use super::pause::Pause;
 use super::reader::Reader;
-use super::wants::Changes;
-use super::{Address, Settings, fault};
-use dualstream_core::channel::Target;
+use super::{Address, Settings};
 use dualstream_core::fan_out::FanOut;
-use futures::future::join_all;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, PushInfo, RedisResult};
+use redis::{AsyncConnectionConfig, PushInfo, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -30,12 +28,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How soon a probe is tried again that could not be published.
 const RETRY: Duration = Duration::from_millis(100);
-/// Most channels or patterns of one command.
-const BATCH_MAX: usize = 512;
 
 /// A subscribing connection.
 pub(super) struct Line {
+    /// Which of those of its lane, which begin at different hosts.
     pub number: usize,
+    pub part: Part,
+    pub dialect: Dialect,
+    pub address: Address,
     pub settings: Arc<Settings>,
     pub desk: Arc<Desk>,
     pub fan_out: FanOut,
@@ -82,20 +82,18 @@ impl Line {
             };
             self.counters.silences.fetch_add(u64::from(lost.is_silent), Relaxed);
             is_trusted = lost.was_useful && !lost.is_silent;
+            self.dialect.doubt();
             if !lost.was_useful {
-                self.condition.down(Part::Subscribing(self.number), &lost.reason);
+                self.condition.down(self.part, &lost.reason);
                 sleep(self.pause.next()).await;
             }
         }
     }
 
-    fn address(&self) -> &Address {
-        self.settings.subscribe_at.as_ref().unwrap_or(&self.settings.address)
-    }
-
     fn reader(&self) -> Reader {
         Reader {
             desk: self.desk.clone(),
+            dialect: self.dialect.clone(),
             fan_out: self.fan_out.clone(),
             counters: self.counters.clone(),
             prefix: self.settings.prefix.clone(),
@@ -114,12 +112,14 @@ impl Line {
             Ok(())
         };
         let config = AsyncConnectionConfig::new().set_push_sender(take).set_response_timeout(None);
-        let connected = self.address().connect_node(config, first).await;
+        let connected = self.address.connect_node(config, first).await;
         let mut node = connected.map_err(|error| error.message().to_owned())?;
         let at = |reason: String| format!("Redis at {}: {reason}", node.place);
-        match timeout(CONNECT_MAX, node.connection.subscribe(&*self.probe)).await {
-            Ok(Ok(())) => Ok(node),
-            Ok(Err(error)) => Err(at(fault::reason(&error))),
+        // In RESP3 a name that is subscribed is one answer, classic or sharded.
+        let subscribe = redis::cmd(self.dialect.subscribe()).arg(&*self.probe).to_owned();
+        match timeout(CONNECT_MAX, subscribe.query_async::<Value>(&mut node.connection)).await {
+            Ok(Ok(_)) => Ok(node),
+            Ok(Err(error)) => Err(at(self.dialect.reason(&error))),
             Err(_) => Err(at("no answer in time".to_owned())),
         }
     }
@@ -128,16 +128,19 @@ impl Line {
     async fn over(&mut self, node: &Node, reader: &Reader, is_trusted: bool) -> Lost {
         reader.was_useful.store(false, Relaxed);
         if is_trusted {
-            self.condition.up(Part::Subscribing(self.number));
+            self.condition.up(self.part);
         }
         let (desk, counters, settings) = (self.desk.clone(), self.counters.clone(), self.settings.clone());
+        let dialect = self.dialect.clone();
+        let (prefix, connection) = (&*settings.prefix, &node.connection);
+        let asker = Asker { desk: &desk, counters: &counters, prefix, dialect: &dialect, connection };
         let mut is_gone = reader.is_gone.subscribe();
         let mut is_silent = false;
         let reason = tokio::select! {
             biased;
             // The sender is the reader, which is borrowed here.
             _ = is_gone.wait_for(|is_gone| *is_gone) => "the connection was lost".to_owned(),
-            reason = keep(&desk, &counters, &settings.prefix, &node.connection) => reason,
+            reason = asker.keep() => reason,
             reason = self.prove(&node.place, reader) => {
                 is_silent = true;
                 reason
@@ -169,10 +172,10 @@ impl Line {
                     return "what is published does not come back".to_owned();
                 }
                 self.counters.probe_latency.record(begin.elapsed());
-                self.condition.up(Part::Subscribing(self.number));
+                self.condition.up(self.part);
             }
             sleep(interval).await;
-            if !self.address().is_still_at(place).await {
+            if !self.address.is_still_at(place).await {
                 self.move_on.notify_one();
                 return "Sentinel names another master".to_owned();
             }
@@ -187,91 +190,4 @@ impl Line {
         let interrupted = wants.interrupt();
         self.counters.interrupted.fetch_add(interrupted as u64, Relaxed);
     }
-}
-
-/// Asks for what is wanted and gives up what is not, as it changes; ends when the connection is of no use.
-async fn keep(desk: &Desk, counters: &Counters, prefix: &str, connection: &MultiplexedConnection) -> String {
-    loop {
-        let changes = desk.changes().await;
-        if let Err(error) = ask(desk, counters, prefix, connection, changes).await {
-            return fault::reason(&error);
-        }
-    }
-}
-
-/// All batches at once, and waits for all answers: so none of them can be taken for that of a later round.
-async fn ask(
-    desk: &Desk,
-    counters: &Counters,
-    prefix: &str,
-    connection: &MultiplexedConnection,
-    changes: Changes,
-) -> RedisResult<()> {
-    let given_up = split(&changes.unsubscribe).map(|batch| unsubscribe(prefix, connection.clone(), batch));
-    let given_up = join_all(given_up.collect::<Vec<_>>());
-    let asked =
-        split(&changes.subscribe).map(|batch| subscribe_all(desk, counters, prefix, connection, batch));
-    let asked = join_all(asked.collect::<Vec<_>>());
-    let (given_up, asked) = futures::join!(given_up, asked);
-    given_up.into_iter().chain(asked).collect()
-}
-
-/// In batches of one kind each.
-fn split(targets: &[Target]) -> impl Iterator<Item = &[Target]> {
-    let is_pattern = |target: &Target| matches!(target, Target::Pattern(_));
-    targets.chunk_by(move |a, b| is_pattern(a) == is_pattern(b)).flat_map(|same| same.chunks(BATCH_MAX))
-}
-
-/// When Redis refuses a batch it does not say because of which: then they are asked for one by one.
-async fn subscribe_all(
-    desk: &Desk,
-    counters: &Counters,
-    prefix: &str,
-    connection: &MultiplexedConnection,
-    batch: &[Target],
-) -> RedisResult<()> {
-    match subscribe(prefix, connection.clone(), batch).await {
-        Err(error) if fault::is_refusal(&error) => {}
-        other => return other,
-    }
-    for target in batch {
-        match subscribe(prefix, connection.clone(), std::slice::from_ref(target)).await {
-            Err(error) if fault::is_refusal(&error) => {
-                // A name that was refused tells what is wrong; thousands would tell no more.
-                if desk.wants().refuse(target, &fault::at("SUBSCRIBE", &error)) == 1 {
-                    let reason = fault::reason(&error);
-                    tracing::warn!(%target, reason, "Redis does not let this server subscribe; what else it refuses is counted");
-                }
-                counters.refused.fetch_add(1, Relaxed);
-            }
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-async fn subscribe(prefix: &str, mut connection: MultiplexedConnection, batch: &[Target]) -> RedisResult<()> {
-    let names = names(prefix, batch);
-    match batch {
-        [Target::Pattern(_), ..] => connection.psubscribe(names).await,
-        _ => connection.subscribe(names).await,
-    }
-}
-
-async fn unsubscribe(
-    prefix: &str,
-    mut connection: MultiplexedConnection,
-    batch: &[Target],
-) -> RedisResult<()> {
-    let names = names(prefix, batch);
-    match batch {
-        [Target::Pattern(_), ..] => connection.punsubscribe(names).await,
-        _ => connection.unsubscribe(names).await,
-    }
-}
-
-/// Their names on Redis. There is nothing to escape: neither channels nor prefixes hold what a pattern of Redis gives a
-/// meaning, and a pattern is a prefix and `*` there too.
-fn names(prefix: &str, targets: &[Target]) -> Vec<String> {
-    targets.iter().map(|target| [prefix, target.as_str()].concat()).collect()
 }

@@ -62,7 +62,7 @@ impl Outbox {
         }
         let count = messages.len();
         for message in messages {
-            state.push(Outgoing::Message(message));
+            self.put(&mut state, Outgoing::Message(message));
         }
         self.keep_bounds(&mut state);
         drop(state);
@@ -74,7 +74,7 @@ impl Outbox {
     pub fn probe(&self, name: Arc<str>, payload: Bytes, sent: oneshot::Sender<bool>) {
         let mut state = self.state();
         if state.gate == Gate::Open {
-            state.push(Outgoing::Probe(name, payload, sent));
+            self.put(&mut state, Outgoing::Probe(name, payload, sent));
             drop(state);
             self.changed.notify_one();
         }
@@ -83,6 +83,7 @@ impl Outbox {
     /// The oldest, as many as fit; at least one if there is one.
     pub fn take(&self, count_max: usize, bytes_max: usize) -> Vec<Outgoing> {
         let mut state = self.state();
+        let before = state.bytes;
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while let Some(next) = state.items.front() {
             bytes += next.weight();
@@ -91,7 +92,7 @@ impl Outbox {
             }
             taken.extend(state.pop());
         }
-        self.counters.waiting_bytes.store(state.bytes, Relaxed);
+        self.counters.waiting_bytes.fetch_sub(before - state.bytes, Relaxed);
         taken
     }
 
@@ -113,8 +114,7 @@ impl Outbox {
         let mut state = self.state();
         self.turn(&mut state, Gate::Open, Gate::Shut);
         let dropped = std::mem::take(&mut state.items);
-        state.bytes = 0;
-        self.counters.waiting_bytes.store(0, Relaxed);
+        self.counters.waiting_bytes.fetch_sub(std::mem::take(&mut state.bytes), Relaxed);
         drop(state);
         self.count_dropped(dropped);
     }
@@ -150,20 +150,28 @@ impl Outbox {
         self.state().gate == Gate::Closed
     }
 
+    fn put(&self, state: &mut State, item: Outgoing) {
+        let weight = item.weight();
+        self.counters.waiting_bytes.fetch_add(weight, Relaxed);
+        state.bytes += weight;
+        state.items.push_back(item);
+    }
+
     fn turn(&self, state: &mut State, from: Gate, to: Gate) {
         if state.gate == from {
             state.gate = to;
-            self.counters.is_away.store(to == Gate::Shut, Relaxed);
+            self.counters.away.fetch_add(usize::from(to == Gate::Shut), Relaxed);
+            self.counters.away.fetch_sub(usize::from(from == Gate::Shut), Relaxed);
             self.gate.send_replace(to);
         }
     }
 
     fn keep_bounds(&self, state: &mut State) {
-        let mut dropped = VecDeque::new();
+        let (mut dropped, before) = (VecDeque::new(), state.bytes);
         while state.bytes > self.bytes_max && state.items.len() > 1 {
             dropped.extend(state.pop());
         }
-        self.counters.waiting_bytes.store(state.bytes, Relaxed);
+        self.counters.waiting_bytes.fetch_sub(before - state.bytes, Relaxed);
         self.count_dropped(dropped);
     }
 
@@ -178,11 +186,6 @@ impl Outbox {
 }
 
 impl State {
-    fn push(&mut self, item: Outgoing) {
-        self.bytes += item.weight();
-        self.items.push_back(item);
-    }
-
     fn pop(&mut self) -> Option<Outgoing> {
         let item = self.items.pop_front()?;
         self.bytes -= item.weight();

@@ -12,10 +12,11 @@
 use super::client::Node;
 use super::condition::{Condition, Part};
 use super::counters::Counters;
+use super::dialect::Dialect;
 use super::outbox::{Outbox, Outgoing};
 use super::pause::Pause;
 use super::permission::{Permission, Subject};
-use super::{Settings, fault};
+use super::{Address, Settings, fault};
 use dualstream_core::bus::Message;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -34,6 +35,9 @@ const BATCHES_MAX: usize = 4;
 
 /// The publishing half of the bus.
 pub(super) struct Publisher {
+    pub part: Part,
+    pub dialect: Dialect,
+    pub address: Address,
     pub settings: Arc<Settings>,
     pub outbox: Arc<Outbox>,
     pub condition: Arc<Condition>,
@@ -75,7 +79,7 @@ impl Publisher {
         let (mut connections, mut first) = (0_u64, 0_usize);
         loop {
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.settings.deadline));
-            let ended = match self.settings.address.connect_node(config, first).await {
+            let ended = match self.address.connect_node(config, first).await {
                 Ok(node) => {
                     self.counters.publisher_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
                     connections += 1;
@@ -93,6 +97,7 @@ impl Publisher {
                 }
                 Err(error) => Ended::Lost { reason: error.message().to_owned(), was_useful: false },
             };
+            self.dialect.doubt();
             match ended {
                 Ended::Closed => return,
                 Ended::Lost { .. } if self.outbox.is_closed() => return self.outbox.shut(),
@@ -108,7 +113,7 @@ impl Publisher {
     /// Waits for the next try; what is published meanwhile is dropped.
     async fn away(&mut self, reason: &str) {
         self.outbox.shut();
-        self.condition.down(Part::Publishing, reason);
+        self.condition.down(self.part, reason);
         tokio::select! {
             biased;
             () = self.outbox.closed() => {}
@@ -123,7 +128,7 @@ impl Publisher {
         let (mut unanswered, mut was_useful, mut is_refused) = (0, false, false);
         let mut leaving = None;
         if is_trusted && self.permission.denied().is_none() {
-            self.condition.up(Part::Publishing);
+            self.condition.up(self.part);
         }
         loop {
             let takes = leaving.is_none() && flying.len() < BATCHES_MAX;
@@ -144,7 +149,8 @@ impl Publisher {
                 () = self.move_on.notified(), if leaving.is_none() => leaving = Some(Ended::MoveOn),
                 more = self.outbox.wait(), if takes => match more {
                     true => {
-                        let batch = Batch::new(self.outbox.take(BATCH_MESSAGES_MAX, BATCH_BYTES_MAX), &self.settings.prefix);
+                        let items = self.outbox.take(BATCH_MESSAGES_MAX, BATCH_BYTES_MAX);
+                        let batch = Batch::new(items, self.dialect.publish(), &self.settings.prefix);
                         unanswered += batch.messages;
                         flying.push(batch.send(node.connection.clone()));
                     }
@@ -164,9 +170,9 @@ impl Publisher {
         match self.permission.denied() {
             Some(reason) => {
                 let reason = format!("Redis at {place} does not let this server publish: {reason}");
-                self.condition.down(Part::Publishing, &reason);
+                self.condition.down(self.part, &reason);
             }
-            None if is_taken => self.condition.up(Part::Publishing),
+            None if is_taken => self.condition.up(self.part),
             None => {}
         }
     }
@@ -195,8 +201,12 @@ impl Publisher {
                     if fault::is_refusal(&error) {
                         self.refused(subject, &fault::reason(&error), is_refused);
                         item.tell(false);
+                    } else if fault::is_elsewhere(&error) {
+                        // Nothing is sent twice, and what is old by then is of no use there.
+                        self.dialect.doubt();
+                        item.tell(false);
                     } else {
-                        wrong.get_or_insert_with(|| fault::reason(&error));
+                        wrong.get_or_insert_with(|| self.dialect.reason(&error));
                     }
                 }
                 _ => {
@@ -238,11 +248,11 @@ impl Item {
 }
 
 impl Batch {
-    fn new(items: Vec<Outgoing>, prefix: &str) -> Batch {
+    fn new(items: Vec<Outgoing>, word: &str, prefix: &str) -> Batch {
         let mut batch =
             Batch { pipeline: Pipeline::with_capacity(items.len()), messages: 0, items: Vec::new() };
         for item in items {
-            let publish = batch.pipeline.cmd("PUBLISH");
+            let publish = batch.pipeline.cmd(word);
             batch.items.push(match item {
                 Outgoing::Message(Message { channel, payload }) => {
                     match prefix {

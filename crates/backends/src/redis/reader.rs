@@ -4,6 +4,7 @@
 
 use super::counters::Counters;
 use super::desk::Desk;
+use super::dialect::Dialect;
 use bytes::Bytes;
 use dualstream_core::bus::Message;
 use dualstream_core::channel::{Channel, Pattern, Target};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 /// The reading side of one connection.
 pub(super) struct Reader {
     pub desk: Arc<Desk>,
+    pub dialect: Dialect,
     pub fan_out: FanOut,
     pub counters: Arc<Counters>,
     pub prefix: String,
@@ -49,6 +51,11 @@ impl Reader {
             PushKind::Subscribe | PushKind::PSubscribe | PushKind::SSubscribe => {
                 if let Some(target) = next().and_then(|name| self.target(&name)) {
                     self.confirm(&target);
+                }
+            }
+            PushKind::SUnsubscribe => {
+                if let Some(name) = next() {
+                    self.given_up(&name);
                 }
             }
             PushKind::Disconnection => {
@@ -85,6 +92,17 @@ impl Reader {
         let mut wants = self.desk.wants();
         if !*self.is_gone.borrow() && wants.confirm(target) {
             self.fan_out.interrupted(target);
+        }
+    }
+
+    /// Its slot is served elsewhere from now on; or it is what was asked for, and nobody wants it.
+    fn given_up(&self, name: &[u8]) {
+        let was_confirmed = self.target(name).and_then(|target| self.desk.wants().stray(&target));
+        if let Some(was_confirmed) = was_confirmed {
+            self.counters.interrupted.fetch_add(u64::from(was_confirmed), Relaxed);
+        }
+        if was_confirmed.is_some() || name == self.probe.as_bytes() {
+            self.dialect.doubt();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Address;
 use dualstream_core::channel::Channel;
+use dualstream_core::clock::Entropy;
 use dualstream_core::fan_out::QUEUE_BYTES_MAX;
 use dualstream_core::{Error, Result};
 use std::time::Duration;
@@ -18,9 +19,12 @@ pub struct Settings {
     pub subscribe_at: Option<Address>,
     /// What every name on Redis begins with, so that deployments can share one.
     pub prefix: String,
-    /// How many connections share the subscriptions.
+    /// How many connections share the subscriptions. With sharded Pub/Sub there is one per shard.
     pub connections: usize,
-    /// Most bytes that wait to be published; past it the oldest are dropped.
+    /// Whether a Redis Cluster carries each message within its shard alone, and not to all its nodes: then there are no
+    /// patterns.
+    pub sharded: bool,
+    /// Most bytes that wait to be published, with sharded Pub/Sub to one shard; past it the oldest are dropped.
     pub queue_bytes_max: usize,
     /// Most bytes that wait for one subscriber on this node; past it the newest are dropped, which it is told.
     pub subscriber_bytes_max: usize,
@@ -38,11 +42,41 @@ impl Settings {
             subscribe_at: None,
             prefix: String::new(),
             connections: 2,
+            sharded: false,
             queue_bytes_max: 8 << 20,
             subscriber_bytes_max: QUEUE_BYTES_MAX,
             deadline: Duration::from_millis(100),
             probe_interval: Duration::from_secs(5),
         }
+    }
+
+    /// What is wrong with them, if something is.
+    ///
+    /// # Errors
+    /// `invalid_redis_prefix`, `redis_not_sharded`.
+    pub fn check(&self) -> Result<()> {
+        Settings::check_prefix(&self.prefix)?;
+        match self.sharded {
+            true => Settings::check_sharded(&self.address),
+            false => Ok(()),
+        }
+    }
+
+    /// What is wrong with sharded Pub/Sub at an address, if something is: only a Cluster has shards.
+    ///
+    /// # Errors
+    /// `redis_not_sharded`.
+    pub fn check_sharded(address: &Address) -> Result<()> {
+        if address.is_cluster() {
+            return Ok(());
+        }
+        let message = "sharded Pub/Sub is for a Redis Cluster (redis+cluster://), and this is none";
+        Err(Error::invalid("redis_not_sharded", "sharded", message))
+    }
+
+    /// What the name of a new probe begins with.
+    pub(super) fn probe(&self, entropy: &dyn Entropy) -> String {
+        format!("{}dualstream:probe:{:016x}", self.prefix, entropy.next_u64())
     }
 
     /// What is wrong with a prefix, if something is: names and patterns on Redis must mean what they say, so it holds no

@@ -5,6 +5,8 @@
 //!      ▲                      │ connection lost: asked for again, and who wants it told that something may be missing
 //!      └──────────────────────┘
 //! ```
+//! In a sharded Cluster a target can also be astray: its slot is served elsewhere, or will be. It is asked for once
+//! somebody knows where, here or on another connection.
 
 use super::refusals::Refusals;
 use dualstream_core::channel::Target;
@@ -25,10 +27,13 @@ pub(super) struct Wants {
     is_closed: bool,
 }
 
+/// A target that somebody wants, wherever it is asked for.
 #[derive(Default)]
-struct Want {
+pub(super) struct Want {
     users: usize,
     state: State,
+    /// Whether this connection does not lead to its slot.
+    is_astray: bool,
     /// Whether it was confirmed on a connection that is gone.
     is_interrupted: bool,
     waiting: Vec<oneshot::Sender<Result<()>>>,
@@ -160,11 +165,50 @@ impl Wants {
         let interrupted = std::mem::take(&mut self.confirmed);
         self.refusals.forget();
         for (target, want) in &mut self.targets {
-            want.is_interrupted |= want.state == State::Confirmed;
-            want.state = State::Wanted;
+            want.lose();
             self.changed.insert(target.clone());
         }
         interrupted
+    }
+
+    /// Its slot is not served where it was asked for, or not any more. Whether that is news, and whether it had been
+    /// confirmed.
+    pub fn stray(&mut self, target: &Target) -> Option<bool> {
+        let want = self.targets.get_mut(target).filter(|want| want.state != State::Wanted)?;
+        let was_confirmed = want.lose();
+        self.confirmed -= usize::from(was_confirmed);
+        want.is_astray = true;
+        if want.users == 0 {
+            self.targets.remove(target);
+            self.changed.remove(target);
+        }
+        Some(was_confirmed)
+    }
+
+    /// What was astray is asked for again.
+    pub fn retry(&mut self) {
+        for (target, want) in &mut self.targets {
+            if std::mem::take(&mut want.is_astray) {
+                self.changed.insert(target.clone());
+            }
+        }
+    }
+
+    /// Gives away what belongs elsewhere; how many of them had been confirmed.
+    pub fn withdraw(&mut self, is_elsewhere: impl Fn(&Target) -> bool) -> (Vec<(Target, Want)>, usize) {
+        let withdrawn = self.targets.extract_if(.., |target, _| is_elsewhere(target));
+        let mut withdrawn: Vec<_> = withdrawn.collect();
+        self.changed.retain(|target| !is_elsewhere(target));
+        let interrupted = withdrawn.iter_mut().map(|(_, want)| usize::from(want.lose())).sum();
+        self.confirmed -= interrupted;
+        withdrawn.retain(|(_, want)| want.users > 0);
+        (withdrawn, interrupted)
+    }
+
+    /// Takes what was asked for elsewhere.
+    pub fn adopt(&mut self, target: Target, want: Want) {
+        self.changed.insert(target.clone());
+        self.targets.insert(target, want);
     }
 
     /// Nothing is asked for any more: who waits, or comes, is told nothing.
@@ -176,6 +220,17 @@ impl Wants {
     /// How many Redis confirmed.
     pub fn confirmed(&self) -> usize {
         self.confirmed
+    }
+}
+
+impl Want {
+    /// It is not brought any more; whether it was.
+    fn lose(&mut self) -> bool {
+        let was_confirmed = self.state == State::Confirmed;
+        self.is_interrupted |= was_confirmed;
+        self.state = State::Wanted;
+        self.is_astray = false;
+        was_confirmed
     }
 }
 
@@ -273,6 +328,42 @@ mod tests {
         wants.interrupt();
         assert!(wants.join(&target("a:x")).try_recv().is_err());
         assert_eq!(changes(&mut wants).0, ["a:x"]);
+    }
+
+    #[test]
+    fn what_is_astray_is_asked_for_once_somebody_knows_where() {
+        let mut here = Wants::default();
+        let mut answers = ["a:x", "a:y", "a:z"].map(|text| here.join(&target(text)));
+        here.changes();
+        here.confirm(&target("a:x"));
+        assert_eq!(
+            ["a:x", "a:y", "a:x"].map(|text| here.stray(&target(text))),
+            [Some(true), Some(false), None]
+        );
+        assert_eq!(here.confirmed(), 0);
+        assert_eq!(changes(&mut here), (vec![], vec![]), "nobody knows where");
+        here.retry();
+        assert_eq!(changes(&mut here).0, ["a:x", "a:y"]);
+        assert!(here.confirm(&target("a:x")), "it was interrupted");
+        let (moved, interrupted) = here.withdraw(|moves| *moves != target("a:z"));
+        assert_eq!((moved.len(), interrupted, here.confirmed()), (2, 1, 0));
+        assert!(here.changed.is_empty() && here.targets.len() == 1);
+        let mut there = Wants::default();
+        moved.into_iter().for_each(|(target, want)| there.adopt(target, want));
+        assert_eq!(changes(&mut there).0, ["a:x", "a:y"]);
+        assert!(there.confirm(&target("a:x")) && !there.confirm(&target("a:y")));
+        assert_eq!(answers.each_mut().map(|answer| answer.try_recv().is_ok()), [true, true, false]);
+    }
+
+    #[test]
+    fn who_left_while_it_was_astray_leaves_nothing() {
+        let mut wants = Wants::default();
+        drop(["a:x", "a:y"].map(|text| wants.join(&target(text))));
+        wants.changes();
+        wants.stray(&target("a:x"));
+        assert!(wants.leave(&target("a:x")) && wants.leave(&target("a:y")));
+        assert_eq!(wants.stray(&target("a:y")), Some(false));
+        assert!(wants.targets.is_empty() && wants.changed.is_empty());
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod redis_server;
 mod registry;
 mod rights;
 mod running;
+mod scripted;
 mod secured;
+mod sharded;
 mod suites;
 mod topics;

@@ -73,3 +73,40 @@ async fn who_may_not_publish_has_no_bus_until_it_may() {
     grant(&redis, "+publish");
     running.until_up().await;
 }
+
+/// A Cluster of one: sharded Pub/Sub has words of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_need_the_rights_of_the_guide_for_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Setup::new().setting("cluster-enabled", "yes").start(dir.path()).unwrap();
+    redis.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
+    for word in ["+publish", "+cluster|slots"] {
+        grant(&redis, &rights_of_the_guide(word).join(" "));
+    }
+    grant(&redis, ">password");
+    let sharded = || Settings {
+        sharded: true,
+        probe_interval: Duration::from_millis(200),
+        ..settings(&format!("redis+cluster://app:password@{}", redis.endpoint()))
+    };
+    let reason = Running::start(sharded()).until_down().await;
+    assert!(reason.contains("NOPERM") && reason.contains("cluster|info"), "{reason}");
+    grant(&redis, &rights_of_the_guide("+spublish").join(" "));
+    let running = Running::start(sharded());
+    running.until_up().await;
+    let mut stream = running.subscribe("ai:a").await;
+    running.publish("ai:a", "may");
+    assert_eq!(next(&mut stream).await, message("ai:a", "may"));
+    let error = running.bus.subscribe(Target::parse("secret:a").unwrap()).await.err().unwrap();
+    assert!(error.code() == "redis_denied" && error.message().contains("NOPERM"), "{error}");
+    drop(stream);
+    let heard =
+        || redis.command(&["PUBSUB", "SHARDNUMSUB", "ai:a"]).unwrap().array().unwrap()[1].integer().unwrap();
+    while heard() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.bus.counters().subscriber_reconnects.load(Relaxed), 0);
+    grant(&redis, "-spublish");
+    let reason = running.until_down().await;
+    assert!(reason.contains("publishing") && reason.contains("NOPERM"), "{reason}");
+}

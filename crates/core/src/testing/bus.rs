@@ -25,8 +25,11 @@ impl BusBackend {
     }
 
     async fn subscribe(&self, rest: &str) -> BoxStream<'static, Delivery> {
-        let target = Target::parse(&format!("{}:{rest}", self.prefix)).expect("a legal target");
-        self.bus.subscribe(target).await.expect("subscribed")
+        self.bus.subscribe(self.target(rest)).await.expect("subscribed")
+    }
+
+    fn target(&self, rest: &str) -> Target {
+        Target::parse(&format!("{}:{rest}", self.prefix)).expect("a legal target")
     }
 }
 
@@ -57,8 +60,13 @@ async fn messages_arrive_in_order(b: BusBackend) {
     assert_eq!(got, sent);
 }
 
-/// `:` and `/` included, but at least something, and nothing beside it.
+/// `:` and `/` included, but at least something, and nothing beside it; or they are refused.
 async fn patterns_match_the_whole_rest(b: BusBackend) {
+    if !b.bus.has_patterns() {
+        let refused = b.bus.subscribe(b.target("user:*")).await.err().expect("refused");
+        assert_eq!(refused.code(), "bus_without_patterns");
+        return;
+    }
     let mut all = b.subscribe("user:*").await;
     let rests = ["user:x", "users:x", "user", "user:", "user:a:b/c", "repo:user:x", "user:ü"];
     b.bus.publish(rests.iter().map(|rest| b.message(rest, *rest)).collect());
@@ -71,7 +79,9 @@ async fn patterns_match_the_whole_rest(b: BusBackend) {
 /// Two of one channel, a pattern over it and a longer pattern: each gets every message once.
 async fn every_subscriber_gets_a_copy(b: BusBackend) {
     let mut streams = Vec::new();
-    for rest in ["a:x", "a:x", "*", "a:*"] {
+    for rest in
+        ["a:x", "a:x", "*", "a:*"].into_iter().filter(|rest| b.bus.has_patterns() || !rest.ends_with('*'))
+    {
         streams.push(b.subscribe(rest).await);
     }
     b.bus.publish((0..100).map(|n| b.message("a:x", n.to_string())).collect());
@@ -83,18 +93,19 @@ async fn every_subscriber_gets_a_copy(b: BusBackend) {
 
 /// What was published before is gone, and so is what comes after the stream was dropped.
 async fn nothing_is_kept(b: BusBackend) {
-    let mut passed = b.subscribe("b").await;
+    // In a Redis Cluster what stands in braces decides which server it is: both are on the same.
+    let mut passed = b.subscribe("b{x}").await;
     // Behind a message that came, a server has done with all that were published before it.
     let mut publish_and_wait = async |payload: &'static str| {
-        b.bus.publish(vec![b.message("a", payload), b.message("b", "end")]);
+        b.bus.publish(vec![b.message("a{x}", payload), b.message("b{x}", "end")]);
         until_end(&mut passed).await;
     };
     publish_and_wait("before").await;
-    let first = b.subscribe("a").await;
+    let first = b.subscribe("a{x}").await;
     drop(first);
     publish_and_wait("between").await;
-    let mut second = b.subscribe("a").await;
-    b.bus.publish(vec![b.message("a", "after"), b.message("a", "end")]);
+    let mut second = b.subscribe("a{x}").await;
+    b.bus.publish(vec![b.message("a{x}", "after"), b.message("a{x}", "end")]);
     let got: Vec<_> = until_end(&mut second).await.into_iter().map(|(_, payload)| payload).collect();
     // What came for a subscriber that left may still be on its way when the next one joins.
     let late: Vec<_> = got.iter().filter(|payload| *payload != "between").collect();
@@ -103,7 +114,8 @@ async fn nothing_is_kept(b: BusBackend) {
 
 /// What is special to some server is not special here.
 async fn odd_names_are_taken_literally(b: BusBackend) {
-    let mut odd = b.subscribe("a^-!{x}.$:*").await;
+    let name = if b.bus.has_patterns() { "a^-!{x}.$:*" } else { "a^-!{x}.$:y" };
+    let mut odd = b.subscribe(name).await;
     b.bus.publish(vec![b.message("b^-!{x}.$:y", "other"), b.message("a^-!{x}.$:y", "own")]);
     b.bus.publish(vec![b.message("a^-!{x}.$:y", "end")]);
     assert_eq!(until_end(&mut odd).await.len(), 1);

@@ -54,6 +54,28 @@ impl Bus for BadBus {
     }
 }
 
+/// Knows channels alone.
+struct Exact(MemoryBus);
+
+impl Bus for Exact {
+    fn publish(&self, messages: Vec<Message>) -> usize {
+        self.0.publish(messages)
+    }
+
+    fn subscribe(&self, target: Target) -> BoxFuture<'_, Result<BoxStream<'static, Delivery>>> {
+        assert!(matches!(target, Target::Channel(_)), "it was not asked for {target}");
+        self.0.subscribe(target)
+    }
+
+    fn health(&self) -> Health {
+        Health::Up
+    }
+
+    fn has_patterns(&self) -> bool {
+        false
+    }
+}
+
 fn announced(items: &[Item]) -> Vec<Position> {
     let position = |item: &Item| match item {
         Item::Announcement(live) => {
@@ -243,6 +265,36 @@ async fn past_the_bound_of_all_inboxes_the_largest_is_dropped() {
     }
     drop((slow, late));
     assert_eq!(counters.inbox_bytes.load(SeqCst), 0, "what nobody fetches is not counted for ever");
+}
+
+/// Patterns of what is stored come from the ring; others are refused, and channels are as ever.
+#[tokio::test(start_paused = true)]
+async fn a_bus_without_patterns_is_not_asked_for_any() {
+    let world = World::new();
+    let (log, bus) = (Arc::new(world.log.clone()), Arc::new(Exact(world.bus.clone())));
+    let (hub, runner) = Hub::new(hub::Settings::default(), log, bus, namespaces());
+    tokio::spawn(runner.run(std::future::pending()));
+    let live = async |targets: &[&str]| {
+        hub.subscribe(Subscribe {
+            targets: parse(targets),
+            mode: Mode::Live,
+            start: Start::Latest,
+            on_unrecoverable: OnUnrecoverable::Latest,
+        })
+        .await
+    };
+    let mut stored = live(&["events:repo:*"]).await.unwrap();
+    let mut tokens = live(&["ai:x"]).await.unwrap();
+    for (alone, targets) in [("ai:*", &["ai:*"][..]), ("huge:*", &["events:repo:*", "huge:*"])] {
+        let refused = live(targets).await.err().unwrap();
+        assert_eq!(refused.code(), "bus_without_patterns");
+        assert!(refused.message().contains(alone), "{refused}");
+    }
+    world.publish(0, 999).await;
+    let seen = announced(&drain(&mut stored, 1 << 20).await);
+    assert_eq!(seen, world.model("events", "events:repo:*"));
+    world.publisher.send(&Channel::new("ai:x").unwrap(), Bytes::from_static(b"1")).await.unwrap();
+    assert!(matches!(drain(&mut tokens, 1 << 20).await[..], [Item::Message(_)]));
 }
 
 #[tokio::test(start_paused = true)]

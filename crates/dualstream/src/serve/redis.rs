@@ -44,6 +44,7 @@ fn bus_settings(bus: &Bus) -> anyhow::Result<redis::Settings> {
     Ok(redis::Settings {
         prefix: bus.prefix.0.clone(),
         connections: bus.connections as usize,
+        sharded: bus.sharded,
         queue_bytes_max: Size::as_len(bus.queue_bytes_max),
         subscriber_bytes_max: Size::as_len(bus.subscriber_bytes_max),
         deadline: Period::as_duration(bus.deadline),
@@ -74,7 +75,7 @@ impl BusStats for Stats {
             dropped: counters.dropped.load(Relaxed),
             failed: counters.failed.load(Relaxed),
             waiting_bytes: counters.waiting_bytes.load(Relaxed) as u64,
-            is_away: counters.is_away.load(Relaxed),
+            is_away: counters.away.load(Relaxed) > 0,
             received: counters.received.load(Relaxed),
             rejected: counters.rejected.load(Relaxed),
             slow_dropped: self.0.slow_dropped(),

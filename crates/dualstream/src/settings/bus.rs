@@ -21,6 +21,8 @@ pub struct Bus {
     pub prefix: Prefix,
     /// Connections that share the subscriptions.
     pub connections: u64,
+    /// Whether a Cluster carries each message within its shard alone.
+    pub sharded: bool,
     /// Bytes that wait to be published.
     pub queue_bytes_max: Size,
     /// Bytes that wait for one channel or pattern of this node.
@@ -52,6 +54,7 @@ impl Default for Bus {
             ca_file: OptionalFile::default(),
             prefix: Prefix::default(),
             connections: 2,
+            sharded: false,
             queue_bytes_max: Size::mebibytes(8),
             subscriber_bytes_max: Size::mebibytes(4),
             deadline: Period::millis(100),

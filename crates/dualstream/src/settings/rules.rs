@@ -173,6 +173,9 @@ fn refused_redis(bus: &Bus) -> Option<(&'static str, String)> {
     if let Err(error) = Settings::check_prefix(&bus.prefix.0) {
         return refused("bus.prefix", error);
     }
+    if let (true, Err(error)) = (bus.sharded, Settings::check_sharded(&address)) {
+        return refused("bus.sharded", error);
+    }
     let idle = [
         ("bus.ca_file", &bus.ca_file, address.is_tls(), "`bus.redis` is not reached over TLS (rediss://)"),
         (

@@ -64,6 +64,7 @@ pub static FIELDS: &[Field] = &[
     any("bus.ca_file", |s| &mut s.bus.ca_file),
     any("bus.prefix", |s| &mut s.bus.prefix),
     number("bus.connections", 1, 64, |s| &mut s.bus.connections),
+    any("bus.sharded", |s| &mut s.bus.sharded),
     number("bus.queue_bytes_max", 64 * KIB, 64 * GIB, |s| &mut s.bus.queue_bytes_max),
     number("bus.subscriber_bytes_max", 64 * KIB, 64 * GIB, |s| &mut s.bus.subscriber_bytes_max),
     number("bus.deadline", US_PER_MS, 60 * US_PER_S, |s| &mut s.bus.deadline),
@@ -119,10 +120,6 @@ pub static FIELDS: &[Field] = &[
 
 /// Settings that are part of dualstream but not of this build, and why they are refused.
 pub static ABSENT: &[(&str, &str)] = &[
-    (
-        "bus.sharded",
-        "this build uses classic Pub/Sub, which a Redis Cluster carries to all its nodes: leave it out",
-    ),
     ("auth", "this build has no authentication: it listens on loopback addresses only"),
     ("namespaces.*.last_value", "this build keeps no last values"),
     ("namespaces.*.presence", "this build has no presence"),

@@ -60,8 +60,8 @@ fn a_bad_file_is_refused_by_serve_and_by_check() {
         ),
         ("[kafka]\nclient.id = \"x\"", "`kafka.client.id` has no effect: `log.kafka` names no brokers"),
         (
-            "[bus]\nsharded = true",
-            "t.toml:2:1: `bus.sharded` is not available: this build uses classic Pub/Sub",
+            "[bus]\nredis = \"redis://a\"\nsharded = true",
+            "t.toml:3:1: `bus.sharded`: sharded Pub/Sub is for a Redis Cluster (redis+cluster://), and this is none",
         ),
         (
             "[auth.jwt]\nhmac_secret_file = \"s\"",

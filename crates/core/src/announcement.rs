@@ -1,9 +1,11 @@
 //! What the bus carries for a stored event: never the payload, only where it stands.
 
 use crate::event::codec::push_string;
+use crate::position::Position;
 use bytes::Bytes;
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::fmt::Write;
 
 /// `{"id","type","source_id","position"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -25,22 +27,48 @@ pub struct Announcement<'a> {
 impl<'a> Announcement<'a> {
     /// Its JSON text.
     pub fn encode(&self) -> Bytes {
-        let mut out = String::with_capacity(160);
-        for (name, value) in [
-            ("{\"id\":", &self.id),
-            (",\"type\":", &self.event_type),
-            (",\"source_id\":", &self.source_id),
-            (",\"position\":", &self.position),
-        ] {
-            out.push_str(name);
-            push_string(&mut out, value);
-        }
-        out.push('}');
-        Bytes::from(out)
+        let Unplaced(mut out) = Unplaced::new(&self.id, &self.event_type, &self.source_id);
+        push_string(&mut out, &self.position);
+        ended(out)
     }
 
     /// Reads one; `None` if `payload` is something else (the bus is not trusted).
     pub fn parse(payload: &'a [u8]) -> Option<Announcement<'a>> {
         serde_json::from_slice(payload).ok()
     }
+}
+
+/// An announcement of an event that does not stand anywhere yet: its JSON text up to the position.
+#[derive(Clone, Debug)]
+pub struct Unplaced(String);
+
+impl Unplaced {
+    /// Of an event.
+    pub fn new(id: &str, event_type: &str, source_id: &str) -> Unplaced {
+        let mut out = String::with_capacity(ROOM + id.len() + event_type.len() + source_id.len());
+        for (name, value) in [("{\"id\":", id), (",\"type\":", event_type), (",\"source_id\":", source_id)] {
+            out.push_str(name);
+            push_string(&mut out, value);
+        }
+        out.push_str(",\"position\":");
+        Unplaced(out)
+    }
+
+    /// The whole announcement, once it is known where the event stands.
+    pub fn at(self, position: Position) -> Bytes {
+        let Unplaced(mut out) = self;
+        // Writing to memory does not fail; the text of a position has nothing to escape.
+        let _ = write!(out, "\"{position}\"");
+        ended(out)
+    }
+}
+
+/// The names of the members, and a position.
+const ROOM: usize = 100;
+
+fn ended(mut out: String) -> Bytes {
+    out.push('}');
+    // As long as its memory it is taken over as it is.
+    out.shrink_to_fit();
+    Bytes::from(out)
 }

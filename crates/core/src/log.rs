@@ -41,6 +41,12 @@ pub trait Log: Send + Sync {
     /// Epoch, start and end of a topic; `NotFound` (`unknown_topic`).
     fn bounds(&self, topic: &TopicName) -> Result<Bounds>;
 
+    /// Number of partitions of a topic; fails as [`bounds`](Log::bounds) does. Asked for each publish: worth answering
+    /// without making bounds.
+    fn partitions(&self, topic: &TopicName) -> Result<u32> {
+        self.bounds(topic).map(|bounds| bounds.partitions())
+    }
+
     /// Resolves when some partition's end is past `ends[partition]`, or the topic changed its epoch or is gone.
     /// Cancel-safe.
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()>;

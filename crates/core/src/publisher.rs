@@ -13,8 +13,9 @@
 
 mod batch;
 mod counters;
-mod headers;
 mod ids;
+mod preparation;
+mod routes;
 mod unanswered;
 mod waiting;
 
@@ -26,16 +27,14 @@ use crate::clock::{Clock, Entropy};
 use crate::event::{Data, Event};
 use crate::log::{Appended, Commit, Log, PartCommitted};
 use crate::namespace::{Namespace, Namespaces};
-use crate::partitioner::partition_of;
 use crate::position::Position;
-use crate::time::format_rfc3339;
 use crate::topic::TopicName;
 use crate::{Error, ErrorKind};
-use batch::{Group, Prepared};
+use batch::{Answers, Batch, Group};
 use bytes::Bytes;
-use headers::HeadersCache;
 use ids::Ids;
-use std::collections::BTreeMap;
+use preparation::Preparation;
+use routes::Routes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -78,7 +77,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ids: Ids,
-    headers: HeadersCache,
+    routes: Routes,
     counters: Arc<Counters>,
 }
 
@@ -117,8 +116,8 @@ impl DualPublisher {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> DualPublisher {
-        let (ids, headers, counters) = Default::default();
-        let inner = Inner { settings, log, bus, namespaces, clock, entropy, ids, headers, counters };
+        let (ids, routes, counters) = Default::default();
+        let inner = Inner { settings, log, bus, namespaces, clock, entropy, ids, routes, counters };
         DualPublisher { inner: Arc::new(inner) }
     }
 
@@ -128,21 +127,22 @@ impl DualPublisher {
         let inner = &*self.inner;
         let unanswered = Unanswered::received(&inner.counters, events.len());
         let started = Instant::now();
-        let mut results: Vec<Option<Result<Receipt, Failure>>> = events.iter().map(|_| None).collect();
-        let mut preparation = Preparation::new(inner);
-        let mut prepared = Vec::with_capacity(events.len());
+        let mut answers: Vec<Option<Result<Receipt, Failure>>> = events.iter().map(|_| None).collect();
+        let (mut preparation, mut batch) = (Preparation::new(inner), Batch::new(events.len()));
         for (index, event) in events.into_iter().enumerate() {
-            match preparation.prepare(index, event) {
-                Ok(event) => prepared.push(event),
-                Err(failure) => results[index] = Some(Err(failure)),
+            match preparation.prepare(event) {
+                Ok(event) => {
+                    let topic = preparation.topic_of(event.place);
+                    batch.add(index, event, topic);
+                }
+                Err(failure) => answers[index] = Some(Err(failure)),
             }
         }
-        for (index, result) in inner.store(prepared).await {
-            results[index] = Some(result);
-        }
-        inner.count(&results, started);
+        drop(preparation);
+        inner.store(batch, &mut answers).await;
+        inner.count(&answers, started);
         unanswered.answered();
-        results.into_iter().map(|r| r.expect("every event was refused, stored or failed")).collect()
+        answers.into_iter().map(|a| a.expect("every event was refused, stored or failed")).collect()
     }
 
     /// Any JSON on a channel: on a bus-only channel it is handed to the bus (`None`); on a durable one it is stored
@@ -188,30 +188,28 @@ impl Inner {
         })
     }
 
-    async fn store(&self, prepared: Vec<Prepared>) -> Vec<(usize, Result<Receipt, Failure>)> {
-        let bytes = prepared.iter().map(|e| e.record.weight()).sum();
-        let room = Room::take(&self.counters, bytes, self.settings.waiting_bytes_max);
+    /// Commits a batch and answers its events, then announces those that were newly stored.
+    async fn store(&self, batch: Batch, answers: &mut Answers) {
+        let room = Room::take(&self.counters, batch.bytes(), self.settings.waiting_bytes_max);
         let mut failed = room.as_ref().err().cloned();
-        let (mut results, mut announcements) = (Vec::with_capacity(prepared.len()), Vec::new());
-        for mut group in batch::group(prepared) {
+        let mut announcements = Vec::new();
+        for mut group in batch.into_groups() {
             if let Some(error) = &failed {
-                results.extend(group.fail(error));
+                group.fail(error, answers);
                 continue;
             }
-            let partitions: Vec<u32> = group.parts.iter().map(|p| p.partition).collect();
             match self.commit(&mut group).await {
                 Ok(committed) => {
                     failed = first_failure(&committed).map(after_failure);
-                    results.extend(group.answer(committed, &partitions, &mut announcements));
+                    group.answer(committed, answers, &mut announcements);
                 }
                 Err(error) => {
                     failed = Some(after_failure(&error));
-                    results.extend(group.fail(&error));
+                    group.fail(&error, answers);
                 }
             }
         }
         self.announce(announcements);
-        results
     }
 
     async fn commit(&self, group: &mut Group) -> Result<Vec<PartCommitted>, Error> {
@@ -238,18 +236,20 @@ impl Inner {
         self.counters.announcements_lost.fetch_add((count - taken) as u64, Relaxed);
     }
 
-    fn count(&self, results: &[Option<Result<Receipt, Failure>>], started: Instant) {
-        let took = started.elapsed();
-        for result in results.iter().flatten() {
-            match result {
-                Ok(Receipt { duplicate: true, .. }) => self.counters.duplicates.fetch_add(1, Relaxed),
-                Ok(_) => {
-                    self.counters.ack_latency.record(took);
-                    self.counters.acked.fetch_add(1, Relaxed)
-                }
-                Err(_) => self.counters.failed.fetch_add(1, Relaxed),
-            };
+    fn count(&self, answers: &Answers, started: Instant) {
+        let (mut acked, mut duplicates, mut failed) = (0, 0, 0);
+        for answer in answers.iter().flatten() {
+            match answer {
+                Ok(Receipt { duplicate: true, .. }) => duplicates += 1,
+                Ok(_) => acked += 1,
+                Err(_) => failed += 1,
+            }
         }
+        let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.counters.ack_latency.record_many_us(took, acked);
+        self.counters.acked.fetch_add(acked, Relaxed);
+        self.counters.duplicates.fetch_add(duplicates, Relaxed);
+        self.counters.failed.fetch_add(failed, Relaxed);
     }
 }
 
@@ -269,54 +269,5 @@ fn after_failure(error: &Error) -> Error {
             "not tried, because the outcome of an earlier part of the batch is unknown",
         ),
         _ => error.clone(),
-    }
-}
-
-/// What is asked once per call: the time, and the number of partitions of each topic.
-struct Preparation<'a> {
-    inner: &'a Inner,
-    now: String,
-    partitions: BTreeMap<TopicName, u32>,
-}
-
-impl<'a> Preparation<'a> {
-    fn new(inner: &'a Inner) -> Preparation<'a> {
-        Preparation { inner, now: format_rfc3339(inner.clock.now_ms()), partitions: BTreeMap::new() }
-    }
-
-    fn prepare(&mut self, index: usize, event: Event) -> Result<Prepared, Failure> {
-        if let Err(error) = event.check() {
-            return Err(Failure { id: event.id, error });
-        }
-        let made = || self.inner.ids.next(&*self.inner.clock, &*self.inner.entropy);
-        let id = event.id.clone().unwrap_or_else(made);
-        self.encode(index, &id, event).map_err(|error| Failure { id: Some(id), error })
-    }
-
-    fn encode(&mut self, index: usize, id: &str, event: Event) -> Result<Prepared, Error> {
-        let namespace = self.inner.namespaces.of_source_type(&event.source_type).clone();
-        if !namespace.is_durable() {
-            let message =
-                format!("the namespace {} is bus-only: events cannot be stored in it", namespace.name);
-            return Err(Error::invalid("not_stored", "source_type", message));
-        }
-        let partition = partition_of(event.source_id.as_bytes(), self.partitions(&namespace.topic)?);
-        let given = event.time.clone();
-        let time = given.as_deref().unwrap_or(&self.now);
-        let headers = self.inner.headers.of(&event.source_type);
-        let channel = namespace.channel_of(&event.source_type, &event.source_id);
-        let (event_type, source_id) = (event.event_type.clone(), event.source_id.clone());
-        let record = event.into_record(id, time, headers)?;
-        let id = id.to_owned();
-        Ok(Prepared { index, id, event_type, source_id, channel, namespace, partition, record })
-    }
-
-    fn partitions(&mut self, topic: &TopicName) -> Result<u32, Error> {
-        if let Some(&known) = self.partitions.get(topic) {
-            return Ok(known);
-        }
-        let count = self.inner.log.bounds(topic)?.partitions();
-        self.partitions.insert(topic.clone(), count);
-        Ok(count)
     }
 }

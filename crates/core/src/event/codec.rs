@@ -61,8 +61,11 @@ pub fn encode(event: &Event, id: &str, time: &str) -> Bytes {
     let mut out = String::with_capacity(payload + 200 + event.source_id.len());
     out.push_str(&HEAD[..HEAD.len() - 1]);
     push_string(&mut out, id);
-    out.push_str(",\"source\":");
-    push_string(&mut out, &["/", &event.source_type, "/", &event.source_id].concat());
+    out.push_str(",\"source\":\"/");
+    for (part, end) in [(&event.source_type, '/'), (&event.source_id, '"')] {
+        push_escaped(&mut out, part);
+        out.push(end);
+    }
     out.push_str(",\"type\":");
     push_string(&mut out, &event.event_type);
     out.push_str(",\"time\":");
@@ -86,6 +89,8 @@ pub fn encode(event: &Event, id: &str, time: &str) -> Bytes {
         }
     }
     out.push(b'}');
+    // As long as its memory it is taken over as it is.
+    out.shrink_to_fit();
     Bytes::from(out)
 }
 
@@ -249,9 +254,14 @@ fn push_one_line(out: &mut impl Write, json: &str) {
 /// Appends `text` as a JSON string.
 pub fn push_string(out: &mut impl Write, text: &str) {
     put_char(out, '"');
+    push_escaped(out, text);
+    put_char(out, '"');
+}
+
+/// Appends what stands between the quotes of a JSON string.
+fn push_escaped(out: &mut impl Write, text: &str) {
     if !any_byte(text, needs_care) {
-        put(out, text);
-        return put_char(out, '"');
+        return put(out, text);
     }
     let mut rest = text;
     while let Some(at) = rest.bytes().position(needs_care) {
@@ -271,7 +281,6 @@ pub fn push_string(out: &mut impl Write, text: &str) {
         rest = tail.as_str();
     }
     put(out, rest);
-    put_char(out, '"');
 }
 
 /// Whether there is such a byte. It looks at all of them, many at a time, as there hardly ever is one.

@@ -8,6 +8,7 @@
 
 use super::log::Inner;
 use super::seam::Checked;
+use super::topic::Topic;
 use crate::hidden;
 use crate::identity::{Comparison, compare};
 use crate::log::{Appended, Bounds, Commit, Committed, Part, PartCommitted};
@@ -15,10 +16,19 @@ use crate::record::{NewRecord, Record};
 use crate::topic::{Epoch, TopicName};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Part and record of a commit.
 type At = (usize, usize);
+
+/// Where the records of a part go, and how many there are.
+struct Place {
+    topic: TopicName,
+    partition: u32,
+    epoch: Epoch,
+    records: usize,
+}
 
 /// What becomes of one record.
 #[derive(Clone)]
@@ -39,34 +49,52 @@ impl Inner {
             return Err(Error::invalid("guard_unsupported", "guard", message));
         }
         let mut parts = commit.parts;
-        let epochs: Vec<Epoch> = parts.iter().map(|part| self.epoch_for(part)).collect::<Result<_>>()?;
-        let fates = self.fates(&mut parts).await?;
-        let places: Vec<(TopicName, u32)> =
-            parts.iter().map(|part| (part.topic.clone(), part.partition)).collect();
-        let mut unsent = parts;
-        for (part, fates) in unsent.iter_mut().zip(&fates) {
+        let places = self.places(&parts)?;
+        // An id that was made a moment ago repeats nothing.
+        let fates = match parts.iter().flat_map(|part| &part.records).any(is_looked_for) {
+            true => self.fates(&mut parts).await?,
+            false => Vec::new(),
+        };
+        for (part, fates) in parts.iter_mut().zip(&fates) {
             let mut fates = fates.iter();
             part.records.retain(|_| matches!(fates.next(), Some(Fate::Sent)));
         }
-        let sent = match unsent.iter().all(|part| part.records.is_empty()) {
-            true => unsent.iter().map(|_| Vec::new()).collect(),
-            false => self.upstream.append(unsent).await?,
+        let sent = match parts.iter().all(|part| part.records.is_empty()) {
+            true => parts.iter().map(|_| Vec::new()).collect(),
+            false => self.upstream.append(parts).await?,
         };
-        self.acknowledge(&places, &epochs, &sent);
-        let records = answers(fates, sent, &places);
-        let parts = records.into_iter().zip(epochs).map(|(records, epoch)| PartCommitted { epoch, records });
-        Ok(Committed { parts: parts.collect() })
+        self.acknowledge(&places, &sent);
+        let records = match fates.is_empty() {
+            true => all_answered(sent, &places),
+            false => answers(fates, sent, &places),
+        };
+        let answered = |(records, place): (_, Place)| PartCommitted { epoch: place.epoch, records };
+        Ok(Committed { parts: records.into_iter().zip(places).map(answered).collect() })
     }
 
-    fn epoch_for(&self, part: &Part) -> Result<Epoch> {
-        let topic = self.topic(&part.topic)?;
-        let state = topic.state();
-        let partitions = state.spec.partitions;
-        if part.partition >= partitions {
-            let message = format!("'{}' has {partitions} partitions", part.topic);
-            return Err(Error::invalid("unknown_partition", "partition", message));
+    /// Where the records of each part go.
+    fn places(&self, parts: &[Part]) -> Result<Vec<Place>> {
+        let (mut places, mut last) = (Vec::with_capacity(parts.len()), None);
+        for part in parts {
+            let topic = self.topic_again(&part.topic, &mut last)?;
+            let state = topic.state();
+            let partitions = state.spec.partitions;
+            if part.partition >= partitions {
+                let message = format!("'{}' has {partitions} partitions", part.topic);
+                return Err(Error::invalid("unknown_partition", "partition", message));
+            }
+            let (topic, partition, records) = (part.topic.clone(), part.partition, part.records.len());
+            places.push(Place { topic, partition, epoch: state.epoch, records });
         }
-        Ok(state.epoch)
+        Ok(places)
+    }
+
+    /// A topic; the `last` one is often asked for again.
+    fn topic_again<'a>(&self, name: &TopicName, last: &'a mut Option<Arc<Topic>>) -> Result<&'a Topic> {
+        match last.take().filter(|last| last.name == *name) {
+            Some(same) => Ok(last.insert(same)),
+            None => Ok(last.insert(self.topic(name)?)),
+        }
     }
 
     /// What becomes of each record; those that go upstream get written how far was looked for them.
@@ -76,7 +104,7 @@ impl Inner {
         let mut by_hash: HashMap<u64, Vec<At>> = HashMap::new();
         for (p, part) in parts.iter().enumerate() {
             for (r, record) in part.records.iter().enumerate() {
-                let Some(identity) = record.identity.filter(|identity| identity.check) else { continue };
+                let Some(identity) = record.identity.filter(|_| is_looked_for(record)) else { continue };
                 let earlier = by_hash.entry(identity.hash).or_default();
                 match earlier.iter().find_map(|&first| repeats(parts, first, part, record)) {
                     Some(repeats) => fates[p][r] = repeats,
@@ -142,14 +170,15 @@ impl Inner {
         }
     }
 
-    fn acknowledge(&self, places: &[(TopicName, u32)], epochs: &[Epoch], sent: &[Vec<Appended>]) {
-        for (((topic, partition), &epoch), records) in places.iter().zip(epochs).zip(sent) {
+    fn acknowledge(&self, places: &[Place], sent: &[Vec<Appended>]) {
+        let mut last = None;
+        for (place, records) in places.iter().zip(sent) {
             let stored = records.iter().filter_map(|appended| match appended {
                 Appended::Stored(offset) => Some(offset + 1),
                 _ => None,
             });
-            if let (Some(end), Ok(topic)) = (stored.max(), self.topic(topic)) {
-                topic.acknowledged(epoch, *partition, end);
+            if let (Some(end), Ok(topic)) = (stored.max(), self.topic_again(&place.topic, &mut last)) {
+                topic.acknowledged(place.epoch, place.partition, end);
             }
         }
     }
@@ -187,12 +216,22 @@ fn repeats(parts: &[Part], first: At, part: &Part, record: &NewRecord) -> Option
     }
 }
 
+/// Whether a record may repeat another.
+fn is_looked_for(record: &NewRecord) -> bool {
+    record.identity.is_some_and(|identity| identity.check)
+}
+
+/// What upstream answered, where every record was sent.
+fn all_answered(mut sent: Vec<Vec<Appended>>, places: &[Place]) -> Vec<Vec<Appended>> {
+    sent.resize_with(places.len(), Vec::new);
+    for (records, place) in sent.iter_mut().zip(places) {
+        records.resize_with(place.records, unanswered);
+    }
+    sent
+}
+
 /// One answer for each record, in order.
-fn answers(
-    fates: Vec<Vec<Fate>>,
-    sent: Vec<Vec<Appended>>,
-    places: &[(TopicName, u32)],
-) -> Vec<Vec<Appended>> {
+fn answers(fates: Vec<Vec<Fate>>, sent: Vec<Vec<Appended>>, places: &[Place]) -> Vec<Vec<Appended>> {
     let mut answered: Vec<Vec<Appended>> = Vec::with_capacity(fates.len());
     for (fates, sent) in fates.iter().zip(sent) {
         let mut sent = sent.into_iter();
@@ -207,7 +246,7 @@ fn answers(
     for (p, fates) in fates.into_iter().enumerate() {
         for (r, fate) in fates.into_iter().enumerate() {
             if let Fate::Repeats { first, comparison } = fate {
-                answered[p][r] = after(&answered[first.0][first.1], places[first.0].1, comparison);
+                answered[p][r] = after(&answered[first.0][first.1], places[first.0].partition, comparison);
             }
         }
     }

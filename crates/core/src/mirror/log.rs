@@ -226,6 +226,10 @@ impl Log for MirroredLog {
         Ok(self.inner.bounds_of(&*self.inner.topic(topic)?))
     }
 
+    fn partitions(&self, topic: &TopicName) -> Result<u32> {
+        Ok(self.inner.topic(topic)?.state().latest.len() as u32)
+    }
+
     fn wait<'a>(&'a self, topic: &'a TopicName, epoch: Epoch, ends: &'a [u64]) -> BoxFuture<'a, ()> {
         async move {
             while let Ok(topic) = self.inner.topic(topic) {

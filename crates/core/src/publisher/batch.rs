@@ -7,81 +7,103 @@
 //! Events of one source are in one partition, so in one part of a group in their order, and groups are committed one
 //! after the other.
 
-use crate::announcement::Announcement;
+use super::preparation::{Place, Prepared};
+use crate::announcement::Unplaced;
 use crate::bus::Message;
 use crate::channel::Channel;
 use crate::log::{Appended, Part, PartCommitted};
-use crate::namespace::Namespace;
 use crate::position::Position;
 use crate::publisher::{Failure, Receipt};
-use crate::record::NewRecord;
 use crate::topic::TopicName;
 use crate::{Error, ErrorKind, Result};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A group is closed once it passes this many bytes.
 const GROUP_BYTES: usize = 4 << 20;
+/// How many partitions a topic has, unless it was created otherwise: so many parts share the events of a call.
+const PARTITIONS_USUAL: usize = 12;
 
-/// An event that is checked, encoded and placed.
-pub(super) struct Prepared {
-    /// Its place in the call.
-    pub index: usize,
-    pub id: String,
-    pub event_type: String,
-    pub source_id: String,
-    pub channel: String,
-    pub namespace: Arc<Namespace>,
-    pub partition: u32,
-    pub record: NewRecord,
+/// The answers to a call, each at the place of its event; `None` while there is none.
+pub(super) type Answers = [Option<Result<Receipt, Failure>>];
+
+/// The events of a call that are stored if the log takes them.
+pub(super) struct Batch {
+    groups: Vec<Group>,
+    /// The parts of the last group.
+    parts: BTreeMap<Place, usize>,
+    bytes: usize,
+    /// Records that a part will have, more or less.
+    records_of_part: usize,
 }
 
 /// What is committed together.
 #[derive(Default)]
 pub(super) struct Group {
     pub parts: Vec<Part>,
-    /// The event of each record of each part.
-    events: Vec<Vec<Placed>>,
+    /// Those of each part.
+    events: Vec<PartEvents>,
     bytes: usize,
+}
+
+/// What is left to know of the events of a part, in the order of its records.
+struct PartEvents {
+    topic: TopicName,
+    partition: u32,
+    events: Vec<Placed>,
 }
 
 /// What is left to know of an event once its record is in a part.
 struct Placed {
+    /// Its place in the call.
     index: usize,
     id: String,
-    event_type: String,
-    source_id: String,
     channel: String,
-    namespace: Arc<Namespace>,
+    /// `None` if nothing is announced of it.
+    announcement: Option<Unplaced>,
 }
 
-/// Sorts events into groups.
-pub(super) fn group(prepared: Vec<Prepared>) -> Vec<Group> {
-    let mut groups = Vec::new();
-    let mut places = BTreeMap::new();
-    for event in prepared {
-        if groups.last().is_none_or(|g: &Group| g.bytes >= GROUP_BYTES) {
-            groups.push(Group::default());
-            places.clear();
-        }
-        let group = groups.last_mut().expect("a group was pushed if there was none");
-        group.add(event, &mut places);
+impl Batch {
+    /// For the events of a call of so many.
+    pub(super) fn new(events: usize) -> Batch {
+        let records_of_part = events.div_ceil(PARTITIONS_USUAL);
+        Batch { groups: Vec::with_capacity(1), parts: BTreeMap::new(), bytes: 0, records_of_part }
     }
-    groups
+
+    /// Puts an event of `topic` into the last group, or into one more.
+    pub(super) fn add(&mut self, index: usize, event: Prepared, topic: &TopicName) {
+        if self.groups.last().is_none_or(|g| g.bytes >= GROUP_BYTES) {
+            self.groups.push(Group::default());
+            self.parts.clear();
+        }
+        let group = self.groups.last_mut().expect("a group was pushed if there was none");
+        let Prepared { id, channel, announcement, place, record } = event;
+        let part = *self.parts.entry(place).or_insert_with(|| {
+            group.begin_part(topic, place.partition, self.records_of_part);
+            group.parts.len() - 1
+        });
+        let weight = record.weight();
+        group.bytes += weight;
+        self.bytes += weight;
+        group.parts[part].records.push(record);
+        group.events[part].events.push(Placed { index, id, channel, announcement });
+    }
+
+    /// What its records weigh.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Its groups, in order.
+    pub(super) fn into_groups(self) -> Vec<Group> {
+        self.groups
+    }
 }
 
 impl Group {
-    fn add(&mut self, event: Prepared, places: &mut BTreeMap<(TopicName, u32), usize>) {
-        let Prepared { index, id, event_type, source_id, channel, namespace, partition, record } = event;
-        let place = *places.entry((namespace.topic.clone(), partition)).or_insert_with(|| {
-            self.parts.push(Part { topic: namespace.topic.clone(), partition, records: Vec::new() });
-            self.events.push(Vec::new());
-            self.parts.len() - 1
-        });
-        self.bytes += record.weight();
-        self.parts[place].records.push(record);
-        self.events[place].push(Placed { index, id, event_type, source_id, channel, namespace });
+    fn begin_part(&mut self, topic: &TopicName, partition: u32, records: usize) {
+        let (topic, own) = (topic.clone(), topic.clone());
+        self.parts.push(Part { topic, partition, records: Vec::with_capacity(records) });
+        self.events.push(PartEvents { topic: own, partition, events: Vec::with_capacity(records) });
     }
 
     /// Takes the parts to commit them.
@@ -89,16 +111,16 @@ impl Group {
         std::mem::take(&mut self.parts)
     }
 
-    /// One result per event, with its place in the call, and the announcements of what was newly stored.
+    /// Answers every event, and adds the announcements of what was newly stored.
     pub(super) fn answer(
         self,
         committed: Vec<PartCommitted>,
-        partitions: &[u32],
+        answers: &mut Answers,
         announcements: &mut Vec<Message>,
-    ) -> Vec<(usize, Result<Receipt, Failure>)> {
-        let mut results = Vec::new();
-        for ((part, events), &partition) in committed.into_iter().zip(self.events).zip(partitions) {
-            for (appended, event) in part.records.into_iter().zip(events) {
+    ) {
+        announcements.reserve(self.events.iter().map(|part| part.events.len()).sum());
+        for (part, PartEvents { topic, partition, events }) in committed.into_iter().zip(self.events) {
+            for (appended, mut event) in part.records.into_iter().zip(events) {
                 let at = |partition, offset| Position { epoch: part.epoch, partition, offset };
                 let answer = match appended {
                     Appended::Stored(offset) => {
@@ -109,37 +131,31 @@ impl Group {
                     Appended::Conflict { .. } => Err(conflict()),
                     Appended::Failed(error) => Err(error),
                 };
-                results.push((event.index, event.answer(answer)));
+                let index = event.index;
+                answers[index] = Some(event.answer(&topic, answer));
             }
         }
-        results
     }
 
     /// The same error for every event.
-    pub(super) fn fail(self, error: &Error) -> Vec<(usize, Result<Receipt, Failure>)> {
-        let failed = |event: Placed| (event.index, Err(Failure { id: Some(event.id), error: error.clone() }));
-        self.events.into_iter().flatten().map(failed).collect()
+    pub(super) fn fail(self, error: &Error, answers: &mut Answers) {
+        for event in self.events.into_iter().flat_map(|part| part.events) {
+            answers[event.index] = Some(Err(Failure { id: Some(event.id), error: error.clone() }));
+        }
     }
 }
 
 impl Placed {
-    fn announcement(&self, position: Position) -> Option<Message> {
-        if !self.namespace.is_announced() {
-            return None;
-        }
-        let payload = Announcement {
-            id: Cow::Borrowed(&self.id),
-            event_type: Cow::Borrowed(&self.event_type),
-            source_id: Cow::Borrowed(&self.source_id),
-            position: Cow::Owned(position.to_string()),
-        };
-        Some(Message { channel: Channel::new(&self.channel).ok()?, payload: payload.encode() })
+    /// Its announcement, once it is known where it stands.
+    fn announcement(&mut self, position: Position) -> Option<Message> {
+        let payload = self.announcement.take()?.at(position);
+        Some(Message { channel: Channel::new(&self.channel).ok()?, payload })
     }
 
-    fn answer(self, answer: crate::Result<(Position, bool)>) -> Result<Receipt, Failure> {
+    fn answer(self, topic: &TopicName, answer: Result<(Position, bool)>) -> Result<Receipt, Failure> {
         match answer {
             Ok((position, duplicate)) => {
-                let topic = self.namespace.topic.clone();
+                let topic = topic.clone();
                 Ok(Receipt { id: self.id, position, topic, channel: self.channel, duplicate })
             }
             Err(error) => Err(Failure { id: Some(self.id), error }),

@@ -1,6 +1,6 @@
 //! Ids for events that came without one: UUID version 7 (RFC 9562, section 5.7).
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::Entropy;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -14,9 +14,9 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// The next id.
-    pub(super) fn next(&self, clock: &dyn Clock, entropy: &dyn Entropy) -> String {
-        let now = (clock.now_ms().max(0) as u64) << 12;
+    /// The next id, made at that time.
+    pub(super) fn next(&self, now_ms: i64, entropy: &dyn Entropy) -> String {
+        let now = (now_ms.max(0) as u64) << 12;
         let after = |last: u64| now.max(last + 1);
         let last = self.last.fetch_update(Relaxed, Relaxed, |last| Some(after(last))).unwrap_or_else(|l| l);
         format(after(last), entropy.next_u64())
@@ -28,20 +28,19 @@ fn format(time_and_counter: u64, random: u64) -> String {
     let high = (time_and_counter >> 12) << 16 | 0x7000 | (time_and_counter & 0xfff);
     let low = random >> 2 | 1 << 63;
     let value = u128::from(high) << 64 | u128::from(low);
-    let mut text = String::with_capacity(36);
+    let (mut text, mut at) = ([b'-'; 36], 0);
     for (index, byte) in value.to_be_bytes().into_iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        at += usize::from(matches!(index, 4 | 6 | 8 | 10));
+        text[at..at + 2].copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        at += 2;
     }
-    text
+    std::str::from_utf8(&text).expect("digits are ASCII").to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::testing::{ManualClock, SeededEntropy};
 
     #[test]
@@ -62,7 +61,7 @@ mod tests {
                 2000 => clock.advance(-5),
                 _ => {}
             }
-            let id = ids.next(&clock, &entropy);
+            let id = ids.next(clock.now_ms(), &entropy);
             assert!(id > last, "{id} after {last}");
             last = id;
         }

@@ -53,14 +53,14 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
 }
 
 /// A bus with its runner.
-struct Running {
-    bus: RedisBus,
+pub(crate) struct Running {
+    pub bus: RedisBus,
     _stop: oneshot::Sender<()>,
     _task: JoinHandle<()>,
 }
 
 impl Running {
-    async fn start(redis: &Redis) -> Result<Running> {
+    pub async fn start(redis: &Redis) -> Result<Running> {
         let address = Address::parse(&format!("redis://{}", redis.address))?;
         let settings = BusSettings {
             deadline: Duration::from_secs(5),
@@ -282,7 +282,7 @@ impl Bare {
 
     /// Reads whatever comes until the value is dropped.
     fn drain(mut self) -> Result<Hangup> {
-        let hangup = Hangup(self.0.try_clone()?);
+        let hangup = Hangup::of(&self.0)?;
         thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             while self.0.read(&mut buffer).is_ok_and(|read| read > 0) {}
@@ -292,7 +292,13 @@ impl Bare {
 }
 
 /// Ends a connection that another thread reads.
-struct Hangup(TcpStream);
+pub(crate) struct Hangup(TcpStream);
+
+impl Hangup {
+    pub fn of(stream: &TcpStream) -> Result<Hangup> {
+        Ok(Hangup(stream.try_clone()?))
+    }
+}
 
 impl Drop for Hangup {
     fn drop(&mut self) {
@@ -300,7 +306,7 @@ impl Drop for Hangup {
     }
 }
 
-fn command(words: &[&str]) -> Vec<u8> {
+pub(crate) fn command(words: &[&str]) -> Vec<u8> {
     let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
     format!("*{}\r\n{words}", words.matches("\r\n").count() / 2).into_bytes()
 }

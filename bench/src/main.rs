@@ -23,6 +23,7 @@ mod callers;
 mod channels;
 mod compression;
 mod cpu_time;
+mod dual;
 mod embedded;
 mod fan_out;
 mod filled;
@@ -45,12 +46,16 @@ mod tail;
 mod warm;
 mod workload;
 
+/// As the server has it: what is measured of the library here is what it costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measure one or more parts of dualstream and print the results as tables.
 #[derive(Parser)]
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`, `delivery`, `channel`, `bus`. Everything when none is named.
+    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`, `delivery`, `channel`, `bus`, `dual`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -103,7 +108,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 20] = [
+const BENCHMARKS: [Benchmark; 21] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -124,6 +129,7 @@ const BENCHMARKS: [Benchmark; 20] = [
     ("delivery", kafka::run_delivery),
     ("channel", kafka::run_channel),
     ("bus", bus::run),
+    ("dual", dual::run),
 ];
 
 fn main() -> Result<()> {

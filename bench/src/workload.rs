@@ -86,7 +86,10 @@ impl Workload {
             event_type: "bench.happened".into(),
             source_type: SOURCE_TYPES[source_type].into(),
             source_id: source_id.clone(),
-            data: Data::Json(Bytes::from(format!("{{\"n\":{:08},\"p\":\"{:x<padding$}\"}}", self.made, ""))),
+            data: Data::Json(Bytes::from(format!(
+                "{{\"n\":\"{:08}\",\"p\":\"{:x<padding$}\"}}",
+                self.made, ""
+            ))),
             ..Event::default()
         };
         let bare = dualstream_core::event::codec::encode(&event(0), ID, TIME).len();

@@ -188,7 +188,7 @@ impl Variant for Following {
 
     fn round(&mut self, _frame: &Arc<Frame>) -> Result<()> {
         let run = self.ready.pop().context("a block has as many rounds as it was prepared for")?;
-        self.runtime.block_on(self.mirror.append(&self.topic, vec![run]))?;
+        self.runtime.block_on(self.mirror.append(&self.topic, vec![run], vec![0; PARTITIONS as usize]))?;
         Ok(())
     }
 }

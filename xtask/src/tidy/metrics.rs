@@ -1,6 +1,6 @@
 //! Metrics: what the dashboard, the alert rules and the guide for operators name is on `docs/reference/metrics.md`, in
-//! the form in which Prometheus keeps it; every metric there is answers a question of that guide; and what an alert
-//! links to is a heading of it.
+//! the form in which Prometheus keeps it; every metric there is answers a question of that guide, and is drawn on the
+//! board; and what an alert links to is a heading of it.
 //!
 //! To ask Prometheus for a metric that does not exist is no error: it is an empty panel, or an alert that never fires.
 //! That the page itself is true is a test of the gateway.
@@ -13,16 +13,17 @@ use std::collections::BTreeSet;
 const PAGE: &str = "docs/reference/metrics.md";
 const GUIDE: &str = "docs/guide/operations.md";
 const DEPLOY: &str = "deploy/";
+const BOARD: &str = "deploy/grafana/dualstream.json";
 
 /// Checks the guide and all files for deployment, if there are page and guide.
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let (Some(page), Some(guide)) = (tree.text(PAGE), tree.text(GUIDE)) else { return Vec::new() };
-    let (headings, told) = (anchors(guide), guide.lines().flat_map(names).collect::<BTreeSet<_>>());
-    let untold = rows(page).filter(|(_, row)| !row.iter().any(|series| told.contains(series.as_str())));
-    let untold = untold.map(|(line, row)| {
-        Finding::new(PAGE, line, format!("{GUIDE} does not say what to do with `{}`", row.join("`, `")))
-    });
-    let mut findings: Vec<Finding> = untold.collect();
+    let headings = anchors(guide);
+    let mut findings =
+        missing(page, guide, |series| format!("{GUIDE} does not say what to do with {series}"));
+    if let Some(board) = tree.text(BOARD) {
+        findings.extend(missing(page, board, |series| format!("{BOARD} has no panel for {series}")));
+    }
     let series: BTreeSet<String> = rows(page).flat_map(|(_, row)| row).collect();
     for (path, text) in tree.texts().filter(|(path, _)| *path == GUIDE || path.starts_with(DEPLOY)) {
         for (index, line) in text.lines().enumerate() {
@@ -38,6 +39,13 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The metrics of the page that a text does not name.
+fn missing(page: &str, text: &str, told: impl Fn(String) -> String) -> Vec<Finding> {
+    let named: BTreeSet<&str> = text.lines().flat_map(names).collect();
+    let missing = rows(page).filter(|(_, row)| !row.iter().any(|series| named.contains(series.as_str())));
+    missing.map(|(line, row)| Finding::new(PAGE, line, told(format!("`{}`", row.join("`, `"))))).collect()
 }
 
 /// The rows of the page's tables, with their lines: the names of the series each stands for.
@@ -130,6 +138,15 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].path.as_str(), found[0].line), (PAGE, 4));
         assert!(found[0].message.contains("`dualstream_bus_messages_total`"), "{}", found[0].message);
+    }
+
+    #[test]
+    fn a_metric_that_is_not_drawn_is_found() {
+        let board = "dualstream_feeds dualstream_ack_seconds_bucket\n";
+        let found = check(&Tree::of(&[(PAGE, TABLE), (GUIDE, TOLD), (BOARD, board)]));
+        let found: Vec<String> = found.iter().map(Finding::to_string).collect();
+        let wanted = format!("{PAGE}:4: {BOARD} has no panel for `dualstream_bus_messages_total`");
+        assert_eq!(found, [wanted]);
     }
 
     #[test]

@@ -18,9 +18,11 @@
 mod commit;
 mod counters;
 mod epoch;
+mod followed;
 mod follower;
 mod foreign;
 mod fresh;
+mod job;
 mod log;
 mod losses;
 mod merge;

@@ -12,17 +12,16 @@
 //! where the store stands, or anew: the mirror is a copy. But what is held in an epoch is the proof of a loss upstream,
 //! so it is compared before anything is begun anew in the same epoch.
 
+use super::followed::{Followed, store, store_early};
+use super::job::{Begun, Done, Failure, begin, look};
 use super::log::Inner;
 use super::losses;
-use super::ranges::hidden_in;
 use super::seam::{LOOKS_BACK, Place, Run, Tail, looks_back};
 use super::setbacks::Setbacks;
 use super::topic::{Topic, distance};
-use super::verify::{self, Look, Loss, Verdict};
+use super::verify::Verdict;
 use crate::hidden::{self, LeftOut};
-use crate::log::{Bounds, Span};
-use crate::record::Record;
-use crate::topic::{Cleanup, Epoch, TopicName, TopicSpec};
+use crate::topic::TopicName;
 use crate::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -74,32 +73,6 @@ struct Follower<'a> {
     /// Topics whose tail brings another topic than upstream describes.
     mistaken: BTreeSet<TopicName>,
     next_tick: Instant,
-}
-
-/// A topic that is followed: which one it is, and the epoch in which it is.
-struct Followed {
-    topic: Arc<Topic>,
-    id: u128,
-    epoch: Epoch,
-    /// What lies before was stored before it was followed: records left out there are not known any more.
-    known_from: Vec<u64>,
-    /// Left out because upstream has their first copies before that.
-    left_out: LeftOut,
-    next_look: Instant,
-}
-
-/// What a job did.
-enum Done {
-    Refreshed(Result<()>),
-    Begun(Result<Begun>),
-    Looked(Result<Verdict>),
-    Stored(Followed, Result<()>),
-    Told,
-}
-
-enum Begun {
-    In { id: u128, epoch: Epoch, known_from: Vec<u64> },
-    Lost(Loss),
 }
 
 impl<'a> Follower<'a> {
@@ -160,7 +133,10 @@ impl<'a> Follower<'a> {
         self.ready.clear();
         self.inner.counters.errors.fetch_add(1, Relaxed);
         self.inner.note(Some(error).filter(|error| error.kind() == ErrorKind::Unavailable));
-        tracing::debug!(code = error.code(), "the mirror begins again: {error}");
+        tracing::debug!(
+            code = error.code(),
+            "upstream is followed again from where the mirror stands: {error}"
+        );
     }
 
     /// When there is something to do that nobody tells of.
@@ -174,6 +150,9 @@ impl<'a> Follower<'a> {
     /// Begins to ask what the topics are now.
     fn tick(&mut self) {
         self.next_tick = Instant::now() + self.inner.settings.refresh;
+        if self.setbacks.are_over(Instant::now()) {
+            self.inner.note_copy(None);
+        }
         let topics = self.inner.topics();
         let (mut lag, mut held_back) = (0, 0);
         for topic in &topics {
@@ -291,22 +270,20 @@ impl<'a> Follower<'a> {
                     _ => self.let_go(&name),
                 }
             }
-            Done::Looked(Err(error)) => {
+            Done::Looked(Err(Failure::Upstream(error))) => {
                 if let Some(followed) = self.followed.get_mut(&name) {
                     followed.next_look = now + RETRY;
                 }
                 self.heard(&name, Some(error));
             }
             Done::Stored(followed, Ok(())) => drop(self.ready.insert(name.clone(), followed)),
-            Done::Begun(Err(error)) | Done::Stored(_, Err(error))
-                if matches!(error.kind(), ErrorKind::Full | ErrorKind::Internal | ErrorKind::Corrupt) =>
-            {
-                self.set_back(&topic, &error);
-            }
-            Done::Begun(Err(error)) | Done::Stored(_, Err(error)) => {
+            Done::Begun(Err(Failure::Upstream(error))) | Done::Stored(_, Err(Failure::Upstream(error))) => {
                 self.pauses.insert(name.clone(), now + RETRY);
                 self.heard(&name, Some(error));
             }
+            Done::Begun(Err(Failure::Store(error)))
+            | Done::Looked(Err(Failure::Store(error)))
+            | Done::Stored(_, Err(Failure::Store(error))) => self.set_back(&topic, &error),
             Done::Told => {}
         }
         self.let_go_of_before(&topic);
@@ -314,7 +291,7 @@ impl<'a> Follower<'a> {
 
     /// The store failed. Nobody waits for what does not come from it meanwhile.
     fn set_back(&mut self, topic: &Topic, error: &Error) {
-        self.inner.counters.errors.fetch_add(1, Relaxed);
+        self.inner.note_copy(Some((&topic.name, error)));
         self.let_go(&topic.name);
         topic.set_hot(false);
         let until = self.setbacks.note(&topic.name, error, Instant::now());
@@ -351,7 +328,7 @@ impl<'a> Follower<'a> {
         match error {
             Some(error) if error.kind() == ErrorKind::Unavailable => {
                 self.inner.counters.errors.fetch_add(1, Relaxed);
-                tracing::debug!(topic = %name, code = error.code(), "the topic is asked for again: {error}");
+                tracing::debug!(topic = %name, code = error.code(), "upstream is asked for the topic again: {error}");
                 self.unanswered.insert(name.clone());
                 if self.inner.topics().iter().all(|topic| self.unanswered.contains(&topic.name)) {
                     self.inner.note(Some(&error));
@@ -359,7 +336,7 @@ impl<'a> Follower<'a> {
             }
             Some(error) if error.kind() != ErrorKind::NotFound => {
                 self.inner.counters.errors.fetch_add(1, Relaxed);
-                tracing::warn!(topic = %name, code = error.code(), "a topic cannot be followed: {error}");
+                tracing::warn!(topic = %name, code = error.code(), "upstream does not let a topic be followed: {error}");
             }
             _ => {
                 self.unanswered.remove(name);
@@ -444,115 +421,4 @@ async fn next_of(tail: &mut Option<Box<dyn Tail>>) -> Result<Vec<Run>> {
         Some(tail) => tail.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// Makes a topic ready to be followed: on from where the store stands, if that is near enough and nothing was lost.
-async fn begin(inner: &Inner, topic: &Topic) -> Result<Begun> {
-    let Look { described, epoch, held, verdict } = verify::look(inner, topic).await?;
-    let backfill = inner.settings.backfill_records;
-    let begin: Vec<u64> = described
-        .earliest
-        .iter()
-        .zip(described.high.iter().zip(&described.latest))
-        .map(|(&earliest, (high, &stable))| earliest.max(high.saturating_sub(backfill).min(stable)))
-        .collect();
-    let is_near = |held: &Bounds| {
-        held.latest.len() == begin.len() && held.latest.iter().zip(&begin).all(|(held, begin)| held >= begin)
-    };
-    match verdict {
-        Verdict::Lost(loss) => return Ok(Begun::Lost(loss)),
-        Verdict::Same if held.as_ref().is_some_and(is_near) => {
-            let known_from = held.map_or(begin, |held| held.latest);
-            return Ok(Begun::In { id: described.id, epoch, known_from });
-        }
-        Verdict::Same | Verdict::MappedOtherwise => {}
-    }
-    let id = described.id;
-    let spec = TopicSpec {
-        retention_ms: None,
-        retention_bytes: inner.settings.topic_bytes_max,
-        cleanup: Cleanup::Delete,
-        ..described.spec
-    };
-    inner.counters.begun.fetch_add(1, Relaxed);
-    topic.set_level(false);
-    inner.store.begin(spec, epoch, begin.clone()).await?;
-    Ok(Begun::In { id, epoch, known_from: begin })
-}
-
-/// Compares what is held of a topic that is followed; gives up what is out of date.
-async fn look(inner: &Inner, topic: &Topic) -> Result<Verdict> {
-    let Look { verdict, .. } = verify::look(inner, topic).await?;
-    if let Verdict::MappedOtherwise = verdict {
-        inner.store.forget(&topic.name).await?;
-    }
-    Ok(verdict)
-}
-
-/// Appends to the mirror of a topic, or forgets it: its files may be gone, and it is only a copy.
-async fn store(inner: &Inner, followed: &mut Followed, mut runs: Vec<Run>) -> Result<()> {
-    let name = &followed.topic.name;
-    let records: usize = runs.iter().map(|run| run.records.len()).sum();
-    let mut left_out = 0;
-    for run in &mut runs {
-        run.records.retain(|record| {
-            let is_hidden = followed.left_out.hides(record);
-            if is_hidden {
-                left_out += 1;
-                followed.left_out.add(record.clone());
-            }
-            !is_hidden
-        });
-    }
-    match inner.store.append(name, runs, followed.known_from.clone()).await {
-        Ok(hidden) => {
-            inner.counters.records.fetch_add(records as u64, Relaxed);
-            inner.counters.hidden.fetch_add(hidden + left_out, Relaxed);
-            Ok(())
-        }
-        Err(error) if error.code() == LOOKS_BACK => {
-            // From now on everything that is held is looked for upstream, too.
-            if let Some(held) = inner.held(name, followed.epoch) {
-                followed.known_from = held.latest;
-            }
-            Err(error)
-        }
-        Err(error) => {
-            if let Err(error) = inner.store.forget(name).await {
-                tracing::debug!(topic = %name, code = error.code(), "the mirror cannot be forgotten: {error}");
-            }
-            Err(error)
-        }
-    }
-}
-
-impl Followed {
-    fn known_from(&self, partition: u32) -> u64 {
-        self.known_from.get(partition as usize).copied().unwrap_or(0)
-    }
-
-    /// Whether a record may repeat an event that is not known here: of before the mirror's beginning, or left out of it
-    /// before it was followed.
-    fn is_early(&self, record: &Record) -> bool {
-        let known_from = self.known_from(record.partition);
-        hidden::looked_for_in(record).is_some_and(|range| range.start < known_from)
-    }
-}
-
-/// Leaves out what repeats an event that is not known here; the store sees to the rest.
-async fn store_early(inner: &Inner, followed: &mut Followed, mut runs: Vec<Run>) -> Result<()> {
-    for run in &mut runs {
-        let early: Vec<_> = run.records.iter().filter(|record| followed.is_early(record)).cloned().collect();
-        if early.is_empty() {
-            continue;
-        }
-        let span =
-            Span { partition: run.partition, from: followed.known_from(run.partition), until: run.next };
-        let hidden = hidden_in(&*inner.upstream, (&run.topic, followed.id), &early, span).await?;
-        inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
-        let is_hidden = |record: &Record| hidden.contains(&record.offset);
-        early.into_iter().filter(is_hidden).for_each(|record| followed.left_out.add(record));
-        run.records.retain(|record| !is_hidden(record));
-    }
-    store(inner, followed, runs).await
 }

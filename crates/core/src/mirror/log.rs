@@ -45,6 +45,7 @@ pub(super) struct Inner {
     pub wanted: Notify,
     topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
     health: Mutex<Health>,
+    copy_health: Mutex<Health>,
 }
 
 impl MirroredLog {
@@ -61,7 +62,8 @@ impl MirroredLog {
         let upstream: Arc<dyn Upstream> =
             Arc::new(Mapped::new(upstream, &settings.foreign, counters.clone()));
         let ranges = Ranges::new(upstream.clone(), counters.clone(), settings.range_bytes_max);
-        let (topics, health) = (RwLock::default(), Mutex::new(Health::Up));
+        let topics = RwLock::default();
+        let (health, copy_health) = (Mutex::new(Health::Up), Mutex::new(Health::Up));
         let wanted = Notify::new();
         let inner = Inner {
             settings,
@@ -75,6 +77,7 @@ impl MirroredLog {
             wanted,
             topics,
             health,
+            copy_health,
         };
         let inner = Arc::new(inner);
         (MirroredLog { inner: inner.clone() }, Runner { inner })
@@ -124,6 +127,11 @@ impl MirroredLog {
     /// Whether upstream answers.
     pub fn health(&self) -> Health {
         self.inner.health()
+    }
+
+    /// Whether the copy on this node can be kept. While it cannot, what it does not hold is read upstream.
+    pub fn copy_health(&self) -> Health {
+        self.inner.copy_health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -193,6 +201,18 @@ impl Inner {
             _ if !health.note(error, &*self.clock) => {}
             None => tracing::info!("the log upstream answers again"),
             Some(error) => tracing::warn!(code = error.code(), "the log upstream does not answer: {error}"),
+        }
+    }
+
+    /// Notes whether the store of a topic failed, or that all are well; the former is said by whoever leaves it alone.
+    pub fn note_copy(&self, failed: Option<(&TopicName, &Error)>) {
+        let error = failed.map(|(name, error)| {
+            let message = format!("the copy of '{name}' on this node: {}", error.message());
+            Error::new(error.kind(), error.code(), message)
+        });
+        let mut health = self.copy_health.lock().unwrap_or_else(PoisonError::into_inner);
+        if health.note(error.as_ref(), &*self.clock) && error.is_none() {
+            tracing::info!("the mirror on this node is kept again");
         }
     }
 

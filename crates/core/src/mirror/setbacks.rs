@@ -27,20 +27,26 @@ struct Setback {
 impl Setbacks {
     /// Notes a failure, and tells the first of several; gives until when the topic is left alone.
     pub fn note(&mut self, name: &TopicName, error: &Error, now: Instant) -> Instant {
-        self.0.retain(|_, setback| now < setback.until + WELL);
+        self.are_over(now);
         let before = self.0.get(name).map(|setback| setback.pause);
         let pause = before.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
         match before {
             None => {
-                tracing::warn!(topic = %name, code = error.code(), "the mirror of a topic begins anew, again and again if it has to: {error}");
+                tracing::warn!(topic = %name, code = error.code(), "the mirror of a topic failed on this node and begins anew, again and again if it has to: {error}");
             }
             Some(_) => {
-                tracing::debug!(topic = %name, code = error.code(), ?pause, "the mirror begins anew: {error}");
+                tracing::debug!(topic = %name, code = error.code(), ?pause, "the mirror failed on this node and begins anew: {error}");
             }
         }
         let until = now + pause;
         self.0.insert(name.clone(), Setback { pause, until });
         until
+    }
+
+    /// Whether all stores are well again.
+    pub fn are_over(&mut self, now: Instant) -> bool {
+        self.0.retain(|_, setback| now < setback.until + WELL);
+        self.0.is_empty()
     }
 }
 
@@ -63,7 +69,9 @@ mod tests {
         assert_eq!((pauses[0], pauses[1], pauses[11]), (PAUSE_MIN, PAUSE_MIN * 2, PAUSE_MAX));
         let other = TopicName::new("other").unwrap();
         assert_eq!(setbacks.note(&other, &error, now) - now, PAUSE_MIN, "each topic by itself");
+        assert!(!setbacks.are_over(now));
         now += PAUSE_MAX + WELL;
+        assert!(setbacks.are_over(now));
         assert_eq!(setbacks.note(&name, &error, now) - now, PAUSE_MIN, "it was well for a while");
     }
 }

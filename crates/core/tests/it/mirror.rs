@@ -475,11 +475,35 @@ async fn a_store_that_fails_for_long_is_left_alone_and_heals() {
             assert!(read.len() + 8 >= from, "it is read upstream, {} of {from}", read.len());
         }
     }
+    // It is this node's disk, and nobody looks for it upstream.
+    let Health::Down { reason, .. } = node.log.copy_health() else { panic!("it is told") };
+    assert!(reason.contains("'events' on this node") && reason.contains("no room"), "{reason}");
+    assert_eq!((node.log.health(), node.log.counters().errors.load(Relaxed)), (Health::Up, 0));
     let begun = node.log.counters().begun.load(Relaxed);
     assert!(begun < 40, "{begun} times in {minutes} minutes");
     node.store.heal();
     node.level(&topic).await;
     assert_eq!(sorted(ids(&read_all(&node.log, &topic).await)), upstream_places(&cluster, &topic).await);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(node.log.copy_health(), Health::Up);
+}
+
+/// As a disk does that cannot be read or written: the error says no more than an upstream that is away.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_not_taken_for_upstream() {
+    let cluster = Cluster::new();
+    let topic = name("events");
+    cluster.upstream.create(TopicSpec::events(topic.clone())).await.unwrap();
+    let node = cluster.node(settings(1_000)).await;
+    let broken = || Error::new(ErrorKind::Unavailable, "storage_error", "could not create a file");
+    node.store.fail_next(broken());
+    let wanted = node.log.held(&topic);
+    tokio::pin!(wanted);
+    while node.log.copy_health() == Health::Up {
+        let _not_held = tokio::time::timeout(Duration::from_millis(10), wanted.as_mut()).await;
+        assert_eq!((node.log.health(), node.log.counters().errors.load(Relaxed)), (Health::Up, 0));
+    }
+    wanted.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -484,11 +484,18 @@ impl Transaction for ModelTransaction {
 
 impl MirrorStore for ModelLog {
     fn begin<'a>(&'a self, spec: TopicSpec, epoch: Epoch, start: Vec<u64>) -> BoxFuture<'a, Result<()>> {
-        let name = spec.name.clone();
-        let topic = Topic { earliest: start.clone(), latest: start, ..Topic::new(spec, epoch) };
-        self.lock().topics.insert(name, topic);
-        self.grown.notify_waiters();
-        async { Ok(()) }.boxed()
+        async move {
+            let mut state = self.lock();
+            if let Some(error) = state.fail_next.take() {
+                return Err(error);
+            }
+            let name = spec.name.clone();
+            let topic = Topic { earliest: start.clone(), latest: start, ..Topic::new(spec, epoch) };
+            state.topics.insert(name, topic);
+            self.grown.notify_waiters();
+            Ok(())
+        }
+        .boxed()
     }
 
     fn append<'a>(&'a self, topic: &'a TopicName, runs: Vec<Run>, _: Vec<u64>) -> BoxFuture<'a, Result<u64>> {

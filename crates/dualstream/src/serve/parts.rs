@@ -61,7 +61,10 @@ impl Status for Parts {
             None => vec![needed("log", self.files.health())],
             Some(Upstream { log, decisions }) => vec![
                 needed("log", log.health()),
-                needed("mirror", self.files.health()),
+                match self.files.health() {
+                    Health::Up => helpful("mirror", log.copy_health()),
+                    down => needed("mirror", down),
+                },
                 helpful("decisions", decisions.health()),
             ],
         };

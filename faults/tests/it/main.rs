@@ -15,7 +15,7 @@
 //!
 //! 16 is of transactions, which nodes do not make. 33, slow clients, is the gateway's, whatever the log:
 //! `crates/gateway/tests/it/websocket_life.rs`. What may take how long is no test's: [`latency`] measures, and
-//! `cargo xtask faults` judges.
+//! `cargo xtask faults` judges. Without any fault: [`fresh`].
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -25,6 +25,7 @@ mod clients;
 mod copy_log;
 mod disconnects;
 mod fleet;
+mod fresh;
 mod kafka_job;
 mod latency;
 mod nodes;

@@ -127,7 +127,7 @@ impl DualPublisher {
         let inner = &*self.inner;
         let unanswered = Unanswered::received(&inner.counters, events.len());
         let started = Instant::now();
-        let mut answers: Vec<Option<Result<Receipt, Failure>>> = events.iter().map(|_| None).collect();
+        let mut answers = Answers::new(events.len());
         let (mut preparation, mut batch) = (Preparation::new(inner), Batch::new(events.len()));
         for (index, event) in events.into_iter().enumerate() {
             match preparation.prepare(event) {
@@ -135,14 +135,14 @@ impl DualPublisher {
                     let topic = preparation.topic_of(event.place);
                     batch.add(index, event, topic);
                 }
-                Err(failure) => answers[index] = Some(Err(failure)),
+                Err(failure) => answers.put(index, Err(failure)),
             }
         }
         drop(preparation);
         inner.store(batch, &mut answers).await;
         inner.count(&answers, started);
         unanswered.answered();
-        answers.into_iter().map(|a| a.expect("every event was refused, stored or failed")).collect()
+        answers.into_all()
     }
 
     /// Any JSON on a channel: on a bus-only channel it is handed to the bus (`None`); on a durable one it is stored
@@ -238,7 +238,7 @@ impl Inner {
 
     fn count(&self, answers: &Answers, started: Instant) {
         let (mut acked, mut duplicates, mut failed) = (0, 0, 0);
-        for answer in answers.iter().flatten() {
+        for answer in answers.iter() {
             match answer {
                 Ok(Receipt { duplicate: true, .. }) => duplicates += 1,
                 Ok(_) => acked += 1,

@@ -15,6 +15,7 @@ use crate::log::{Appended, Bounds, Commit, Committed, Part, PartCommitted};
 use crate::record::{NewRecord, Record};
 use crate::topic::{Epoch, TopicName};
 use crate::{Error, ErrorKind, Result};
+use futures::FutureExt;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -52,7 +53,8 @@ impl Inner {
         let places = self.places(&parts)?;
         // An id that was made a moment ago repeats nothing.
         let fates = match parts.iter().flat_map(|part| &part.records).any(is_looked_for) {
-            true => self.fates(&mut parts).await?,
+            // In memory of its own, that calls which do not need it are small.
+            true => self.fates(&mut parts).boxed().await?,
             false => Vec::new(),
         };
         for (part, fates) in parts.iter_mut().zip(&fates) {

@@ -16,28 +16,30 @@ use crate::position::Position;
 use crate::publisher::{Failure, Receipt};
 use crate::topic::TopicName;
 use crate::{Error, ErrorKind, Result};
-use std::collections::BTreeMap;
 
 /// A group is closed once it passes this many bytes.
 const GROUP_BYTES: usize = 4 << 20;
 /// How many partitions a topic has, unless it was created otherwise: so many parts share the events of a call.
 const PARTITIONS_USUAL: usize = 12;
 
-/// The answers to a call, each at the place of its event; `None` while there is none.
-pub(super) type Answers = [Option<Result<Receipt, Failure>>];
+/// The answers to a call, each at the place of its event. They take memory once there is one, so not while the log is
+/// waited for.
+pub(super) struct Answers {
+    answers: Vec<Option<Result<Receipt, Failure>>>,
+    events: usize,
+}
 
 /// The events of a call that are stored if the log takes them.
 pub(super) struct Batch {
     groups: Vec<Group>,
-    /// The parts of the last group.
-    parts: BTreeMap<Place, usize>,
+    /// The parts of the last group by place, sorted.
+    parts: Vec<(Place, usize)>,
     bytes: usize,
-    /// Records that a part will have, more or less.
-    records_of_part: usize,
+    /// Parts that a group will have, and records of each, more or less.
+    room: (usize, usize),
 }
 
 /// What is committed together.
-#[derive(Default)]
 pub(super) struct Group {
     pub parts: Vec<Part>,
     /// Those of each part.
@@ -65,22 +67,26 @@ struct Placed {
 impl Batch {
     /// For the events of a call of so many.
     pub(super) fn new(events: usize) -> Batch {
-        let records_of_part = events.div_ceil(PARTITIONS_USUAL);
-        Batch { groups: Vec::with_capacity(1), parts: BTreeMap::new(), bytes: 0, records_of_part }
+        let room = (events.min(PARTITIONS_USUAL), events.div_ceil(PARTITIONS_USUAL));
+        Batch { groups: Vec::with_capacity(1), parts: Vec::with_capacity(room.0), bytes: 0, room }
     }
 
     /// Puts an event of `topic` into the last group, or into one more.
     pub(super) fn add(&mut self, index: usize, event: Prepared, topic: &TopicName) {
         if self.groups.last().is_none_or(|g| g.bytes >= GROUP_BYTES) {
-            self.groups.push(Group::default());
+            self.groups.push(Group::new(self.room.0));
             self.parts.clear();
         }
         let group = self.groups.last_mut().expect("a group was pushed if there was none");
         let Prepared { id, channel, announcement, place, record } = event;
-        let part = *self.parts.entry(place).or_insert_with(|| {
-            group.begin_part(topic, place.partition, self.records_of_part);
-            group.parts.len() - 1
-        });
+        let part = match self.parts.binary_search_by_key(&place, |(known, _)| *known) {
+            Ok(at) => self.parts[at].1,
+            Err(at) => {
+                self.parts.insert(at, (place, group.parts.len()));
+                group.begin_part(topic, place.partition, self.room.1);
+                group.parts.len() - 1
+            }
+        };
         let weight = record.weight();
         group.bytes += weight;
         self.bytes += weight;
@@ -99,7 +105,37 @@ impl Batch {
     }
 }
 
+impl Answers {
+    /// For a call of so many events.
+    pub(super) fn new(events: usize) -> Answers {
+        Answers { answers: Vec::new(), events }
+    }
+
+    /// Answers the event at that place.
+    pub(super) fn put(&mut self, index: usize, answer: Result<Receipt, Failure>) {
+        if self.answers.is_empty() {
+            self.answers.resize_with(self.events, || None);
+        }
+        self.answers[index] = Some(answer);
+    }
+
+    /// Those that are there.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Result<Receipt, Failure>> {
+        self.answers.iter().flatten()
+    }
+
+    /// All of them.
+    pub(super) fn into_all(self) -> Vec<Result<Receipt, Failure>> {
+        let expected = |answer: Option<_>| answer.expect("every event was refused, stored or failed");
+        self.answers.into_iter().map(expected).collect()
+    }
+}
+
 impl Group {
+    fn new(parts: usize) -> Group {
+        Group { parts: Vec::with_capacity(parts), events: Vec::with_capacity(parts), bytes: 0 }
+    }
+
     fn begin_part(&mut self, topic: &TopicName, partition: u32, records: usize) {
         let (topic, own) = (topic.clone(), topic.clone());
         self.parts.push(Part { topic, partition, records: Vec::with_capacity(records) });
@@ -131,8 +167,7 @@ impl Group {
                     Appended::Conflict { .. } => Err(conflict()),
                     Appended::Failed(error) => Err(error),
                 };
-                let index = event.index;
-                answers[index] = Some(event.answer(&topic, answer));
+                answers.put(event.index, event.answer(&topic, answer));
             }
         }
     }
@@ -140,7 +175,7 @@ impl Group {
     /// The same error for every event.
     pub(super) fn fail(self, error: &Error, answers: &mut Answers) {
         for event in self.events.into_iter().flat_map(|part| part.events) {
-            answers[event.index] = Some(Err(Failure { id: Some(event.id), error: error.clone() }));
+            answers.put(event.index, Err(Failure { id: Some(event.id), error: error.clone() }));
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::history::read_all;
 use crate::listener::Listener;
 use crate::load::{Load, Topics};
 use crate::reader::Place;
-use crate::{Node, Reader, Sdk};
+use crate::{Node, Reader, Sdk, Way};
 use anyhow::{Result, ensure};
 use dualstream_checker::{Recorder, Report, Rules, Start};
 use std::collections::BTreeSet;
@@ -71,8 +71,24 @@ impl Audience {
         key: &str,
         node: Place,
     ) -> Result<()> {
+        self.browse_by(Way::default(), name, topic, channel, key, node).await
+    }
+
+    /// The same in another way.
+    ///
+    /// # Errors
+    /// When the subscription is not confirmed.
+    pub async fn browse_by(
+        &mut self,
+        way: Way,
+        name: &str,
+        topic: &str,
+        channel: &str,
+        key: &str,
+        node: Place,
+    ) -> Result<()> {
         let node = (node.0.as_str(), node.1);
-        let sdk = Sdk::start(&self.recorder, name, topic, channel, key, node).await?;
+        let sdk = Sdk::start(way, &self.recorder, name, topic, channel, key, node).await?;
         self.browsers.push((key.to_owned(), sdk));
         Ok(())
     }

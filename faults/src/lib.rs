@@ -28,5 +28,5 @@ pub use load::Load;
 pub use node::Node;
 pub use publisher::{Event, Outcomes, Publisher};
 pub use reader::Reader;
-pub use sdk::Sdk;
+pub use sdk::{Sdk, Way};
 pub use stage::Stage;

@@ -15,6 +15,23 @@ use tokio::sync::watch;
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/gateway/tests/js");
 const NEEDS: &str = "this test needs node 18 and npm: `cargo xtask test` installs them on Debian";
 
+const WEBSOCKET: &str = "websocket";
+
+/// How the SDK comes to a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Its name for that.
+    pub transport: &'static str,
+    /// What takes its requests where there is no WebSocket, if not what has its stream.
+    pub door: Option<SocketAddr>,
+}
+
+impl Default for Way {
+    fn default() -> Way {
+        Way { transport: WEBSOCKET, door: None }
+    }
+}
+
 /// One SDK client on one channel or pattern of a node.
 pub struct Sdk {
     child: Child,
@@ -42,6 +59,7 @@ impl Sdk {
     /// # Errors
     /// When it is not.
     pub async fn start(
+        way: Way,
         recorder: &Recorder,
         name: &str,
         topic: &str,
@@ -51,7 +69,10 @@ impl Sdk {
     ) -> Result<Sdk> {
         install()?;
         let mut command = Command::new("node");
-        command.arg("tail.mjs").arg(address.to_string()).arg(channel).current_dir(SCRIPTS);
+        let scheme = if way.transport == WEBSOCKET { "ws" } else { "http" };
+        let url = format!("{scheme}://{address}/connection/{}", way.transport);
+        command.args(["tail.mjs", &url, channel]).current_dir(SCRIPTS);
+        command.envs(way.door.map(|door| ("DOOR", format!("http://{door}"))));
         let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().context(NEEDS)?;
         let output = child.stdout.take().context("it has an output")?;
         let (told, mut seen) = watch::channel(Seen::default());
@@ -123,7 +144,7 @@ fn install() -> Result<()> {
 
 fn npm() -> Result<()> {
     let modules = Path::new(SCRIPTS).join("node_modules");
-    if ["centrifuge", "ws"].iter().all(|name| modules.join(name).exists()) {
+    if ["centrifuge", "ws", "eventsource"].iter().all(|name| modules.join(name).exists()) {
         return Ok(());
     }
     let mut npm = Command::new("npm");

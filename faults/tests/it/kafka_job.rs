@@ -8,7 +8,7 @@
 
 use dualstream_checker::{Recorder, Rules, Start, value_crc};
 use dualstream_faults::history::read_all;
-use dualstream_faults::{Cluster, Event, Node, Publisher, Reader, Sdk};
+use dualstream_faults::{Cluster, Event, Node, Publisher, Reader, Sdk, Way};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -106,9 +106,16 @@ async fn everything_arrives_once_while_brokers_and_nodes_die() {
     );
     let mut single = single.await.unwrap();
 
-    let on_a = Sdk::start(&recorder, "sdk-a", "events", "events:*", "*", ("a", a.address));
-    let on_b =
-        Sdk::start(&recorder, "sdk-b", "events", "events:made:key-62", "made:key-62", ("b", b.address));
+    let on_a = Sdk::start(Way::default(), &recorder, "sdk-a", "events", "events:*", "*", ("a", a.address));
+    let on_b = Sdk::start(
+        Way::default(),
+        &recorder,
+        "sdk-b",
+        "events",
+        "events:made:key-62",
+        "made:key-62",
+        ("b", b.address),
+    );
     let (mut on_a, mut on_b) = (on_a.await.unwrap(), on_b.await.unwrap());
 
     let events = Arc::new(events(count));

@@ -11,6 +11,8 @@
 //! | 32 | [`registry`] |
 //! | 34 | [`clients`]; on the side of the brokers it is 8 and a broker that hangs |
 //!
+//! Not in the matrix: [`disconnects`], and clients without a WebSocket in [`emulation`].
+//!
 //! All at once: [`kafka_job`] and [`redis_job`].
 //!
 //! 16 is of transactions, which nodes do not make. 33, slow clients, is the gateway's, whatever the log:
@@ -24,6 +26,7 @@ mod brokers;
 mod clients;
 mod copy_log;
 mod disconnects;
+mod emulation;
 mod fleet;
 mod fresh;
 mod kafka_job;

@@ -144,3 +144,51 @@ fn bus_needed() -> Error {
 fn unavailable(message: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, "forwarding_unavailable", message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualstream_core::memory::registry::MemoryRegistry;
+    use dualstream_core::registry::{About, Beat, Instance, Owner, Registry, Settings};
+    use dualstream_core::testing::{ManualClock, SeededEntropy};
+
+    fn instance(name: &str) -> InstanceId {
+        InstanceId::new(name).unwrap()
+    }
+
+    /// A registry, and a member that does not stand in it.
+    fn member() -> (Arc<MemoryRegistry>, Membership) {
+        let clock = Arc::new(ManualClock::new(7));
+        let registry = Arc::new(MemoryRegistry::new(clock.clone()));
+        let about = About { id: instance("a"), version: "1".into(), address: "x".into() };
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let (membership, _) = Membership::new(Settings::default(), registry.clone(), about, clock, entropy);
+        (registry, membership)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_registry_is_asked_for_what_is_not_known_and_not_too_often() {
+        let (registry, membership) = member();
+        let owner = Owner { id: instance("b"), incarnation: 1 };
+        let (version, address) = ("1".into(), "y".into());
+        let other = Instance { owner, version, address, started_ms: 7, connections: 0 };
+        registry.heartbeat(other, Beat::Begin).await.unwrap();
+
+        let mut known = Forwarding::default().known.into_inner();
+        for _ in 0..3 * QUESTIONS {
+            assert!(known.knows(&membership, &instance("b")).await.unwrap(), "asked for once");
+        }
+        for _ in 1..QUESTIONS {
+            assert!(!known.knows(&membership, &instance("c")).await.unwrap());
+        }
+        let refused = known.knows(&membership, &instance("c")).await.unwrap_err();
+        assert_eq!(refused.code(), "forwarding_unavailable");
+        assert!(known.knows(&membership, &instance("b")).await.unwrap());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!known.knows(&membership, &instance("c")).await.unwrap());
+        // Only what stood there lately is taken to be there still.
+        tokio::time::advance(KNOWN_FOR).await;
+        let (_, empty) = member();
+        assert!(!known.knows(&empty, &instance("b")).await.unwrap());
+    }
+}

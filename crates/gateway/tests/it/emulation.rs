@@ -371,7 +371,13 @@ async fn what_is_no_command_on_the_bus_is_dropped() {
         let channel = Channel::new("dualstream:node:node-1").unwrap();
         cluster.bus.publish(vec![Message { channel, payload: bytes::Bytes::copy_from_slice(payload) }]);
     }
-    while !metric(&server, "emulation_requests_total{outcome=\"dropped\"} 7").await {}
+    let outcomes = async |outcome: &str| {
+        let name = format!("dualstream_client_emulation_requests_total{{outcome=\"{outcome}\"}} ");
+        let page = ask(&server, "/metrics").await.body;
+        page.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse::<usize>().unwrap()
+    };
+    while outcomes("dropped").await + outcomes("received").await < payloads.len() {}
+    assert_eq!(outcomes("received").await, 0);
     assert!(client.ask(json!({"subscribe": {"channel": "events:*"}})).await["subscribe"].is_object());
     // Nor may a client listen there.
     for channel in ["dualstream:node:node-1", "dualstream:*"] {

@@ -62,7 +62,10 @@ impl StreamClient {
             Way::HttpStream => "application/x-ndjson",
         };
         assert_eq!(status, 200);
-        assert!(headers.contains(&("content-type".to_owned(), wanted.to_owned())), "{headers:?}");
+        // Each session is a connection that was accepted: what bounds those bounds these.
+        for (name, value) in [("content-type", wanted), ("connection", "close")] {
+            assert!(headers.contains(&(name.to_owned(), value.to_owned())), "{headers:?}");
+        }
         let [node, session, client] = Default::default();
         StreamClient {
             wire,

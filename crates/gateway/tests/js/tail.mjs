@@ -1,15 +1,16 @@
 // Follows channels and patterns with the public SDK until it is ended.
 //
-//   node tail.mjs HOST:PORT CHANNEL…
+//   node tail.mjs ws://HOST:PORT/connection/websocket CHANNEL…
+//   node tail.mjs http://HOST:PORT/connection/http_stream CHANNEL…
+//
+// DOOR=http://HOST:PORT in the environment is the server that takes the requests, if not that of the stream.
 //
 // Prints one line of JSON when a subscription begins, for each event, and for whatever the SDK calls lost.
-import { Centrifuge } from "centrifuge";
-import WebSocket from "ws";
+import { client as open } from "./transports.mjs";
 
-const [address, ...channels] = process.argv.slice(2);
+const [url, ...channels] = process.argv.slice(2);
 const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
-const client = new Centrifuge(`ws://${address}/connection/websocket`,
-  { websocket: WebSocket, minReconnectDelay: 20, maxReconnectDelay: 200 });
+const client = open(url, { minReconnectDelay: 20, maxReconnectDelay: 200 }, process.env.DOOR);
 client.on("disconnected", (ctx) => say({ lost: `disconnected ${ctx.code} ${ctx.reason}` }));
 for (const channel of channels) {
   const subscription = client.newSubscription(channel);

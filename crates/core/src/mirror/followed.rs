@@ -85,19 +85,30 @@ pub(super) async fn store_early(
     followed: &mut Followed,
     mut runs: Vec<Run>,
 ) -> Result<(), Failure> {
-    for run in &mut runs {
+    leave_out(inner, followed, &mut runs).await.map_err(Failure::Upstream)?;
+    let mut stored = store(inner, followed, runs.clone()).await;
+    if stored.as_ref().is_err_and(|error| error.code() == LOOKS_BACK) {
+        // The store has given more up than was looked for.
+        leave_out(inner, followed, &mut runs).await.map_err(Failure::Upstream)?;
+        stored = store(inner, followed, runs).await;
+    }
+    stored.map_err(Failure::Store)
+}
+
+/// Takes out of the runs what repeats an event of before [`Followed::known_from`].
+async fn leave_out(inner: &Inner, followed: &mut Followed, runs: &mut [Run]) -> Result<()> {
+    for run in runs {
         let early: Vec<_> = run.records.iter().filter(|record| followed.is_early(record)).cloned().collect();
         if early.is_empty() {
             continue;
         }
         let span =
             Span { partition: run.partition, from: followed.known_from(run.partition), until: run.next };
-        let hidden = hidden_in(&*inner.upstream, (&run.topic, followed.id), &early, span).await;
-        let hidden = hidden.map_err(Failure::Upstream)?;
+        let hidden = hidden_in(&*inner.upstream, (&run.topic, followed.id), &early, span).await?;
         inner.counters.hidden.fetch_add(hidden.len() as u64, Relaxed);
         let is_hidden = |record: &Record| hidden.contains(&record.offset);
         early.into_iter().filter(is_hidden).for_each(|record| followed.left_out.add(record));
         run.records.retain(|record| !is_hidden(record));
     }
-    store(inner, followed, runs).await.map_err(Failure::Store)
+    Ok(())
 }

@@ -263,7 +263,8 @@ impl<'a> Follower<'a> {
             }
             Done::Looked(Ok(verdict)) => {
                 self.heard(&name, None);
-                match self.followed.get_mut(&name) {
+                let early = self.early.get_mut(&name).map(|(followed, _)| followed);
+                match self.followed.get_mut(&name).or(early) {
                     Some(followed) if matches!(verdict, Verdict::Same) => {
                         followed.next_look = now + self.inner.settings.verify;
                     }

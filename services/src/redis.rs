@@ -57,6 +57,10 @@ impl Redis {
         self.authority.as_ref()
     }
 
+    fn has_tls(&self) -> bool {
+        self.authority.is_some()
+    }
+
     /// Waits until it answers.
     pub fn until_ready(&mut self) -> Result<()> {
         let address = self.inner;

@@ -25,18 +25,27 @@ impl Cluster {
         let count = if has_replicas { 2 * MASTERS } else { MASTERS };
         let mut buses = ports::free(count)?.into_iter().map(|address| address.port());
         let (mut servers, mut doors) = (Vec::new(), Vec::new());
+        let tls = setup.secured(dir)?;
         for number in 1..=count {
             let bus = buses.next().context("there is a port for each")?;
             doors.push(bus);
             let more = |own: &Addresses| {
+                let announced = own.announced.port();
+                let announced = match tls.is_some() {
+                    // Each client is told of the ports that it can use.
+                    true => format!(
+                        "tls-cluster yes\ncluster-announce-tls-port {announced}\ncluster-announce-port {}",
+                        own.inner.port()
+                    ),
+                    false => format!("cluster-announce-port {announced}"),
+                };
                 format!(
-                    "cluster-enabled yes\ncluster-port {bus}\ncluster-announce-ip 127.0.0.1\n\
-                     cluster-announce-port {}\ncluster-announce-bus-port {bus}\n\
-                     cluster-node-timeout {DOWN_AFTER_MS}\ncluster-require-full-coverage no\n",
-                    own.announced.port()
+                    "cluster-enabled yes\ncluster-port {bus}\ncluster-announce-ip 127.0.0.1\n{announced}\n\
+                     cluster-announce-bus-port {bus}\n\
+                     cluster-node-timeout {DOWN_AFTER_MS}\ncluster-require-full-coverage no\n"
                 )
             };
-            servers.push(setup.server(dir, &format!("redis-{number}"), more)?);
+            servers.push(setup.server(dir, &format!("redis-{number}"), tls.as_ref(), more)?);
         }
         servers.iter_mut().try_for_each(Redis::until_ready)?;
         let cluster = Cluster { servers };
@@ -120,7 +129,8 @@ impl Cluster {
         let owner = |range: &Value| {
             let [first, last, master, ..] = range.array()? else { bail!("{range:?} is no range of slots") };
             let port = master.array()?.get(1).context("a master has a port")?.integer()?;
-            let owner = self.servers.iter().position(|server| i64::from(server.endpoint().port()) == port);
+            let told = |server: &Redis| if server.has_tls() { server.inner } else { server.endpoint() };
+            let owner = self.servers.iter().position(|server| i64::from(told(server).port()) == port);
             Ok((first.integer()?..=last.integer()?, owner.context("the owner is one of us")?))
         };
         answer.array()?.iter().map(owner).collect()
@@ -141,7 +151,8 @@ impl Cluster {
             if keys.is_empty() {
                 break;
             }
-            let (host, port) = (to.inner.ip().to_string(), to.inner.port().to_string());
+            // Servers with TLS speak it among themselves.
+            let (host, port) = (to.address.ip().to_string(), to.address.port().to_string());
             let mut migrate = vec!["MIGRATE", &host, &port, "", "0", "5000"];
             if let Some(user) = &to.user {
                 migrate.extend(["AUTH2", &user.name, &user.password]);

@@ -1,6 +1,6 @@
 //! A master and its replicas, watched by Sentinels that make a replica the master when it is gone.
 
-use super::setup::{Setup, User};
+use super::setup::{Setup, Tls, User};
 use super::{Redis, until};
 use crate::ports;
 use anyhow::{Context, Result, ensure};
@@ -35,7 +35,8 @@ impl Sentinel {
         };
         // The link goes through a proxy that a test may close: it must not be taken for a dead one too slowly.
         let settings = "repl-timeout 5\nrepl-ping-replica-period 1\nrepl-diskless-sync-delay 0\n";
-        let master = setup.server(dir, "redis-1", |own| announce(own.announced) + settings)?;
+        let tls = setup.secured(dir)?;
+        let master = setup.server(dir, "redis-1", tls.as_ref(), |own| announce(own.announced) + settings)?;
         let mut servers = vec![master];
         for number in 2..=REPLICAS + 1 {
             let of = servers[0].endpoint();
@@ -43,7 +44,7 @@ impl Sentinel {
                 let replica = format!("replicaof {} {}\n", of.ip(), of.port());
                 announce(own.announced) + settings + &replica
             };
-            servers.push(setup.server(dir, &format!("redis-{number}"), more)?);
+            servers.push(setup.server(dir, &format!("redis-{number}"), tls.as_ref(), more)?);
         }
         servers.iter_mut().try_for_each(Redis::until_ready)?;
         until("the replicas follow", || {
@@ -52,20 +53,31 @@ impl Sentinel {
         })?;
         let mut sentinel = Sentinel { servers, sentinels: Vec::new() };
         for number in 1..=sentinels {
-            sentinel.watch(setup, dir, number, sentinels / 2 + 1)?;
+            sentinel.watch(setup, dir, number, sentinels / 2 + 1, tls.as_ref())?;
         }
         sentinel.until_watched()?;
         Ok(sentinel)
     }
 
     /// Starts a Sentinel.
-    fn watch(&mut self, setup: &Setup, dir: &Path, number: usize, quorum: usize) -> Result<()> {
-        let address = ports::free(1)?[0];
+    fn watch(
+        &mut self,
+        setup: &Setup,
+        dir: &Path,
+        number: usize,
+        quorum: usize,
+        tls: Option<&Tls>,
+    ) -> Result<()> {
+        let free = ports::free(2)?;
+        let (address, inner) = (free[0], free[usize::from(tls.is_some())]);
         let name = format!("sentinel-{number}");
         let own = dir.join(&name);
         fs::create_dir_all(&own)?;
         let (master, of) = (Sentinel::MASTER, self.servers[0].endpoint());
-        let mut text = format!("bind 127.0.0.1\nport {}\ndir {}\n", address.port(), own.display());
+        let mut text = format!("bind 127.0.0.1\nport {}\ndir {}\n", inner.port(), own.display());
+        if let Some(tls) = tls {
+            write!(text, "tls-port {}\n{}", address.port(), tls.settings)?;
+        }
         writeln!(text, "sentinel monitor {master} {} {} {quorum}", of.ip(), of.port())?;
         writeln!(text, "sentinel down-after-milliseconds {master} {DOWN_AFTER_MS}")?;
         writeln!(text, "sentinel failover-timeout {master} {FAILOVER_MAX_MS}")?;
@@ -76,7 +88,7 @@ impl Sentinel {
         fs::write(&file, text)?;
         let process = super::run(&name, &file, &["--sentinel"], setup.is_detached)?;
         let (proxy, user, authority) = (None, None, None);
-        let mut server = Redis { address, inner: address, proxy, process, user, authority };
+        let mut server = Redis { address, inner, proxy, process, user, authority };
         server.until_ready()?;
         self.sentinels.push(server);
         Ok(())

@@ -4,6 +4,7 @@
 //!  clients ──▶ proxy ──▶ Redis::address   plain or TLS, announced at the proxy where there is one
 //!  Redis::command ─────▶ Redis::inner     plain, never through a proxy
 //! ```
+//! With TLS servers and Sentinels speak it among themselves too: they tell clients how they reach each other.
 
 use super::{Cluster, Redis, Sentinel};
 use crate::ports;
@@ -31,6 +32,13 @@ pub struct User {
     pub name: String,
     /// Its password.
     pub password: String,
+}
+
+/// What servers with TLS share.
+pub(super) struct Tls {
+    authority: Authority,
+    /// Those that name their one certificate.
+    pub(super) settings: String,
 }
 
 /// Where one server listens.
@@ -61,7 +69,7 @@ impl Setup {
         self
     }
 
-    /// Clients need TLS, and no certificate. Only a single server has it.
+    /// Clients need TLS, and no certificate.
     pub fn tls(mut self) -> Setup {
         self.has_tls = true;
         self
@@ -84,16 +92,7 @@ impl Setup {
         self.check()?;
         ports::tried(|| {
             fs::create_dir_all(dir)?;
-            let authority = self.has_tls.then(|| Authority::create(&dir.join("tls"))).transpose()?;
-            let mut more = String::new();
-            if let Some(authority) = &authority {
-                let pem = authority.issue_pem("redis")?;
-                let (pem, trusted) = (pem.display(), authority.certificate());
-                writeln!(more, "tls-cert-file {pem}\ntls-key-file {pem}\ntls-auth-clients no")?;
-                writeln!(more, "tls-ca-cert-file {}", trusted.display())?;
-            }
-            let mut redis = self.server(dir, "redis", |_| more.clone())?;
-            redis.authority = authority;
+            let mut redis = self.server(dir, "redis", self.secured(dir)?.as_ref(), |_| String::new())?;
             redis.until_ready()?;
             Ok(redis)
         })
@@ -102,7 +101,6 @@ impl Setup {
     /// Starts a master, two replicas and so many Sentinels, and waits until all know each other.
     pub fn start_sentinel(&self, dir: &Path, sentinels: usize) -> Result<Sentinel> {
         self.check()?;
-        ensure!(!self.has_tls, "TLS is for a single server");
         ensure!(sentinels > 0, "somebody must watch the master");
         ports::tried(|| Sentinel::try_start(self, dir, sentinels))
     }
@@ -110,7 +108,6 @@ impl Setup {
     /// Starts a cluster of three masters, with a replica each if asked, and waits until all agree on it.
     pub fn start_cluster(&self, dir: &Path, has_replicas: bool) -> Result<Cluster> {
         self.check()?;
-        ensure!(!self.has_tls, "TLS is for a single server");
         ports::tried(|| Cluster::try_start(self, dir, has_replicas))
     }
 
@@ -121,11 +118,28 @@ impl Setup {
         Ok(())
     }
 
+    /// Makes a certificate for all servers, if they have TLS.
+    pub(super) fn secured(&self, dir: &Path) -> Result<Option<Tls>> {
+        if !self.has_tls {
+            return Ok(None);
+        }
+        let authority = Authority::create(&dir.join("tls"))?;
+        let pem = authority.issue_pem("redis")?;
+        let (pem, trusted) = (pem.display(), authority.certificate());
+        let settings = format!(
+            "tls-cert-file {pem}\ntls-key-file {pem}\ntls-auth-clients no\ntls-ca-cert-file {}\n\
+             tls-replication yes\n",
+            trusted.display()
+        );
+        Ok(Some(Tls { authority, settings }))
+    }
+
     /// Starts a server with its files in `dir/NAME`; whether it answers yet is for the caller to see.
     pub(super) fn server(
         &self,
         dir: &Path,
         name: &str,
+        tls: Option<&Tls>,
         more: impl FnOnce(&Addresses) -> String,
     ) -> Result<Redis> {
         let own = dir.join(name);
@@ -134,11 +148,12 @@ impl Setup {
         let client = free[0];
         let proxy = self.is_proxied.then(|| crate::Proxy::start(client)).transpose()?;
         let announced = proxy.as_ref().map_or(client, crate::Proxy::address);
-        let inner = if self.has_tls { free[1] } else { client };
+        let inner = if tls.is_some() { free[1] } else { client };
         let addresses = Addresses { client, inner, announced };
-        let file = self.configure(&own, &addresses, &more(&addresses))?;
+        let more = tls.map_or_else(String::new, |tls| tls.settings.clone()) + &more(&addresses);
+        let file = self.configure(&own, &addresses, &more)?;
         let process = super::run(name, &file, &[], self.is_detached)?;
-        let (user, authority) = (self.user.clone(), None);
+        let (user, authority) = (self.user.clone(), tls.map(|tls| tls.authority.clone()));
         Ok(Redis { address: client, inner, proxy, process, user, authority })
     }
 

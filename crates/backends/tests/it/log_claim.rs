@@ -9,7 +9,7 @@ use dualstream_core::registry::LEASE;
 use dualstream_core::testing::{ManualClock, SeededEntropy};
 use std::sync::Arc;
 
-fn claim(commands: &Arc<Commands>, log: LogId) -> LogClaim {
+pub(crate) fn claim(commands: &Arc<Commands>, log: LogId) -> LogClaim {
     LogClaim::new(commands.clone(), log, Arc::new(ManualClock::new(7)), Arc::new(SeededEntropy::new(1)))
 }
 

@@ -1,12 +1,18 @@
 //! The bus over more than one server of Redis, and over TLS.
 
-use crate::running::{Running, conforms, message, next, settings, until_heard};
 #[cfg(feature = "redis-tls")]
-use dualstream_backends::redis::Address;
+use crate::log_claim::claim;
+use crate::running::{Running, conforms, message, next, settings, until_heard};
 use dualstream_backends::redis::Settings;
+#[cfg(feature = "redis-tls")]
+use dualstream_backends::redis::{Address, Commands};
 use dualstream_core::bus::{Bus, Delivery};
+#[cfg(feature = "redis-tls")]
+use dualstream_core::log_id::LogId;
 use dualstream_services::redis::{Sentinel, Setup};
 use futures::StreamExt;
+#[cfg(feature = "redis-tls")]
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -121,4 +127,48 @@ async fn tls_lets_in_who_trusts_the_server() {
     let stranger = Running::start(with(address));
     let reason = stranger.until_down().await;
     assert!(reason.contains("certificate"), "{reason}");
+}
+
+/// The same behind Sentinels, which speak TLS too, and in a Cluster, classic and sharded; each with a user.
+#[cfg(feature = "redis-tls")]
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_lets_in_to_whoever_sentinels_and_clusters_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let secured = Setup::new().tls().user("app", "secret1");
+    let sentinel = secured.start_sentinel(&dir.path().join("sentinel"), 1).unwrap();
+    let roots = std::fs::read(sentinel.servers[0].authority().unwrap().certificate()).unwrap();
+    let url = format!("rediss+sentinel://app:secret1@{}/{}", sentinel.addresses()[0], Sentinel::MASTER);
+    is_let_in(&url, &roots, false).await;
+    let cluster = secured.start_cluster(&dir.path().join("cluster"), false).unwrap();
+    let roots = std::fs::read(cluster.servers[0].authority().unwrap().certificate()).unwrap();
+    // The others are named by the one.
+    let url = format!("rediss+cluster://app:secret1@{}", cluster.servers[0].endpoint());
+    for sharded in [false, true] {
+        is_let_in(&url, &roots, sharded).await;
+    }
+    let names: Vec<String> = (0..20).map(|n| format!("claim-{n}:")).collect();
+    let address = Address::parse(&url).unwrap().with_root_certificates(roots);
+    for name in &names {
+        let commands = Arc::new(Commands::new(address.clone(), name, Duration::from_secs(5)));
+        claim(&commands, LogId::Embedded(1)).take().await.unwrap();
+    }
+}
+
+/// Whoever knows password and certificate, and nobody else.
+#[cfg(feature = "redis-tls")]
+async fn is_let_in(url: &str, roots: &[u8], sharded: bool) {
+    let with = |address: Address| Settings { address, sharded, ..settings("redis://127.0.0.1") };
+    let address = Address::parse(url).unwrap();
+    let trusted = address.clone().with_root_certificates(roots.to_vec());
+    let running = Running::start(with(trusted.clone()));
+    running.until_up().await;
+    for name in (0..20).map(|n| format!("chat:{n}")) {
+        let mut stream = running.subscribe(&name).await;
+        running.publish(&name, "1");
+        assert_eq!(next(&mut stream).await, message(&name, "1"));
+    }
+    for (wrong, word) in [(trusted.with_password("wrong"), "WRONGPASS"), (address, "certificate")] {
+        let reason = Running::start(with(wrong)).until_down().await;
+        assert!(reason.contains(word) && !reason.contains("secret1"), "{reason}");
+    }
 }

@@ -16,6 +16,7 @@ pub mod node;
 pub mod publisher;
 pub mod reader;
 pub mod sdk;
+pub mod socket;
 pub mod stage;
 mod stream;
 

@@ -43,6 +43,11 @@ const PACE: Duration = Duration::from_millis(100);
 impl Load {
     /// Starts publishers, each preferring another node.
     pub fn start(recorder: &Recorder, topics: &Topics, nodes: &[SocketAddr]) -> Load {
+        Load::padded(recorder, topics, nodes, 0)
+    }
+
+    /// The same with events that are so many bytes larger.
+    pub fn padded(recorder: &Recorder, topics: &Topics, nodes: &[SocketAddr], pad_bytes: usize) -> Load {
         let (order, told) = watch::channel(Order::Go);
         let (counted, outcomes) = watch::channel(Outcomes::default());
         let start = |number: usize| {
@@ -51,7 +56,7 @@ impl Load {
             nodes.rotate_left(first);
             let process = recorder.process(&format!("publisher-{number}"));
             let publisher = Publisher::counted(process, nodes, counted.clone());
-            tokio::spawn(publish(publisher, number, topics.clone(), told.clone()))
+            tokio::spawn(publish(publisher, number, topics.clone(), pad_bytes, told.clone()))
         };
         Load { tasks: (0..PUBLISHERS).map(start).collect(), order, outcomes }
     }
@@ -107,11 +112,13 @@ async fn publish(
     mut publisher: Publisher,
     number: usize,
     topics: Topics,
+    pad_bytes: usize,
     mut told: watch::Receiver<Order>,
 ) -> Result<Vec<Event>> {
     let mut all = Vec::new();
     while *told.wait_for(|order| *order != Order::Rest).await? == Order::Go {
-        let batch: Vec<Event> = (all.len()..all.len() + BATCH).map(|i| event(number, i, &topics)).collect();
+        let batch: Vec<Event> =
+            (all.len()..all.len() + BATCH).map(|i| event(number, i, &topics, pad_bytes)).collect();
         publisher.publish(&batch).await?;
         all.extend(batch);
         // Whoever stops it need not wait for its pace.
@@ -121,7 +128,7 @@ async fn publish(
 }
 
 /// Each publisher has keys of its own: what one is told before the next is sent is in order.
-fn event(publisher: usize, number: usize, topics: &Topics) -> Event {
+fn event(publisher: usize, number: usize, topics: &Topics, pad_bytes: usize) -> Event {
     let (topic, source_type) = match number % 5 {
         0 => (&topics.other, topics.other.as_str()),
         _ => (&topics.events, "made"),
@@ -130,6 +137,6 @@ fn event(publisher: usize, number: usize, topics: &Topics) -> Event {
         topic: topic.clone(),
         id: format!("p{publisher}-{number}"),
         source: (source_type.to_owned(), format!("{publisher}-{}", number % KEYS)),
-        data: json!({"n": number, "pad": "x".repeat(number % 200)}),
+        data: json!({"n": number, "pad": "x".repeat(pad_bytes + number % 200)}),
     }
 }

@@ -1,13 +1,56 @@
-//! Faults of clients, by their number in the matrix: 34, connections that are half open.
+//! Faults of clients, by their number in the matrix: 33, clients that are slow, and 34, connections that are half open.
 
-use dualstream_checker::Recorder;
+use dualstream_checker::{Recorder, Start};
 use dualstream_faults::load::{Load, Topics};
 use dualstream_faults::stage::until_metric;
-use dualstream_faults::{Audience, Node};
+use dualstream_faults::{Audience, Listener, Node};
 use dualstream_services::Proxy;
 use dualstream_services::proxy::Flow;
 
 const CLIENTS: &str = "dualstream_client_connections_inflight";
+const OVERRUNS: &str = "dualstream_ring_overruns_total";
+/// What events are larger by, so that few of them fill what the system holds for a connection.
+const PAD_BYTES: usize = 48 << 10;
+
+/// 33: clients take nothing any more, then little at a time. Nobody else notices: publishers and other clients go on. They
+/// are behind by more than the ring holds, and get all of it from the log, once and in order.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it moves many megabytes through slow connections: cargo xtask faults"]
+async fn f33_slow_clients_hold_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["--set", "limits.ring_bytes_max=1MiB", "--set", "namespaces.other.stream=dual"];
+    let node = Node::start(dir.path(), "a", &settings.map(str::to_owned)).unwrap();
+    let recorder = Recorder::new();
+    recorder.node_up("a");
+    let topics = Topics { events: "events".into(), other: "other".into() };
+    let mut audience = Audience::new(&recorder, &topics);
+    let proxy = Proxy::start(node.address).unwrap();
+    let far = ("a".to_owned(), proxy.address());
+    audience.browse("slow", "events", "events:*", "made:*", far.clone()).await.unwrap();
+    for (name, place) in [("slow", far), ("fast", node.place())] {
+        audience.read_whole(name, Start::Latest, &[place]).await.unwrap();
+    }
+    let channels = ["events:made:*".to_owned()];
+    let listener = Listener::start(&recorder, "live", "made", &channels, vec![node.place()]).await.unwrap();
+    audience.listeners.push(listener);
+    let load = Load::padded(&recorder, &topics, &[node.address], PAD_BYTES);
+    load.more(40).await.unwrap();
+    let before = node.metric(OVERRUNS).await.unwrap();
+    let fault = recorder.fault("clients are slow");
+    for flow in [Flow::Held, Flow::Slow { bytes_per_s: 64 << 10 }] {
+        proxy.responses(flow);
+        load.more(200).await.unwrap();
+        audience.listeners[0].more(20).await.unwrap();
+    }
+    proxy.heal();
+    fault.ends();
+    // Those that were slow find that the ring has passed them.
+    until_metric(&node, OVERRUNS, |overruns| overruns >= before + 2.0).await.unwrap();
+    load.more(20).await.unwrap();
+    let outcomes = load.outcomes();
+    assert_eq!((outcomes.failed, outcomes.unknown), (0, 0), "no publish waits for a client: {outcomes:?}");
+    audience.judge(load, &[&node], "f33").await.unwrap();
+}
 
 /// 34: the network to a client swallows everything. It answers no ping, so the node lets go of it, soon after; and when
 /// the network is whole the client comes back and has missed nothing.

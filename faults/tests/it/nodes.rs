@@ -127,7 +127,7 @@ async fn f37_retention_deletes_what_a_reader_needs() {
 }
 
 /// The first such field of a stream.
-async fn first_id(body: &mut hyper::body::Incoming, field: &str) -> String {
+pub(crate) async fn first_id(body: &mut hyper::body::Incoming, field: &str) -> String {
     let mut text = String::new();
     loop {
         let frame = body.frame().await.expect("the stream goes on").unwrap();

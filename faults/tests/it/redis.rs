@@ -1,9 +1,12 @@
 //! Faults of one Redis server and of the way to it, by their number in the matrix: 1 to 4, 6 and 7, and a server that is
-//! full or takes no commands.
+//! full or takes no commands. And what becomes of readers meanwhile: 36 and 37.
 //!
 //! Whatever happens, no publish fails, readers of the log get everything once and in order, and announcements come by
 //! the ring; when it is over, every channel has its subscribers again and messages come by Redis, without anybody's help.
 
+use crate::nodes::first_id;
+use dualstream_checker::Start;
+use dualstream_faults::http::Connection;
 use dualstream_faults::{BusStage, Load};
 use dualstream_services::Redis;
 use dualstream_services::proxy::{Flow, Then};
@@ -194,4 +197,72 @@ async fn it_is_full_and_it_is_read_only() {
     stage.until_healed().await.unwrap();
     fault.ends();
     stage.judge(load).await.unwrap();
+}
+
+/// 36: readers begin with the oldest event while it is published and announced, while Redis hangs, and while it is dead:
+/// each crosses from the log into the live stream without a gap, and without anything twice.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the seam of the log without Redis is judged in every test here: cargo xtask faults"]
+async fn f36_readers_cross_the_seam_with_redis() {
+    let (mut stage, load) = set("f36").await;
+    let node = stage.node.place();
+    for (number, state) in ["well", "hangs", "is dead", "is back"].into_iter().enumerate() {
+        let fault = (number > 0).then(|| stage.recorder.bus_fault(&format!("redis {state}")));
+        match state {
+            "hangs" => stage.redis.process.pause().unwrap(),
+            "is dead" => stage.redis.process.kill().unwrap(),
+            "is back" => stage.redis.restart().unwrap(),
+            _ => {}
+        }
+        for reader in 0..3 {
+            load.more(30).await.unwrap();
+            let name = format!("seam-{number}-{reader}");
+            let (channel, key) = [("events:*", "made:*"), ("events:made:1-7", "made:1-7")][reader % 2];
+            stage
+                .audience
+                .read(&name, "events", channel, key, Start::Earliest, vec![node.clone()])
+                .await
+                .unwrap();
+        }
+        if let Some(fault) = fault {
+            fault.ends();
+        }
+    }
+    stage.until_healed().await.unwrap();
+    stage.judge(load).await.unwrap();
+}
+
+/// 37: what a reader that was away still needs is trimmed while Redis hangs. It is told so, and goes on where there is
+/// something; and who was level notices nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn f37_retention_deletes_what_a_reader_needs_with_redis() {
+    let (mut stage, load) = set("f37").await;
+    let address = stage.node.address;
+    let resume = async |id: Option<&str>, query: &str| {
+        let path = format!("/v1/stream?channel=events:*{query}");
+        Connection::open(address).await.unwrap().stream(&path, id).await.unwrap().into_body()
+    };
+    let id = first_id(&mut resume(None, "&since=latest").await, "id:").await;
+    let mut level = resume(None, "&since=latest").await;
+    load.more(200).await.unwrap();
+    let fault = stage.recorder.bus_fault("redis hangs, and records are trimmed");
+    stage.redis.process.pause().unwrap();
+    stage.recorder.recreated("events");
+    let trim = br#"{"before":"latest"}"#.as_slice().into();
+    let answer = Connection::open(address).await.unwrap().post("/v1/topics/events/trim", trim).await.unwrap();
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    let mut back = resume(Some(&id), "&on_unrecoverable=earliest").await;
+    let told = first_id(&mut back, "data:").await;
+    assert!(told.contains(r#""reason":"retention""#), "{told}");
+    let event = first_id(&mut back, "data:").await;
+    assert!(event.contains(r#""position""#), "it goes on: {event}");
+    stage.redis.process.resume().unwrap();
+    stage.until_healed().await.unwrap();
+    fault.ends();
+    let mut page = String::new();
+    while !page.contains("unrecoverable") && page.len() < 1 << 16 {
+        page += &first_id(&mut level, "data:").await;
+    }
+    assert!(!page.contains("unrecoverable"), "who was level lost nothing");
+    load.stop().await.unwrap();
 }

@@ -27,6 +27,13 @@ function script(block, server) {
   return `(async () => { ${own}\n })()`;
 }
 
+/// The block as it is; and of a list of transports each alone, since a browser uses the first that connects.
+function variants(block) {
+  const transports = block.match(/^ *\{ transport: .*$/gm) ?? [];
+  const alone = (own) => transports.filter((line) => line !== own).reduce((text, line) => text.replace(`${line}\n`, ""), block);
+  return [block, ...transports.map(alone)];
+}
+
 function told(mark, source_type, source_id) {
   return JSON.stringify({ type: "push", source_type, source_id, data: { mark } });
 }
@@ -61,7 +68,7 @@ try {
   for (const [document, count] of Object.entries(DOCUMENTS)) {
     const found = blocks(document);
     assert.equal(found.length, count, `blocks of ${document}`);
-    for (const [index, block] of found.entries()) await run(context, server, block, `${document}-${index}`);
+    for (const [index, block] of found.flatMap(variants).entries()) await run(context, server, block, `${document}-${index}`);
   }
 } finally {
   await browser.close();

@@ -18,7 +18,7 @@ pub mod reader;
 pub mod sdk;
 pub mod socket;
 pub mod stage;
-mod stream;
+pub mod stream;
 
 pub use audience::Audience;
 pub use bus_stage::BusStage;

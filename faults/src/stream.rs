@@ -11,24 +11,30 @@ use std::time::Duration;
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 
 /// An open event stream.
-pub(crate) struct Stream {
+pub struct Stream {
     body: Incoming,
     buffer: Vec<u8>,
 }
 
 /// What stands between two blank lines.
-pub(crate) struct Block(String);
+pub struct Block(String);
 
 impl Stream {
     /// Opens one, again after `last_id`.
-    pub(crate) async fn open(address: SocketAddr, path: &str, last_id: Option<&str>) -> Result<Stream> {
+    ///
+    /// # Errors
+    /// When nobody answers, or not with a stream.
+    pub async fn open(address: SocketAddr, path: &str, last_id: Option<&str>) -> Result<Stream> {
         let connection = Connection::open(address).await?;
         let response = tokio::time::timeout(SILENCE_MAX, connection.stream(path, last_id)).await??;
         Ok(Stream { body: response.into_body(), buffer: Vec::new() })
     }
 
     /// The next block; none when the stream ended.
-    pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
+    ///
+    /// # Errors
+    /// When the connection breaks, or nothing is heard for long.
+    pub async fn next(&mut self) -> Result<Option<Block>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let block = self.buffer.drain(..end + 2).collect();
@@ -45,7 +51,7 @@ impl Stream {
 
 impl Block {
     /// The value of a field, if it has one.
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+    pub fn field(&self, name: &str) -> Option<&str> {
         let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(|value| value.strip_prefix(' ').unwrap_or(value))
     }

@@ -7,6 +7,7 @@
 //! | 8, 10, 14, 15 | [`away`] |
 //! | 9, 11, 12, 13, 36, forgotten producers | [`brokers`] |
 //! | 30, 35, 36, 37, full disks | [`nodes`] |
+//! | 12, where the new leader lacks records | [`unclean`] |
 //! | 31, 35 | [`fleet`] |
 //! | 32 | [`registry`] |
 //! | 33, 34 | [`clients`]; 34 on the side of the brokers is 8 and a broker that hangs |
@@ -38,3 +39,4 @@ mod redis_job;
 mod redis_places;
 mod refusals;
 mod registry;
+mod unclean;

@@ -6,6 +6,7 @@
 //!                └─▶ Redis ────▶ listeners to `live` (live_feed = false) and `tokens` (bus only): they fall silent with it,
 //! somebody ────────────▶         and hear again
 //! ```
+//! Where a Cluster is sharded there is no pattern of `live`, and all words of Redis are those of sharded Pub/Sub.
 
 use crate::audience::{ASK, SEEN_MAX};
 use crate::load::{Load, Topics};
@@ -13,7 +14,7 @@ use crate::{Audience, Listener, Node};
 use anyhow::{Result, bail, ensure};
 use dualstream_checker::{Recorder, Report, Start};
 use dualstream_services::Redis;
-use dualstream_services::redis::{Cluster, Sentinel};
+use dualstream_services::redis::{Cluster, Sentinel, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -33,6 +34,7 @@ pub struct BusStage<R> {
     topics: Topics,
     name: String,
     said: usize,
+    is_sharded: bool,
     dir: tempfile::TempDir,
 }
 
@@ -52,6 +54,8 @@ const TOKENS: &str = "tokens:session-1";
 /// Channels of `live` that publishers publish to, and channels that they do not, so that there are many.
 const PUBLISHED: usize = 40;
 const IDLE: usize = 60;
+/// The setting that makes a Cluster sharded.
+pub const SHARDED: &str = "bus.sharded=true";
 /// What the number of patterns is counted as; of those Redis does not tell the names.
 const PATTERNS: &str = "*";
 
@@ -96,8 +100,9 @@ impl<R: Bus> BusStage<R> {
         let recorder = Recorder::new();
         recorder.node_up("a");
         let audience = Audience::new(&recorder, &topics);
-        let (subscribed, name) = (BTreeMap::new(), name.to_owned());
-        Ok(BusStage { recorder, node, redis, audience, subscribed, topics, name, said: 0, dir })
+        let (subscribed, name, said) = (BTreeMap::new(), name.to_owned(), 0);
+        let is_sharded = settings.contains(&SHARDED);
+        Ok(BusStage { recorder, node, redis, audience, subscribed, topics, name, said, is_sharded, dir })
     }
 
     /// Opens readers and listeners.
@@ -120,6 +125,9 @@ impl<R: Bus> BusStage<R> {
             ("singles", LIVE, singles),
             ("tokens", "tokens", vec![TOKENS.to_owned()]),
         ] {
+            if self.is_sharded && name == "pattern" {
+                continue;
+            }
             let listener =
                 Listener::start(&self.recorder, name, source_type, &channels, nodes.clone()).await?;
             self.audience.listeners.push(listener);
@@ -140,8 +148,10 @@ impl<R: Bus> BusStage<R> {
     pub async fn until_healed(&mut self) -> Result<()> {
         self.node.until_bus_is("up").await?;
         self.until_heard("after the fault").await?;
-        for listener in &self.audience.listeners[..3] {
-            listener.more(3).await?;
+        for listener in &self.audience.listeners {
+            if !std::ptr::eq(listener, self.tokens()) {
+                listener.more(3).await?;
+            }
         }
         Ok(())
     }
@@ -151,7 +161,8 @@ impl<R: Bus> BusStage<R> {
         let since = Instant::now();
         loop {
             let now = self.subscriptions()?;
-            let are_all = now.len() == IDLE + PUBLISHED + 2 && now.get(PATTERNS) == Some(&2);
+            let patterns = if self.is_sharded { 0 } else { 2 };
+            let are_all = now.len() == IDLE + PUBLISHED + 2 && now.get(PATTERNS) == Some(&patterns);
             if self.subscribed.is_empty() && are_all {
                 self.subscribed.clone_from(&now);
             }
@@ -210,9 +221,13 @@ impl<R: Bus> BusStage<R> {
     /// # Errors
     /// When nobody does.
     pub fn say(&self, payload: &str) -> Result<()> {
+        let word = if self.is_sharded { "SPUBLISH" } else { "PUBLISH" };
         for server in running(&self.redis) {
-            if server.command(&["PUBLISH", TOKENS, payload])?.integer()? > 0 {
-                return Ok(());
+            // One that does not serve the channel's slot says so.
+            match server.command(&[word, TOKENS, payload]).and_then(|count| count.integer()) {
+                Ok(1..) => return Ok(()),
+                Err(error) if !self.is_sharded => return Err(error),
+                _ => {}
             }
         }
         bail!("nobody subscribes to {TOKENS}")
@@ -220,7 +235,7 @@ impl<R: Bus> BusStage<R> {
 
     /// Who listens to the bus-only channel.
     pub fn tokens(&self) -> &Listener {
-        &self.audience.listeners[3]
+        self.audience.listeners.last().expect("it is opened last")
     }
 
     /// Who hears announcements without the bus.
@@ -232,12 +247,16 @@ impl<R: Bus> BusStage<R> {
     fn subscriptions(&self) -> Result<BTreeMap<String, i64>> {
         let mut subscriptions = BTreeMap::new();
         for server in running(&self.redis) {
-            let names = server.channels()?;
+            let (names, counts) =
+                if self.is_sharded { ("SHARDCHANNELS", "SHARDNUMSUB") } else { ("CHANNELS", "NUMSUB") };
+            let names = server.command(&["PUBSUB", names])?;
+            let names = names.array()?.iter().map(Value::text).collect::<Result<Vec<_>>>()?;
             let is_ours =
                 |name: &&str| ["live:", "tokens:"].iter().any(|namespace| name.starts_with(namespace));
-            let names: Vec<&str> = names.iter().map(String::as_str).filter(is_ours).collect();
-            for (name, count) in names.iter().zip(server.subscribers(&names)?) {
-                *subscriptions.entry((*name).to_owned()).or_insert(0) += count;
+            let names: Vec<&str> = names.into_iter().filter(is_ours).collect();
+            let counts = server.command(&[&["PUBSUB", counts], &names[..]].concat())?;
+            for (name, count) in names.iter().zip(counts.array()?.iter().skip(1).step_by(2)) {
+                *subscriptions.entry((*name).to_owned()).or_insert(0) += count.integer()?;
             }
             let patterns = server.command(&["PUBSUB", "NUMPAT"])?.integer()?;
             *subscriptions.entry(PATTERNS.to_owned()).or_insert(0) += patterns;

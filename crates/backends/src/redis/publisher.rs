@@ -21,7 +21,8 @@ use dualstream_core::bus::Message;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Pipeline, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Pipeline, PushInfo, PushKind, RedisResult, Value};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::{Notify, oneshot};
@@ -78,14 +79,17 @@ impl Publisher {
         // Which of the hosts is asked first.
         let (mut connections, mut first) = (0_u64, 0_usize);
         loop {
-            let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.settings.deadline));
+            let gone = Arc::new(Notify::new());
+            let config = AsyncConnectionConfig::new()
+                .set_response_timeout(Some(self.settings.deadline))
+                .set_push_sender(ends(gone.clone()));
             let ended = match self.address.connect_node(config, first).await {
                 Ok(node) => {
                     self.counters.publisher_reconnects.fetch_add(u64::from(connections > 0), Relaxed);
                     connections += 1;
                     self.outbox.open();
                     let begun = Instant::now();
-                    let mut ended = self.over(node, is_trusted).await;
+                    let mut ended = self.over(node, is_trusted, &gone).await;
                     // It may be cut off, or hang: the next one leads elsewhere where there is another.
                     first = first.wrapping_add(1);
                     if let Ended::Lost { was_useful: was_useful @ true, .. } = &mut ended {
@@ -122,7 +126,7 @@ impl Publisher {
     }
 
     /// Publishes over one connection. One that is not trusted is up once it brought something.
-    async fn over(&mut self, node: Node, is_trusted: bool) -> Ended {
+    async fn over(&mut self, node: Node, is_trusted: bool, gone: &Notify) -> Ended {
         let mut flying = FuturesUnordered::new();
         // What was sent and not answered yet, for it is lost with the connection.
         let (mut unanswered, mut was_useful, mut is_refused) = (0, false, false);
@@ -145,6 +149,11 @@ impl Publisher {
                         }
                     }
                     was_useful = true;
+                }
+                // What is on its way is answered, with an error at the least.
+                () = gone.notified(), if flying.is_empty() => {
+                    let reason = format!("Redis at {}: the connection was lost", node.place);
+                    return Ended::Lost { reason, was_useful: true };
                 }
                 () = self.move_on.notified(), if leaving.is_none() => leaving = Some(Ended::MoveOn),
                 more = self.outbox.wait(), if takes => match more {
@@ -228,6 +237,16 @@ impl Publisher {
         if subject == Subject::Message && !std::mem::replace(was_told, true) {
             tracing::warn!(reason, "Redis does not let this server publish to a channel");
         }
+    }
+}
+
+/// Tells of the end of a connection, also of one over which nothing is sent.
+fn ends(gone: Arc<Notify>) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+    move |push| {
+        if push.kind == PushKind::Disconnection {
+            gone.notify_one();
+        }
+        Ok(())
     }
 }
 

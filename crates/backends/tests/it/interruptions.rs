@@ -101,6 +101,25 @@ async fn a_killed_connection_is_made_again() {
     running.until_up().await;
 }
 
+/// A connection over which nothing is published is missed as soon as it ends, and not when something is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_publishing_connection_is_made_again_at_once() {
+    let (redis, _dir) = server();
+    let running =
+        Running::start(Settings { probe_interval: Duration::from_hours(1), ..at(redis.endpoint()) });
+    running.until_up().await;
+    let mut stream = running.subscribe("chat:a").await;
+    // Behind the probes of the beginning.
+    until_heard(&running, &mut stream, "chat:a").await;
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
+    while running.bus.counters().publisher_reconnects.load(Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    running.publish("chat:a", "first");
+    assert_eq!(next(&mut stream).await, message("chat:a", "first"), "nothing is lost");
+    assert_eq!(running.bus.counters().failed.load(Relaxed), 0);
+}
+
 /// Redis ends a connection that does not read what it is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_evicted_connection_is_made_again() {

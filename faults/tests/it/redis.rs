@@ -37,10 +37,11 @@ async fn f01_it_is_away_at_the_start() {
     };
     let mut stage = BusStage::set_quietly("f01", &[], start).await.unwrap();
     let fault = stage.recorder.bus_fault("redis is not there");
-    let load = stage.load();
     let said = stage.node.until_bus_is("down").await.unwrap();
     assert!(said["bus"]["reason"].is_string() && said["bus"]["since"].is_string(), "{said}");
     stage.open().await.unwrap();
+    // What was published before would be waited for in vain.
+    let load = stage.load();
     load.more(200).await.unwrap();
     stage.ring().more(10).await.unwrap();
     stage.redis.restart().unwrap();

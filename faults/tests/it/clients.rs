@@ -15,7 +15,6 @@ const PAD_BYTES: usize = 48 << 10;
 /// 33: clients take nothing any more, then little at a time. Nobody else notices: publishers and other clients go on. They
 /// are behind by more than the ring holds, and get all of it from the log, once and in order.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "it moves many megabytes through slow connections: cargo xtask faults"]
 async fn f33_slow_clients_hold_nobody_up() {
     let dir = tempfile::tempdir().unwrap();
     let settings = ["--set", "limits.ring_bytes_max=1MiB", "--set", "namespaces.other.stream=dual"];

@@ -203,7 +203,6 @@ async fn it_is_full_and_it_is_read_only() {
 /// 36: readers begin with the oldest event while it is published and announced, while Redis hangs, and while it is dead:
 /// each crosses from the log into the live stream without a gap, and without anything twice.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the seam of the log without Redis is judged in every test here: cargo xtask faults"]
 async fn f36_readers_cross_the_seam_with_redis() {
     let (mut stage, load) = set("f36").await;
     let node = stage.node.place();

@@ -58,6 +58,19 @@ impl Audience {
         Ok(())
     }
 
+    /// Opens a reader of everything of the events that hangs up and comes back all the time, on the next node each time; it
+    /// must see everything by the end.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn read_in_pieces(&mut self, seed: u64, nodes: Vec<Place>) -> Result<()> {
+        let (name, topic, key) = (format!("pieces-{seed}"), self.topics.events.clone(), "made:*");
+        let (channel, recorder) = ("events:made:*", &self.recorder);
+        let reader = Reader::start_in_pieces(seed, recorder, &name, &topic, channel, key, nodes).await?;
+        self.readers.push((key.to_owned(), BTreeSet::new(), reader));
+        Ok(())
+    }
+
     /// Opens a reader that is a browser's SDK, from now on; it must see everything of its channel by the end, and never
     /// be told that it cannot.
     ///

@@ -67,6 +67,35 @@ impl Reader {
         key: &str,
         nodes: Vec<Place>,
     ) -> Result<Reader> {
+        Reader::begin(from, recorder, name, (topic, channel, key), nodes, None).await
+    }
+
+    /// One that begins with the oldest event and hangs up by itself, again and again, each time after another number of
+    /// events; which ones, the seed says. It comes back on the next node.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn start_in_pieces(
+        seed: u64,
+        recorder: &Recorder,
+        name: &str,
+        topic: &str,
+        channel: &str,
+        key: &str,
+        nodes: Vec<Place>,
+    ) -> Result<Reader> {
+        let pieces = Some(Pieces(seed));
+        Reader::begin(Start::Earliest, recorder, name, (topic, channel, key), nodes, pieces).await
+    }
+
+    async fn begin(
+        from: Start,
+        recorder: &Recorder,
+        name: &str,
+        (topic, channel, key): (&str, &str, &str),
+        nodes: Vec<Place>,
+        pieces: Option<Pieces>,
+    ) -> Result<Reader> {
         let since = if from == Start::Earliest { "earliest" } else { "latest" };
         let (counted, count) = watch::channel(0);
         let (begun, begins) = tokio::sync::oneshot::channel();
@@ -79,6 +108,7 @@ impl Reader {
             from,
             key: key.to_owned(),
             nodes,
+            pieces,
             last_id: None,
             chain: None,
             begun: Some(begun),
@@ -116,6 +146,20 @@ impl Drop for Reader {
     }
 }
 
+/// How many events a reader takes before it hangs up.
+struct Pieces(u64);
+
+/// It is at the end of a busy topic most of the time, and not always.
+const PIECE_MAX: u64 = 120;
+
+impl Pieces {
+    /// The next number, of a linear congruential generator (Knuth, MMIX).
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        1 + (self.0 >> 33) % PIECE_MAX
+    }
+}
+
 struct Following {
     recorder: Recorder,
     name: String,
@@ -124,6 +168,7 @@ struct Following {
     from: Start,
     key: String,
     nodes: Vec<Place>,
+    pieces: Option<Pieces>,
     last_id: Option<String>,
     chain: Option<Chain>,
     begun: Option<tokio::sync::oneshot::Sender<()>>,
@@ -152,10 +197,14 @@ impl Following {
         if let Some(chain) = &self.chain {
             chain.resumed(&name);
         }
-        while let Some(block) = stream.next().await? {
+        let mut left = self.pieces.as_mut().map_or(u64::MAX, Pieces::next);
+        while left > 0
+            && let Some(block) = stream.next().await?
+        {
             if block.field("event") == Some("unrecoverable") {
                 return Ok(Some(block.field("data").unwrap_or_default().to_owned()));
             }
+            left -= u64::from(block.field("data").is_some());
             self.block(&name, &block)?;
         }
         Ok(None)

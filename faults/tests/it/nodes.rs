@@ -2,8 +2,8 @@
 //! are full.
 
 use dualstream_checker::Start;
-use dualstream_faults::http::Connection;
 use dualstream_faults::stage::until_metric;
+use dualstream_faults::stream::Stream;
 use dualstream_faults::{Outcomes, Stage};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -37,6 +37,31 @@ async fn f30_a_node_is_killed_with_its_readers() {
     stage.recorder.node_up("a");
     fault.ends();
     load.more(200).await.unwrap();
+    stage.judge(load).await.unwrap();
+}
+
+/// 36: while it is published, readers hang up after any number of events and come back after the last one they saw, on the
+/// other node: at every depth, from what only the brokers hold over the mirror into the ring, and over each seam between
+/// them. One of the nodes has a mirror that begins near the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn f36_readers_come_back_at_every_depth() {
+    const READERS: u64 = 12;
+    let mut stage = Stage::set("f36", &["log.mirror_backfill=20"]).await.unwrap();
+    let load = stage.load();
+    load.more(600).await.unwrap();
+    stage.recorder.node_down("b");
+    stage.b.kill().unwrap();
+    std::fs::remove_dir_all(stage.b.data()).unwrap();
+    stage.b.restart().unwrap();
+    stage.recorder.node_up("b");
+    for seed in 0..READERS {
+        let mut nodes = vec![stage.a.place(), stage.b.place()];
+        nodes.rotate_left(usize::from(seed % 2 == 1));
+        stage.audience.read_in_pieces(seed, nodes).await.unwrap();
+    }
+    load.more(1_200).await.unwrap();
+    let ranges = stage.b.metric("dualstream_mirror_range_reads_total").await.unwrap();
+    assert!(ranges > 0.0, "nothing was read of the brokers");
     stage.judge(load).await.unwrap();
 }
 
@@ -92,10 +117,15 @@ async fn the_disk_of_the_mirror_is_full() {
 async fn f37_retention_deletes_what_a_reader_needs() {
     let mut stage = Stage::set("f37", &[]).await.unwrap();
     let load = stage.load();
-    let stream = Connection::open(stage.a.address).await.unwrap();
-    let mut body = stream.stream("/v1/stream?channel=events:*&since=latest", None).await.unwrap().into_body();
-    let id = first_id(&mut body, "id:").await;
-    drop(body);
+    let path = "/v1/stream?channel=events:*&since=latest";
+    let mut stream = Stream::open(stage.a.address, path, None).await.unwrap();
+    let id = loop {
+        let block = stream.next().await.unwrap().expect("the stream goes on");
+        if let Some(id) = block.field("id") {
+            break id.to_owned();
+        }
+    };
+    drop(stream);
     load.more(400).await.unwrap();
 
     // Its readers have all of it, and go on behind it.
@@ -117,13 +147,27 @@ async fn f37_retention_deletes_what_a_reader_needs() {
         stage.recorder.node_up(&node.name);
     }
     fault.ends();
-    let stream = Connection::open(stage.a.address).await.unwrap();
-    let stream = stream.stream("/v1/stream?channel=events:*&on_unrecoverable=earliest", Some(&id)).await;
-    let told = first_id(&mut stream.unwrap().into_body(), "data:").await;
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["reason"], "retention", "{told}");
+    for node in [&stage.a, &stage.b] {
+        let path = "/v1/stream?channel=events:*&on_unrecoverable=earliest";
+        let mut stream = Stream::open(node.address, path, Some(&id)).await.unwrap();
+        let told = data_of(&mut stream).await;
+        assert_eq!((told.0.as_str(), &told.1["reason"]), ("unrecoverable", &json!("retention")), "{told:?}");
+        // On from there, and not with what was before.
+        let (event, next) = data_of(&mut stream).await;
+        assert_eq!((event.as_str(), &next["source_type"]), ("fault", &json!("made")), "{next}");
+    }
     load.more(100).await.unwrap();
     load.stop().await.unwrap();
+}
+
+/// The next event of a stream: its name, and its data.
+async fn data_of(stream: &mut Stream) -> (String, Value) {
+    loop {
+        let block = stream.next().await.unwrap().expect("the stream goes on");
+        if let (Some(event), Some(data)) = (block.field("event"), block.field("data")) {
+            return (event.to_owned(), serde_json::from_str(data).unwrap());
+        }
+    }
 }
 
 /// The first such field of a stream.

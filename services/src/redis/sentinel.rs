@@ -142,7 +142,21 @@ impl Sentinel {
     pub fn fail_over(&self) -> Result<usize> {
         let before = self.master()?.context("the Sentinels do not agree on the master")?;
         let first = self.running().next().context("no Sentinel runs")?;
-        first.command(&["SENTINEL", "FAILOVER", Sentinel::MASTER])?;
+        until("a failover that begins", || {
+            if self.master()? != Some(before) {
+                return Ok(true);
+            }
+            match first.command(&["SENTINEL", "FAILOVER", Sentinel::MASTER]) {
+                Ok(_) => Ok(true),
+                // One of their own is under way, or no replica is good enough yet.
+                Err(error)
+                    if ["INPROG", "NOGOODSLAVE"].iter().any(|word| format!("{error:#}").contains(word)) =>
+                {
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        })?;
         self.until_master_is_not(before)
     }
 

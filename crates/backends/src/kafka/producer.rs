@@ -70,8 +70,6 @@ struct Shared {
     settings: Settings,
     /// Read by calls and by the thread, written only when another client takes its place: until then there is none.
     native: RwLock<Option<Native>>,
-    /// Those of the client that is there.
-    calls: Calls,
     backlog: Arc<Backlog>,
     health: Arc<Health>,
     batching: Arc<Batching>,
@@ -85,8 +83,8 @@ impl Producer {
         let batching = Arc::new(Batching::new(settings.batch_bytes()));
         let native = RwLock::new(Some(create(&settings, &health, batching.wanted())?));
         let backlog = Backlog::new(settings.queue_records_max(), settings.queue_bytes_max());
-        let (calls, is_closing) = (Calls::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { settings, native, calls, backlog, health, batching, is_closing });
+        let is_closing = AtomicBool::new(false);
+        let shared = Arc::new(Shared { settings, native, backlog, health, batching, is_closing });
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("kafka-producer".into())
@@ -120,17 +118,15 @@ impl Producer {
         // Last: a call that is not tried for another reason is not the one that may be tried.
         let refused = refused_of(&topics)?;
         let answers = Answers::new(records.zip(topics), reserved);
-        shared.calls.add(&answers);
-        let mut index = 0;
+        let calls = &native.context().calls;
+        let mut tickets = calls.add(&answers);
         for part in &parts {
             let refused = refused.get(&part.topic);
-            for record in &part.records {
-                let ticket = answers.ticket(index);
+            for (record, ticket) in part.records.iter().zip(&mut tickets) {
                 match refused {
-                    Some(error) => ticket.answer(Appended::Failed(error.clone())),
-                    None => send(native, part, record, ticket, &shared.health),
+                    Some(error) => calls.answer(ticket, Appended::Failed(error.clone()), |_| {}),
+                    None => send(native, part, record, ticket),
                 }
-                index += 1;
             }
         }
         Ok(answers)
@@ -184,7 +180,7 @@ fn being_made() -> Error {
 }
 
 fn create(settings: &Settings, health: &Arc<Health>, batch_bytes: u64) -> Result<Native> {
-    let deliveries = Deliveries { health: health.clone() };
+    let deliveries = Deliveries { health: health.clone(), calls: Calls::default() };
     let mut config = client::producer(settings);
     config
         .set("batch.size", batch_bytes.to_string())
@@ -193,10 +189,11 @@ fn create(settings: &Settings, health: &Arc<Health>, batch_bytes: u64) -> Result
 }
 
 /// Puts a record into the queue of its partition; one that is not taken is answered here.
-fn send(native: &Native, part: &Part, record: &NewRecord, ticket: Box<Ticket>, health: &Health) {
+fn send(native: &Native, part: &Part, record: &NewRecord, ticket: Ticket) {
+    let Deliveries { health, calls } = &**native.context();
     let headers = match headers(record) {
         Ok(headers) => headers,
-        Err(error) => return ticket.answer(Appended::Failed(error)),
+        Err(error) => return calls.answer(ticket, Appended::Failed(error), |_| {}),
     };
     let mut message = BaseRecord::with_opaque_to(part.topic.as_str(), ticket);
     message.partition = i32::try_from(part.partition).ok().or(Some(i32::MAX));
@@ -204,13 +201,13 @@ fn send(native: &Native, part: &Part, record: &NewRecord, ticket: Box<Ticket>, h
     message.payload = record.value.as_deref();
     message.timestamp = record.timestamp_ms;
     message.headers = headers;
-    if let Err((error, message)) = native.send(message) {
+    if let Err((error, _)) = native.send(message) {
         let code = error.rdkafka_error_code().unwrap_or(Code::InvalidArgument);
-        let ticket = message.delivery_opaque;
-        if let (Some(doubt), Some(topic)) = (Doubt::of(code), ticket.topic()) {
-            health.say_doubt(topic, doubt);
-        }
-        ticket.answer(Appended::Failed(outcome::refused(code)));
+        calls.answer(ticket, Appended::Failed(outcome::refused(code)), |topic| {
+            if let Some(doubt) = Doubt::of(code) {
+                health.say_doubt(topic, doubt);
+            }
+        });
     }
 }
 
@@ -326,8 +323,8 @@ impl Shared {
             if let Err(error) = native.flush(LAST_ANSWERS) {
                 tracing::error!(%error, "kafka: a client ends without all its answers");
             }
+            native.context().calls.give_up();
         }
-        self.calls.give_up();
     }
 
     /// Nothing was stored for as long as a record may wait. Calls fail until a broker answers; what waits in the client
@@ -390,6 +387,8 @@ fn is_of_broker(code: Code) -> bool {
 /// Hears of deliveries and errors, on the thread of the producer.
 struct Deliveries {
     health: Arc<Health>,
+    /// What the client has.
+    calls: Calls,
 }
 
 impl ClientContext for Deliveries {
@@ -422,17 +421,15 @@ impl Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Ticket>;
+    type DeliveryOpaque = Ticket;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Ticket) {
         let (message, error) = match result {
             Ok(message) => (message, None),
             Err((error, message)) => (message, error.rdkafka_error_code()),
         };
-        if let Some(topic) = ticket.topic() {
-            self.note(topic, error);
-        }
-        ticket.answer(outcome::appended(status(message), message.offset(), error));
+        let outcome = outcome::appended(status(message), message.offset(), error);
+        self.calls.answer(ticket, outcome, |topic| self.note(topic, error));
     }
 }
 

@@ -99,7 +99,8 @@ impl Upstream for KafkaUpstream {
         Box::pin(async move {
             let mut outcomes = taken?.await;
             if outcomes.iter().flatten().any(outcome::is_timed_out) {
-                self.explain(&topics, &mut outcomes).await;
+                // In memory of its own, that calls which do not need it are small.
+                self.explain(&topics, &mut outcomes).boxed().await;
             }
             Ok(outcomes)
         })

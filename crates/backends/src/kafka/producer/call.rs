@@ -5,7 +5,7 @@ use super::progress::Progress;
 use crate::kafka::outcome;
 use dualstream_core::log::Appended;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// What is known of the records of a call.
@@ -18,39 +18,50 @@ struct Call {
 
 #[derive(Debug)]
 struct State {
-    outcomes: Vec<Option<Appended>>,
+    outcomes: Vec<Option<Outcome>>,
     left: usize,
     waker: Option<Waker>,
     /// `None` once all are answered.
     reserved: Option<Reserved>,
 }
 
-/// Goes with one record through librdkafka, and says what became of it. Dropped, it says that this is not known.
+/// What became of a record. There are many under way, and hardly any is not stored: small for those.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    /// `None` once it has answered.
-    call: Option<Arc<Call>>,
-    index: usize,
+enum Outcome {
+    Stored(u64),
+    Other(Box<Appended>),
 }
 
-/// The calls that a client has: one that ends may keep tickets for ever.
-#[derive(Debug, Default)]
-pub(super) struct Calls(Mutex<Known>);
+/// Goes with one record through librdkafka: the slot of its call, and the number of the record in it. A number takes no
+/// memory that one thread would have to give back to another, and may be lost with the client.
+pub(super) type Ticket = usize;
 
+/// Bits of a ticket that are the number of the record.
+const RECORD_BITS: u32 = 32;
+const _: () = assert!(usize::BITS == 2 * RECORD_BITS, "a ticket holds two numbers");
+
+/// The calls that a client has, each in its slot until the last of its records is answered. A client that ends may keep
+/// tickets for ever: they are good for nothing once its calls are given up.
 #[derive(Debug, Default)]
-struct Known {
-    calls: Vec<Weak<Call>>,
-    /// Those that are over are thrown out when there are so many.
-    sweep_at: usize,
+pub(super) struct Calls(Mutex<Slots>);
+
+/// No more than there were calls under way at once.
+#[derive(Debug, Default)]
+struct Slots {
+    calls: Vec<Option<Arc<Call>>>,
+    free: Vec<usize>,
 }
-
-/// So few are not looked through.
-const CALLS_MIN: usize = 1_000;
 
 /// The outcomes of a call when all are there: one list per part.
 #[derive(Debug)]
 pub(crate) struct Answers {
     call: Arc<Call>,
+}
+
+/// Who waits for a call that is answered, and what it held.
+struct Answered {
+    waker: Option<Waker>,
+    reserved: Option<Reserved>,
 }
 
 impl Answers {
@@ -65,85 +76,109 @@ impl Answers {
             (left, topic)
         };
         let parts = records_of.map(until).collect();
-        let outcomes = vec![None; left];
+        let outcomes = (0..left).map(|_| None).collect();
         let reserved = (left > 0).then_some(reserved);
         let state = Mutex::new(State { outcomes, left, waker: None, reserved });
         Answers { call: Arc::new(Call { parts, state }) }
     }
-
-    /// For the record of that number, all parts counted together. Each is asked for once.
-    pub(super) fn ticket(&self, index: usize) -> Box<Ticket> {
-        Box::new(Ticket { call: Some(self.call.clone()), index })
-    }
-}
-
-impl Ticket {
-    /// What was seen of the topic of the record, until it is answered.
-    pub(super) fn topic(&self) -> Option<&Arc<Progress>> {
-        let parts = &self.call.as_ref()?.parts;
-        let part = parts.partition_point(|(until, _)| *until <= self.index);
-        parts.get(part).map(|(_, topic)| topic)
-    }
-
-    /// The record is answered.
-    pub(super) fn answer(mut self, outcome: Appended) {
-        if let Some(call) = self.call.take() {
-            call.answer(self.index, outcome);
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            call.answer(self.index, Appended::Failed(outcome::unknown(None)));
-        }
-    }
 }
 
 impl Calls {
-    /// A call whose tickets are about to be given away.
-    pub(super) fn add(&self, answers: &Answers) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.calls.len() >= known.sweep_at.max(CALLS_MIN) {
-            known.calls.retain(|call| call.upgrade().is_some_and(|call| call.state().left > 0));
-            known.sweep_at = known.calls.len() * 2;
+    /// Takes a call, and gives the tickets of its records, all parts counted together. Each of them is answered once.
+    pub(super) fn add(&self, answers: &Answers) -> impl Iterator<Item = Ticket> + use<> {
+        let records = answers.call.state().left;
+        let mut slots = self.slots();
+        let slot = match slots.free.pop() {
+            // One without records is answered already.
+            _ if records == 0 => 0,
+            Some(free) => free,
+            None => {
+                slots.calls.push(None);
+                slots.calls.len() - 1
+            }
+        };
+        if records > 0 {
+            slots.calls[slot] = Some(answers.call.clone());
         }
-        known.calls.push(Arc::downgrade(&answers.call));
+        let first = slot << RECORD_BITS;
+        first..first + records
+    }
+
+    /// A record is answered. `note` is told first of which topic it is.
+    pub(super) fn answer(&self, ticket: Ticket, outcome: Appended, note: impl FnOnce(&Arc<Progress>)) {
+        let (slot, record) = (ticket >> RECORD_BITS, ticket & ((1 << RECORD_BITS) - 1));
+        let mut slots = self.slots();
+        let Some(Some(call)) = slots.calls.get(slot) else { return };
+        if let Some(topic) = call.topic(record) {
+            note(topic);
+        }
+        if let Some(answered) = call.answer(record, outcome) {
+            let call = slots.calls[slot].take();
+            slots.free.push(slot);
+            drop(slots);
+            drop(call);
+            answered.tell();
+        }
     }
 
     /// Of what is not answered now it will never be known.
     pub(super) fn give_up(&self) {
-        let known = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for call in known.calls.iter().filter_map(Weak::upgrade) {
-            let count = call.state().outcomes.len();
-            for index in 0..count {
-                call.answer(index, Appended::Failed(outcome::unknown(None)));
+        let calls = std::mem::take(&mut *self.slots()).calls;
+        for call in calls.into_iter().flatten() {
+            let records = call.state().outcomes.len();
+            let unknown = || Appended::Failed(outcome::unknown(None));
+            let answered = (0..records).filter_map(|record| call.answer(record, unknown())).last();
+            if let Some(answered) = answered {
+                answered.tell();
             }
         }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Call {
-    /// The first answer counts.
-    fn answer(&self, index: usize, outcome: Appended) {
+    /// What was seen of the topic of a record.
+    fn topic(&self, record: usize) -> Option<&Arc<Progress>> {
+        let part = self.parts.partition_point(|(until, _)| *until <= record);
+        self.parts.get(part).map(|(_, topic)| topic)
+    }
+
+    /// The first answer to a record counts. Gives who waits for it with the last one.
+    fn answer(&self, record: usize, outcome: Appended) -> Option<Answered> {
         let mut state = self.state();
-        // All were answered, and taken, when there is no place for it.
-        let Some(place @ None) = state.outcomes.get_mut(index) else { return };
-        *place = Some(outcome);
+        let place = state.outcomes.get_mut(record).filter(|place| place.is_none())?;
+        *place = Some(match outcome {
+            Appended::Stored(offset) => Outcome::Stored(offset),
+            other => Outcome::Other(Box::new(other)),
+        });
         state.left -= 1;
-        if state.left == 0 {
-            let (waker, reserved) = (state.waker.take(), state.reserved.take());
-            drop(state);
-            drop(reserved);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        let State { left, waker, reserved, .. } = &mut *state;
+        (*left == 0).then(|| Answered { waker: waker.take(), reserved: reserved.take() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answered {
+    fn tell(self) {
+        drop(self.reserved);
+        if let Some(waker) = self.waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Outcome {
+    fn into_appended(self) -> Appended {
+        match self {
+            Outcome::Stored(offset) => Appended::Stored(offset),
+            Outcome::Other(other) => *other,
+        }
     }
 }
 
@@ -156,11 +191,14 @@ impl Future for Answers {
             state.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let mut outcomes = std::mem::take(&mut state.outcomes).into_iter().flatten();
+        let outcomes = std::mem::take(&mut state.outcomes);
+        let mut outcomes = outcomes.into_iter().flatten().map(Outcome::into_appended);
         let mut from = 0;
         let of_part = |&(until, _): &(usize, Arc<Progress>)| {
             let count = until - std::mem::replace(&mut from, until);
-            outcomes.by_ref().take(count).collect()
+            let mut of_part = Vec::with_capacity(count);
+            of_part.extend(outcomes.by_ref().take(count));
+            of_part
         };
         Poll::Ready(self.call.parts.iter().map(of_part).collect())
     }
@@ -182,49 +220,78 @@ mod tests {
         matches!(appended, Appended::Failed(error) if error.code() == "outcome_unknown")
     }
 
+    /// Takes a call; its tickets.
+    fn taken(calls: &Calls, answers: &Answers) -> Vec<Ticket> {
+        calls.add(answers).collect()
+    }
+
     #[test]
-    fn a_ticket_that_is_dropped_says_that_nothing_is_known() {
-        let backlog = Backlog::new(12, 1000);
+    fn a_call_is_answered_with_its_last_record() {
+        let (backlog, calls) = (Backlog::new(12, 1000), Calls::default());
         let answers = of_one_topic([2, 1], backlog.reserve(3, 1000).unwrap());
-        let (first, second, third) = (answers.ticket(0), answers.ticket(1), answers.ticket(2));
-        first.answer(Appended::Stored(7));
-        drop(second);
+        let tickets = taken(&calls, &answers);
+        for (ticket, offset) in [(tickets[2], 5), (tickets[0], 7)] {
+            calls.answer(ticket, Appended::Stored(offset), |_| {});
+        }
+        calls.answer(tickets[0], Appended::Stored(8), |_| {});
         assert!(backlog.reserve(1, 1).is_none());
-        drop(third);
+        calls.answer(tickets[1], Appended::Failed(outcome::unknown(None)), |_| {});
         let outcomes = answers.now_or_never().expect("all are answered");
-        assert_eq!(outcomes[0][0], Appended::Stored(7));
-        assert!(is_unknown(&outcomes[0][1]) && is_unknown(&outcomes[1][0]), "{outcomes:?}");
+        assert_eq!((&outcomes[0][0], &outcomes[1][0]), (&Appended::Stored(7), &Appended::Stored(5)));
+        assert!(is_unknown(&outcomes[0][1]), "{outcomes:?}");
         assert!(backlog.reserve(12, 1000).is_some(), "the place is given back");
+    }
+
+    #[test]
+    fn a_call_without_records_is_answered_at_once() {
+        let (backlog, calls) = (Backlog::new(12, 1000), Calls::default());
+        let answers = of_one_topic([0, 0], backlog.reserve(0, 0).unwrap());
+        assert!(taken(&calls, &answers).is_empty());
+        assert_eq!(answers.now_or_never(), Some(vec![Vec::new(), Vec::new()]));
+        let other = of_one_topic([1], backlog.reserve(1, 0).unwrap());
+        let tickets = taken(&calls, &other);
+        calls.answer(tickets[0], Appended::Stored(1), |_| {});
+        assert_eq!(other.now_or_never(), Some(vec![vec![Appended::Stored(1)]]));
     }
 
     #[test]
     fn a_ticket_knows_its_topic() {
         let topic = |name: &str| Arc::new(Progress::new(TopicName::new(name).unwrap(), Arc::default()));
-        let parts = [(2, topic("a")), (0, topic("none")), (1, topic("b"))];
+        let (calls, parts) = (Calls::default(), [(2, topic("a")), (0, topic("none")), (1, topic("b"))]);
         let answers = Answers::new(parts.into_iter(), Backlog::new(12, 1000).reserve(3, 0).unwrap());
-        let name = |index| answers.ticket(index).topic().map(|topic| topic.name().to_string());
-        assert_eq!([0, 1, 2, 3].map(name), [Some("a".into()), Some("a".into()), Some("b".into()), None]);
+        let mut names = Vec::new();
+        for ticket in calls.add(&answers) {
+            calls.answer(ticket, Appended::Stored(0), |topic| names.push(topic.name().to_string()));
+        }
+        assert_eq!(names, ["a", "a", "b"]);
     }
 
     #[test]
     fn calls_are_given_up_with_their_client() {
         let (backlog, calls) = (Backlog::new(100_000, 1000), Calls::default());
-        for _ in 0..5 * CALLS_MIN {
-            let over = of_one_topic([1], backlog.reserve(1, 0).unwrap());
-            calls.add(&over);
-            over.ticket(0).answer(Appended::Stored(0));
-        }
-        assert!(calls.0.lock().unwrap().calls.len() <= CALLS_MIN, "those that are over are not kept");
+        let over = |count: usize| {
+            let answers: Vec<_> =
+                (0..count).map(|_| of_one_topic([1], backlog.reserve(1, 0).unwrap())).collect();
+            let tickets: Vec<_> = answers.iter().flat_map(|answers| calls.add(answers)).collect();
+            for (at, &ticket) in tickets.iter().enumerate() {
+                calls.answer(ticket, Appended::Stored(at as u64), |_| {});
+            }
+            for (at, answers) in answers.into_iter().enumerate() {
+                assert_eq!(answers.now_or_never(), Some(vec![vec![Appended::Stored(at as u64)]]));
+            }
+        };
+        [3, 10, 1, 10].into_iter().for_each(over);
+        assert_eq!(calls.slots().calls.len(), 10, "as many slots as calls at once");
+        assert!(calls.slots().calls.iter().all(Option::is_none), "those that are over are not kept");
         let answers = of_one_topic([2], backlog.reserve(2, 1000).unwrap());
-        calls.add(&answers);
-        answers.ticket(0).answer(Appended::Stored(7));
-        let kept = answers.ticket(1);
+        let tickets = taken(&calls, &answers);
+        calls.answer(tickets[0], Appended::Stored(7), |_| {});
         calls.give_up();
         assert!(backlog.reserve(1, 1000).is_some(), "the place is given back");
+        // Too late.
+        calls.answer(tickets[1], Appended::Stored(8), |_| panic!("the call is over"));
         let outcomes = answers.now_or_never().expect("all are answered");
         assert_eq!(outcomes[0][0], Appended::Stored(7));
         assert!(is_unknown(&outcomes[0][1]));
-        // Too late.
-        kept.answer(Appended::Stored(8));
     }
 }

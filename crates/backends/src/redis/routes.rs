@@ -222,3 +222,87 @@ impl Lane {
         self.desks.iter().for_each(|desk| desk.close());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualstream_core::channel::Channel;
+    use redis::Value;
+
+    fn host(name: &str) -> Host {
+        Host { name: name.into(), port: 1 }
+    }
+
+    /// By the word of a Cluster in which these masters have these slots.
+    fn slots(masters: &[(&str, u16, u16)]) -> Slots {
+        let range = |&(name, first, last): &(&str, u16, u16)| {
+            let master = Value::Array(vec![Value::BulkString(name.into()), Value::Int(1)]);
+            Value::Array(vec![Value::Int(first.into()), Value::Int(last.into()), master])
+        };
+        Slots::read(&Value::Array(masters.iter().map(range).collect()), &host("asked")).unwrap()
+    }
+
+    fn lane(counters: &Arc<Counters>, shard: Option<Shard>) -> Lane {
+        Lane { outbox: Arc::new(Outbox::new(1 << 20, counters.clone())), desks: vec![Arc::default()], shard }
+    }
+
+    /// Lets every master have its probe in its first slot; which lanes were made and which ended.
+    fn follow(routes: &Routes, slots: &Slots) -> (Vec<String>, Vec<usize>) {
+        let (mut made, ended) = (Vec::new(), std::cell::RefCell::new(Vec::new()));
+        let make = |number: usize, master: &Host, ranges: &[(u16, u16)]| {
+            made.push(format!("{number} {}", master.name));
+            let (work, _) = oneshot::channel();
+            let shard = Shard { master: master.clone(), probe_slot: ranges[0].0, _work: work };
+            lane(&routes.counters, Some(shard))
+        };
+        routes.follow(slots, make, |number| ended.borrow_mut().push(number));
+        (made, ended.into_inner())
+    }
+
+    /// What the desk of each lane asks for now; all of it is confirmed.
+    fn asked(routes: &Routes) -> Vec<(usize, Vec<String>)> {
+        let table = routes.read();
+        let of = |lane: &Lane| {
+            let mut wants = lane.desks[0].wants();
+            let changes = wants.changes().subscribe;
+            for target in &changes {
+                wants.confirm(target);
+            }
+            changes.iter().map(Target::to_string).collect::<Vec<_>>()
+        };
+        let all = table.lanes.iter().map(|(number, lane)| (*number, of(lane)));
+        all.filter(|(_, targets)| !targets.is_empty()).collect()
+    }
+
+    #[test]
+    fn targets_are_where_their_slots_are() {
+        let counters = Arc::new(Counters::default());
+        let routes = Routes::sharded(lane(&counters, None), "", counters.clone());
+        // 12182 and 13694.
+        let [low, high] = ["{foo}.bar", "a{}b"].map(|name| Target::Channel(Channel::new(name).unwrap()));
+        let mut answers = [&low, &high].map(|target| routes.join(target));
+        let message = |name| Message { channel: Channel::new(name).unwrap(), payload: "1".into() };
+        assert_eq!(routes.push(vec![message("a{}b")]), 0, "nobody knows where to");
+        let both = |end| slots(&[("a", 0, end), ("b", end + 1, 16_383)]);
+        assert_eq!(follow(&routes, &both(12_999)), (vec!["1 a".into(), "2 b".into()], vec![]));
+        assert_eq!(asked(&routes), [(1, vec!["{foo}.bar".to_owned()]), (2, vec!["a{}b".to_owned()])]);
+        assert_eq!(answers.each_mut().map(|answer| answer.try_recv().is_ok()), [true, true]);
+        assert_eq!(routes.push(vec![message("a{}b"), message("{foo}.bar")]), 2);
+
+        assert_eq!(follow(&routes, &both(12_999)), (vec![], vec![]), "as it was");
+        assert!(asked(&routes).is_empty());
+        // The slot of b's probe goes, and with it what waited there.
+        assert_eq!(follow(&routes, &both(13_000)), (vec!["3 b".into()], vec![2]));
+        assert_eq!(asked(&routes), [(3, vec!["a{}b".to_owned()])]);
+        assert_eq!((counters.dropped.load(Relaxed), counters.interrupted.load(Relaxed)), (2, 1));
+        assert_eq!(follow(&routes, &slots(&[("a", 0, 16_383)])), (vec![], vec![3]));
+        assert_eq!(asked(&routes), [(1, vec!["a{}b".to_owned()])]);
+        assert_eq!((routes.confirmed(), counters.interrupted.load(Relaxed)), (2, 2));
+        routes.leave(&low);
+        routes.leave(&high);
+        assert_eq!(follow(&routes, &slots(&[])), (vec![], vec![1]));
+        assert_eq!((routes.confirmed(), counters.away.load(Relaxed)), (0, 0));
+        routes.close();
+        assert_eq!(follow(&routes, &both(1)), (vec![], vec![]), "nothing begins any more");
+    }
+}

@@ -137,8 +137,37 @@ impl Publisher {
             () = tokio::time::sleep(patience) => None,
         };
         match results {
-            Some(results) => self.answered(&node, numbers, results),
+            Some(results) => {
+                let first = results.iter().find_map(|result| result.as_ref().ok()).cloned();
+                self.answered(&node, numbers, results);
+                if let (Some(receipt), Some(_)) = (first, &world.upstream) {
+                    self.look(&receipt).await;
+                }
+            }
             None => self.abandoned(numbers),
+        }
+    }
+
+    /// Whoever asks any node from now on where the log ends is told of what was just stored, while all lines are well.
+    async fn look(&self, receipt: &Receipt) {
+        let world = &self.world;
+        if world.plan.faults.lines > 0 || !self.dice.once_in(8) {
+            return;
+        }
+        let node = world.up(&self.dice).await;
+        let found = tokio::select! {
+            biased;
+            () = world.gone(&node) => return,
+            found = node.log.seek(&receipt.topic, i64::MAX) => found,
+        };
+        let position = receipt.position;
+        let is_shown = match &found {
+            Ok(ends) => ends.get(position.partition as usize).is_some_and(|end| *end > position.offset),
+            Err(error) => error.kind() == ErrorKind::Unavailable,
+        };
+        if !is_shown && !node.is_dead() {
+            let what = format!("node {} ends at {found:?}, {position} was stored before", node.number);
+            world.history.broken(Broken::new("a page holds what was stored", what, Vec::new()));
         }
     }
 

@@ -31,6 +31,8 @@ impl LeftOut {
     /// Remembers a record that was left out, and forgets what nothing behind it looks back to.
     pub fn add(&mut self, record: Record) {
         let (partition, reach) = (record.partition, record.offset.saturating_sub(WINDOW));
+        // It may come again.
+        self.forget((record.offset, partition));
         self.bytes += record.weight();
         self.records.insert((record.offset, partition), record);
         let over: Vec<_> = self.records.range(..(reach, 0)).map(|(key, _)| *key).collect();

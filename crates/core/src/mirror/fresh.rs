@@ -75,6 +75,11 @@ impl Lookups {
         *last = Some(Lookup { begun, ends: ends.clone() });
         ends
     }
+
+    /// Gives up what nobody may be waiting for any more: a look-up keeps its topic.
+    pub(super) fn clear(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Inner {

@@ -143,6 +143,8 @@ impl Topic {
     /// It is not upstream any more; true when it was until now.
     pub fn set_gone(&self) -> bool {
         let was_gone = std::mem::replace(&mut self.state().is_gone, true);
+        self.lookups.clear();
+        self.renewals.clear();
         self.changed.notify_waiters();
         !was_gone
     }

@@ -6,23 +6,39 @@ use dualstream_faults::stage::until_metric;
 use dualstream_faults::{Audience, Listener, Node};
 use dualstream_services::Proxy;
 use dualstream_services::proxy::Flow;
+use tempfile::TempDir;
 
 const CLIENTS: &str = "dualstream_client_connections_inflight";
 const OVERRUNS: &str = "dualstream_ring_overruns_total";
 /// What events are larger by, so that few of them fill what the system holds for a connection.
 const PAD_BYTES: usize = 48 << 10;
 
+/// One node and nobody who reads yet; its files go last.
+struct Scene {
+    node: Node,
+    recorder: Recorder,
+    topics: Topics,
+    audience: Audience,
+    dir: TempDir,
+}
+
+fn set(settings: &[&str]) -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings.iter().chain(&["namespaces.other.stream=dual"]);
+    let args: Vec<String> = settings.flat_map(|setting| ["--set", setting].map(str::to_owned)).collect();
+    let node = Node::start(dir.path(), "a", &args).unwrap();
+    let recorder = Recorder::new();
+    recorder.node_up("a");
+    let topics = Topics { events: "events".into(), other: "other".into() };
+    let audience = Audience::new(&recorder, &topics);
+    Scene { node, recorder, topics, audience, dir }
+}
+
 /// 33: clients take nothing any more, then little at a time. Nobody else notices: publishers and other clients go on. They
 /// are behind by more than the ring holds, and get all of it from the log, once and in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn f33_slow_clients_hold_nobody_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = ["--set", "limits.ring_bytes_max=1MiB", "--set", "namespaces.other.stream=dual"];
-    let node = Node::start(dir.path(), "a", &settings.map(str::to_owned)).unwrap();
-    let recorder = Recorder::new();
-    recorder.node_up("a");
-    let topics = Topics { events: "events".into(), other: "other".into() };
-    let mut audience = Audience::new(&recorder, &topics);
+    let Scene { node, recorder, topics, mut audience, dir: _dir } = set(&["limits.ring_bytes_max=1MiB"]);
     let proxy = Proxy::start(node.address).unwrap();
     let far = ("a".to_owned(), proxy.address());
     audience.browse("slow", "events", "events:*", "made:*", far.clone()).await.unwrap();
@@ -55,20 +71,8 @@ async fn f33_slow_clients_hold_nobody_up() {
 /// the network is whole the client comes back and has missed nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn f34_a_half_open_client_is_let_go() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = [
-        "--set",
-        "limits.ping_interval=1s",
-        "--set",
-        "limits.pong_max=500ms",
-        "--set",
-        "namespaces.other.stream=dual",
-    ];
-    let node = Node::start(dir.path(), "a", &settings.map(str::to_owned)).unwrap();
-    let recorder = Recorder::new();
-    recorder.node_up("a");
-    let topics = Topics { events: "events".into(), other: "other".into() };
-    let mut audience = Audience::new(&recorder, &topics);
+    let Scene { node, recorder, topics, mut audience, dir: _dir } =
+        set(&["limits.ping_interval=1s", "limits.pong_max=500ms"]);
     let proxy = Proxy::start(node.address).unwrap();
     let far = ("a".to_owned(), proxy.address());
     audience.browse("far", "events", "events:*", "made:*", far).await.unwrap();

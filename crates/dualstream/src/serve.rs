@@ -279,7 +279,8 @@ fn session_settings(settings: &Settings) -> SessionSettings {
         stale_after: limits.unauthenticated_max.as_duration(),
         message_bytes_max: limits.message_bytes_max.as_len(),
         message_deadline: limits.message_max.as_duration(),
-        emulated_max: limits.emulated_max as usize,
+        // Each holds a connection, and needs another to say something.
+        emulated_max: limits.emulated_max.min((settings.http.connections_max * 3 / 4).max(1)) as usize,
         channels_max: limits.channels_max as usize,
         patterns_max: limits.patterns_max as usize,
         commands_per_second: count(limits.commands_per_second),

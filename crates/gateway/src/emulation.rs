@@ -45,14 +45,19 @@ const COMMANDS_MAX: usize = 256;
 /// What stands around the commands in the body of `/emulation`: names, ids, braces.
 const ENVELOPE_BYTES_MAX: usize = 1 << 10;
 
-/// `GET /connection/sse?cf_connect=`. Other parameters are let pass, as on a WebSocket.
+/// `GET /connection/sse?cf_connect=`. Other parameters are let pass, as on a WebSocket. A page of any site may make a browser
+/// send this, and no `Origin` with it: so nothing is taken but the one command that connects.
 pub(crate) async fn sse(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     admission::own_or_allowed_origin(request.headers(), &app.settings)?;
     let query = request.uri().query().unwrap_or_default();
     let mut said = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "cf_connect");
     match (said.next(), said.next()) {
-        (Some((_, commands)), None) => {
-            open(app, Carrier::Sse, peer(&request), Bytes::from(commands.into_owned().into_bytes()))
+        (Some((_, command)), None) => {
+            if command.trim_end().contains('\n') {
+                let message = "cf_connect is the one command that connects; the others go to POST /emulation";
+                return Err(Error::invalid("too_many_commands", "cf_connect", message).with_limit(1).into());
+            }
+            open(app, Carrier::Sse, peer(&request), Bytes::from(command.into_owned().into_bytes()))
         }
         (Some(_), Some(_)) => {
             let message = "cf_connect may be given once";
@@ -127,9 +132,9 @@ fn check(app: &App, commands: &[u8]) -> Result<(), Error> {
     let lines = commands.strip_suffix(b"\n").unwrap_or(commands);
     if memchr::memchr_iter(b'\n', lines).count() >= COMMANDS_MAX {
         let message = format!("a request has at most {COMMANDS_MAX} commands");
-        return Err(
-            Error::new(ErrorKind::TooLarge, "too_many_commands", message).with_limit(COMMANDS_MAX as u64)
-        );
+        return Err(Error::new(ErrorKind::TooLarge, "too_many_commands", message)
+            .with_field("data")
+            .with_limit(COMMANDS_MAX as u64));
     }
     Ok(())
 }
@@ -141,7 +146,9 @@ fn take(app: &App, session: Uuid, commands: Bytes) -> Result<(), Error> {
         Outcome::Busy => {
             let message = "the session has not read what came before";
             let limit = app.settings.session.message_bytes_max;
-            Err(Error::new(ErrorKind::Limited, "session_busy", message).with_limit(limit as u64))
+            Err(Error::new(ErrorKind::Limited, "session_busy", message)
+                .with_field("session")
+                .with_limit(limit as u64))
         }
     }
 }
@@ -185,7 +192,7 @@ fn peer(request: &Request) -> Option<SocketAddr> {
 }
 
 fn too_many(app: &App) -> Error {
-    let message = "the server has as many sessions without a WebSocket as it serves at a time";
+    let message = "the server has as many sessions without a WebSocket as it serves at a time (setting limits.emulated_max)";
     Error::new(ErrorKind::Overloaded, "too_many_sessions", message)
         .with_limit(app.settings.session.emulated_max as u64)
 }

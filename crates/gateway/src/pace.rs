@@ -41,9 +41,14 @@ impl Pace {
 
     /// Takes one. What is too much counts, too.
     pub fn take(&mut self) -> Verdict {
+        self.take_many(1)
+    }
+
+    /// Takes so many together.
+    pub fn take_many(&mut self, count: u32) -> Verdict {
         let now = Instant::now();
         let earned = now.duration_since(self.filled).as_secs_f64() * self.per_second;
-        (self.tokens, self.filled) = ((self.tokens + earned).min(self.burst) - 1.0, now);
+        (self.tokens, self.filled) = ((self.tokens + earned).min(self.burst) - f64::from(count), now);
         match self.tokens {
             tokens if tokens >= 0.0 => Verdict::Within,
             tokens if tokens >= -self.burst => Verdict::Over,

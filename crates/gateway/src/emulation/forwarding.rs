@@ -13,15 +13,14 @@ use crate::app::App;
 use crate::operations::Nodes;
 use crate::pace::{Pace, Verdict};
 use bytes::Bytes;
-use dualstream_core::bus::{Bus, Delivery, Health, Message};
+use dualstream_core::bus::{Bus, Delivery, Message};
 use dualstream_core::channel::{Channel, Target};
 use dualstream_core::registry::{InstanceId, Membership};
 use dualstream_core::{Error, ErrorKind, Result};
 use futures::StreamExt;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -29,24 +28,26 @@ use uuid::Uuid;
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 /// How often the registry is asked because of nodes that are not known, in a second and at once.
 const QUESTIONS: u32 = 10;
+/// Bytes of commands that are passed on, in a second and at once: the bus carries announcements, too.
+const BYTES_PER_SECOND: u32 = 4 << 20;
 /// Pause before the bus is asked again for what comes here.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The way to the other nodes.
-pub(crate) struct Forwarding {
-    known: Mutex<Known>,
-}
+pub(crate) struct Forwarding(Mutex<State>);
 
-/// The nodes that the registry named.
-struct Known {
+struct State {
+    /// The nodes that the registry named, and when.
     seen: BTreeMap<InstanceId, Instant>,
     questions: Pace,
+    bytes: Pace,
 }
 
 impl Default for Forwarding {
     fn default() -> Forwarding {
-        let questions = Pace::new(f64::from(QUESTIONS), QUESTIONS);
-        Forwarding { known: Mutex::new(Known { seen: BTreeMap::new(), questions }) }
+        let pace = |per_second: u32| Pace::new(f64::from(per_second), per_second);
+        let (questions, bytes) = (pace(QUESTIONS), pace(BYTES_PER_SECOND));
+        Forwarding(Mutex::new(State { seen: BTreeMap::new(), questions, bytes }))
     }
 }
 
@@ -63,33 +64,41 @@ impl Forwarding {
             // There is no other node.
             _ => return Err(unknown_session()),
         };
-        if let Health::Down { .. } = control.health() {
-            return Err(unavailable("the bus between the nodes is away"));
-        }
-        if !self.known.lock().await.knows(membership, &node).await? {
+        if !self.knows(membership, &node).await? {
             return Err(unknown_session());
         }
         let payload = [session.hyphenated().to_string().as_bytes(), b"\n", commands].concat();
+        if self.state().bytes.take_many(payload.len() as u32) != Verdict::Within {
+            let message = "more commands are to be passed on to other nodes than the bus is given";
+            return Err(unavailable(message).with_limit(u64::from(BYTES_PER_SECOND)));
+        }
         match control.publish(vec![Message { channel: channel(&node)?, payload: payload.into() }]) {
             0 => Err(unavailable("the bus between the nodes takes nothing")),
             _ => Ok(()),
         }
     }
-}
 
-impl Known {
-    async fn knows(&mut self, membership: &Membership, node: &InstanceId) -> Result<bool> {
-        self.seen.retain(|_, seen| seen.elapsed() < KNOWN_FOR);
-        if self.seen.contains_key(node) {
-            return Ok(true);
-        }
-        if self.questions.take() != Verdict::Within {
-            return Err(unavailable("too many ask for nodes that are not known"));
+    /// Whether a node stood in the registry lately. Who asks for one that is known waits for nobody's question.
+    async fn knows(&self, membership: &Membership, node: &InstanceId) -> Result<bool> {
+        {
+            let mut state = self.state();
+            state.seen.retain(|_, seen| seen.elapsed() < KNOWN_FOR);
+            if state.seen.contains_key(node) {
+                return Ok(true);
+            }
+            if state.questions.take() != Verdict::Within {
+                return Err(unavailable("too many ask for nodes that are not known"));
+            }
         }
         let now = Instant::now();
         let listed = membership.instances().await?.into_iter();
-        self.seen.extend(listed.map(|listed| (listed.instance.owner.id, now)));
-        Ok(self.seen.contains_key(node))
+        let mut state = self.state();
+        state.seen.extend(listed.map(|listed| (listed.instance.owner.id, now)));
+        Ok(state.seen.contains_key(node))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,11 +129,11 @@ async fn hear(app: &App, control: &dyn Bus) -> Result<()> {
 fn receive(app: &App, payload: &Bytes) -> bool {
     let Some(end) = memchr::memchr(b'\n', payload) else { return false };
     let session = std::str::from_utf8(&payload[..end]).ok().and_then(|id| id.parse::<Uuid>().ok());
-    // Copied: what waits for a session is counted by its own length.
-    let commands = Bytes::copy_from_slice(&payload[end + 1..]);
+    let commands = &payload[end + 1..];
     match session {
-        Some(session) if super::check(app, &commands).is_ok() => {
-            app.sessions.take(session, commands) == Outcome::Taken
+        // Copied: what waits for a session is counted by its own length.
+        Some(session) if super::check(app, commands).is_ok() => {
+            app.sessions.take(session, Bytes::copy_from_slice(commands)) == Outcome::Taken
         }
         _ => false,
     }
@@ -174,7 +183,7 @@ mod tests {
         let other = Instance { owner, version, address, started_ms: 7, connections: 0 };
         registry.heartbeat(other, Beat::Begin).await.unwrap();
 
-        let mut known = Forwarding::default().known.into_inner();
+        let known = Forwarding::default();
         for _ in 0..3 * QUESTIONS {
             assert!(known.knows(&membership, &instance("b")).await.unwrap(), "asked for once");
         }

@@ -33,10 +33,9 @@ async fn emulation(server: &Server, body: &Value) -> Answer {
 async fn it_can_do_what_a_websocket_can() {
     let server = Server::start().await;
     for way in Way::BOTH {
-        let first = "{\"id\":1,\"connect\":{\"name\":\"test\"}}\n{\"id\":2,\"subscribe\":{\"channel\":\"events:repo:a\"}}";
-        let mut client = StreamClient::open(&server, way, first).await;
-        client.connected().await;
-        let subscribed = client.line().await["subscribe"].clone();
+        let mut client = StreamClient::connect(&server, way).await;
+        let reply = client.ask(json!({"subscribe": {"channel": "events:repo:a"}})).await;
+        let subscribed = reply["subscribe"].clone();
         assert_eq!((client.node.as_str(), &subscribed["recoverable"]), ("node-1", &json!(true)));
         for n in 0..12 {
             store(&server, "a", &n.to_string()).await;
@@ -100,6 +99,8 @@ async fn what_is_no_request_of_a_client_is_refused() {
     let say = |body: String| post("/emulation", JSON, body);
     let nobody = "0b7f6f0e-6a6b-4f0e-9f3d-1c2b3a495867";
     let many = "{}\n".repeat(257);
+    // What a page of any site can make a browser ask for.
+    let and_publish = "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"publish\":{\"channel\":\"ai:z\",\"data\":1}}";
     let stream = |headers: &str, body: &str| post("/connection/http_stream", headers, body);
     let octets = "Content-Type: application/octet-stream\r\n";
     for (name, request, status, code) in [
@@ -118,7 +119,7 @@ async fn what_is_no_request_of_a_client_is_refused() {
         ("no command", get("/connection/sse").into(), 400, "missing_parameter"),
         ("two of them", get("/connection/sse?cf_connect=1&cf_connect=2").into(), 400, "repeated_parameter"),
         ("a command too large", Way::Sse.request(&"x".repeat(limit + 1), ""), 413, "payload_too_large"),
-        ("too many of them", Way::Sse.request(&many, ""), 413, "too_many_commands"),
+        ("more behind it", Way::Sse.request(and_publish, ""), 400, "too_many_commands"),
         ("a foreign page", Way::Sse.request("{}", "Origin: https://evil.example\r\n"), 403, "origin_denied"),
         ("another", Way::HttpStream.request("{}", "Origin: https://evil.example\r\n"), 403, "origin_denied"),
         ("no type of commands", post("/emulation", "", own("{}")), 415, "unsupported_media_type"),
@@ -164,6 +165,10 @@ async fn who_breaks_the_protocol_is_told_by_a_push() {
             ("a pong nobody asked for", &format!("{connect}\n{{}}"), 3501),
             ("a connect that is none, and no other", r#"{"id":1,"connect":7}"#, 3502),
         ] {
+            if matches!(way, Way::Sse) && first.contains('\n') {
+                // It is refused before there is a session.
+                continue;
+            }
             let mut client = StreamClient::open(&server, way, first).await;
             assert_eq!(client.end().await.0, code, "{way:?} {name}");
             assert!(client.wire.is_closed().await);
@@ -180,7 +185,7 @@ async fn who_breaks_the_protocol_is_told_by_a_push() {
             assert_eq!(client.end().await.0, code, "{way:?} {name}");
         }
     }
-    assert!(metric(&server, "num_server_disconnects_total{code=\"3501\"} 20").await);
+    assert!(metric(&server, "num_server_disconnects_total{code=\"3501\"} 18").await);
 }
 
 #[tokio::test]

@@ -127,9 +127,9 @@ fn check_channel(name: &str) -> Result<()> {
 }
 
 fn check_rest(text: &str, field: &'static str, code: &'static str) -> Result<()> {
-    match text.chars().find(|&c| !is_name_char(c)) {
-        None => Ok(()),
-        Some(_) => Err(Error::invalid(
+    match is_plain(text) || text.chars().all(is_name_char) {
+        true => Ok(()),
+        false => Err(Error::invalid(
             code,
             field,
             format!(
@@ -139,11 +139,20 @@ fn check_rest(text: &str, field: &'static str, code: &'static str) -> Result<()>
     }
 }
 
+/// Whether all of it are ASCII characters that are legal in a name. So is nearly every name, and every name of every event
+/// is looked at: all bytes, many at a time, as there hardly ever is another.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & is_plain_byte(byte))
+}
+
+fn is_plain_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\')
+}
+
 /// Printable, visible, no space, none of `* ? [ ] \`.
 pub(crate) fn is_name_char(c: char) -> bool {
-    // Nearly all names are of these, and every name of every event is looked at.
-    if c.is_ascii() {
-        return c.is_ascii_graphic() && !matches!(c, '*' | '?' | '[' | ']' | '\\');
+    if let Ok(byte @ ..0x80) = u8::try_from(c) {
+        return is_plain_byte(byte);
     }
     let invisible = matches!(c,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}'

@@ -2,7 +2,7 @@
 
 pub mod codec;
 
-use crate::channel::{check_source_id, check_source_type, is_name_char};
+use crate::channel::{check_source_id, check_source_type, is_name_char, is_plain};
 use crate::filter::SOURCE_TYPE_HEADER;
 use crate::identity::{self, Identity};
 use crate::record::{Header, Headers, NewRecord};
@@ -134,7 +134,8 @@ impl Event {
 /// 1 to `limit` bytes of visible text (spaces inside are fine): it travels in SSE fields and log lines.
 fn check_text(field: &'static str, code: &'static str, text: &str, limit: usize) -> Result<()> {
     let legal = |c: char| c == ' ' || is_name_char(c) || matches!(c, '*' | '?' | '[' | ']' | '\\');
-    if text.is_empty() || text.len() > limit || text.trim() != text || !text.chars().all(legal) {
+    let is_legal = || is_plain(text) || text.trim() == text && text.chars().all(legal);
+    if text.is_empty() || text.len() > limit || !is_legal() {
         return Err(Error::invalid(code, field, format!("{field} is 1 to {limit} bytes of visible text"))
             .with_limit(limit as u64));
     }

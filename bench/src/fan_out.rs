@@ -29,13 +29,16 @@ enum Wanted {
     PerCpuSecond(f64),
     /// A quantile of the latency, at most.
     Latency(&'static str, Duration),
-    /// The median, at most that of a publish in the same run and this much more.
-    BesideAck(Duration),
+    /// A quantile of the latency, at most that of a publish in the same run and this much more.
+    BesideAck(&'static str, Duration),
 }
 
 /// Most resident bytes of the server for a subscriber to whom nothing happens.
 const IDLE_BYTES_MAX: u64 = 12 << 10;
 const MS: Duration = Duration::from_millis(1);
+
+/// Publishes as many as a latency beside an ack is measured with.
+const ACKS: &str = "publish --connections 1 --channels 1 --rate 200";
 
 /// Fan-out, and latencies.
 const FAN_OUT: [Row; 6] = [
@@ -67,7 +70,7 @@ const FAN_OUT: [Row; 6] = [
     Row {
         name: "one subscriber, 200 events/s, synced",
         arguments: "fan-out --subscribers 1 --connections 1 --rate 200",
-        wanted: Wanted::BesideAck(Duration::from_micros(500)),
+        wanted: Wanted::BesideAck("p50", Duration::from_micros(500)),
     },
 ];
 
@@ -78,10 +81,9 @@ pub(crate) fn run(settings: &Settings) -> Result<Report> {
     for (number, row) in FAN_OUT.iter().enumerate() {
         let server = start(settings, &dir.path().join(number.to_string()))?;
         let mut found = measure(settings, &server, row.arguments, settings.time_per_table)?;
-        if let Wanted::BesideAck(_) = row.wanted {
-            let publish = "publish --connections 1 --channels 1 --rate 200";
+        if let Wanted::BesideAck(quantile, _) = row.wanted {
             found.ack_us =
-                measure(settings, &server, publish, settings.time_per_table)?.quantile_us("p50")?;
+                measure(settings, &server, ACKS, settings.time_per_table)?.quantile_us(quantile)?;
         }
         server.stop()?;
         rows.push(row_of(row, &found)?);
@@ -159,6 +161,27 @@ pub(crate) fn latencies(
     wanted.iter().map(row).collect()
 }
 
+/// Announcements to one live subscriber of another node: a row for each quantile, beside that of the acks.
+pub(crate) fn live(
+    settings: &Settings,
+    publish_at: &Server,
+    listen_at: &Server,
+    wanted: &[(&'static str, Duration)],
+) -> Result<Vec<Vec<String>>> {
+    let arguments = format!(
+        "fan-out --subscribers 1 --connections 1 --rate 200 --warm-up 10s --live --listen-at http://{}",
+        listen_at.address
+    );
+    let mut found = measure(settings, publish_at, &arguments, settings.time_per_table)?;
+    let acks = measure(settings, publish_at, ACKS, settings.time_per_table)?;
+    let mut row = |&(quantile, more)| {
+        found.ack_us = acks.quantile_us(quantile)?;
+        let name = "one live subscriber of the other node, 200 events/s";
+        row_of(&Row { name, arguments: "", wanted: Wanted::BesideAck(quantile, more) }, &found)
+    };
+    wanted.iter().map(&mut row).collect()
+}
+
 pub(crate) fn table(title: &str, rows: Vec<Vec<String>>) -> Table {
     Table {
         title: title.into(),
@@ -180,7 +203,7 @@ pub(crate) fn table(title: &str, rows: Vec<Vec<String>>) -> Table {
 /// What `dualstream bench` said.
 struct Found {
     json: String,
-    /// Median of a publish alone.
+    /// What it is compared with, of a publish alone.
     ack_us: f64,
 }
 
@@ -224,9 +247,9 @@ fn row_of(row: &Row, found: &Found) -> Result<Vec<String>> {
     let wanted = match row.wanted {
         Wanted::PerCpuSecond(least) => format!("≥ {least:.0}/CPU second"),
         Wanted::Latency(name, most) => format!("{name} ≤ {:.1} ms", most.as_secs_f64() * 1e3),
-        Wanted::BesideAck(more) => {
+        Wanted::BesideAck(quantile, more) => {
             let most = found.ack_us + more.as_secs_f64() * 1e6;
-            format!("p50 ≤ {:.2} ms (ack {:.2} ms)", most / 1e3, found.ack_us / 1e3)
+            format!("{quantile} ≤ {:.2} ms (ack {:.2} ms)", most / 1e3, found.ack_us / 1e3)
         }
     };
     Ok(vec![

@@ -1,4 +1,5 @@
-//! A server over Kafka, from outside: how late are reliable deliveries, and how soon is one channel among many found?
+//! Servers over Kafka, from outside: how late are reliable deliveries and announcements, and how soon is one channel among
+//! many found?
 
 use std::{
     path::Path,
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use dualstream_backends::kafka::{KafkaUpstream, Settings as KafkaSettings};
 use dualstream_core::{mirror::Upstream, topic::TopicName};
-use dualstream_services::Kafka;
+use dualstream_services::{Kafka, Redis};
 use tokio::{runtime, task::JoinSet};
 
 use crate::{
@@ -51,6 +52,23 @@ pub(crate) fn run_delivery(settings: &Settings) -> Result<Report> {
     )?;
     server.stop()?;
     let title = "Events of 256 B of data published over HTTP one by one, stored by a broker on the same machine, to reliable subscribers over WebSocket; latency from the intended send time";
+    Ok(Report(vec![fan_out::table(title, rows)]))
+}
+
+/// `live`: two nodes over one broker and one Redis, and their clients, share the machine.
+pub(crate) fn run_live(settings: &Settings) -> Result<Report> {
+    let dir = tempfile::tempdir_in(&settings.dir)?;
+    warm_memory(dir.path())?;
+    let redis = Redis::start(&dir.path().join("redis"), false)?;
+    let redis = format!("redis://{}", redis.endpoint());
+    let (kafka, publish_at) = start(settings, dir.path(), &["--redis", &redis])?;
+    let both = ["--kafka", &kafka.bootstrap(), "--redis", &redis];
+    let listen_at = Server::start_with(&settings.server, &dir.path().join("other"), &both)?;
+    let wanted = [("p50", Duration::from_millis(1)), ("p99", Duration::from_millis(5))];
+    let rows = fan_out::live(settings, &publish_at, &listen_at, &wanted)?;
+    publish_at.stop()?;
+    listen_at.stop()?;
+    let title = "Events of 256 B of data published over HTTP at one node, stored by a broker on the same machine, announced over Redis to a WebSocket of another node; latency from the intended send time";
     Ok(Report(vec![fan_out::table(title, rows)]))
 }
 

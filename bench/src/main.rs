@@ -55,7 +55,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "dualstream-bench", version)]
 struct Arguments {
     /// What to measure: `journal`, `compression`, `append`, `topics`, `callers`, `replay`, `publish`,
-    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`, `delivery`, `channel`, `bus`, `dual`. Everything when none is named.
+    /// `needle`, `produce`, `mirror`, `size`, `channels`, `fan-out`, `recovery`, `idle`, `tail`, `browser`, `delivery`, `channel`, `bus`, `dual`, `live`. Everything when none is named.
     names: Vec<String>,
 
     /// Where to put the files measured: the file system matters. They are removed afterwards.
@@ -108,7 +108,7 @@ pub(crate) struct Settings {
 /// A benchmark: its name on the command line and in `RESULTS.md`, and what runs it.
 type Benchmark = (&'static str, fn(&Settings) -> Result<Report>);
 
-const BENCHMARKS: [Benchmark; 21] = [
+const BENCHMARKS: [Benchmark; 22] = [
     ("journal", journal::run),
     ("compression", compression::run),
     ("append", append::run),
@@ -130,6 +130,7 @@ const BENCHMARKS: [Benchmark; 21] = [
     ("channel", kafka::run_channel),
     ("bus", bus::run),
     ("dual", dual::run),
+    ("live", kafka::run_live),
 ];
 
 fn main() -> Result<()> {

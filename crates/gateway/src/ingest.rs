@@ -231,13 +231,16 @@ impl Ingest {
         }
     }
 
-    /// A log that takes nothing of a whole batch takes nothing of the next one either.
+    /// A log that takes nothing of a whole batch takes nothing of the next one either, unless that is about a topic.
     fn published(&mut self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
         self.publishing = None;
         let away = |outcome: &Outcome| {
             use ErrorKind::{Closed, Full, Overloaded, Unavailable};
             let error = &outcome.result.as_ref().err()?.error;
-            matches!(error.kind(), Unavailable | Overloaded | Full | Closed).then(|| error.clone())
+            // What is wrong with one topic says nothing of the others.
+            let is_of_all = error.field() != Some("topic");
+            (is_of_all && matches!(error.kind(), Unavailable | Overloaded | Full | Closed))
+                .then(|| error.clone())
         };
         if self.away.is_none()
             && outcomes.iter().all(|outcome| outcome.result.is_err())

@@ -116,7 +116,7 @@ impl Producer {
         let Some(native) = &*guard else { return Err(being_made()) };
         let topics = shared.health.topics_of(&parts);
         // Last: a call that is not tried for another reason is not the one that may be tried.
-        let refused = refused_of(&topics)?;
+        let refused = refused_of(parts.iter().zip(&topics))?;
         let answers = Answers::new(records.zip(topics), reserved);
         let calls = &native.context().calls;
         let mut tickets = calls.add(&answers);
@@ -154,13 +154,17 @@ impl Drop for Producer {
 }
 
 /// The topics of a call of which nothing is stored, each with what to say of it. Fails when all are.
-fn refused_of(topics: &[Arc<Progress>]) -> Result<BTreeMap<TopicName, Error>> {
+fn refused_of<'a>(
+    parts: impl Iterator<Item = (&'a Part, &'a Arc<Progress>)> + Clone,
+) -> Result<BTreeMap<TopicName, Error>> {
     let mut refused = BTreeMap::new();
-    if !topics.iter().any(|topic| topic.is_stalled()) {
+    if !parts.clone().any(|(_, topic)| topic.is_stalled()) {
         return Ok(refused);
     }
+    // A part without records would be a try of nothing.
+    let with_records = parts.filter(|(part, _)| !part.records.is_empty());
     let asked: BTreeMap<&TopicName, &Arc<Progress>> =
-        topics.iter().map(|topic| (topic.name(), topic)).collect();
+        with_records.map(|(_, topic)| (topic.name(), topic)).collect();
     let count = asked.len();
     for (name, topic) in asked {
         if let Err(error) = topic.admit() {

@@ -21,6 +21,8 @@ use crate::{Error, ErrorKind, Result};
 const GROUP_BYTES: usize = 4 << 20;
 /// How many partitions a topic has, unless it was created otherwise: so many parts share the events of a call.
 const PARTITIONS_USUAL: usize = 12;
+/// Most records that a part has room for before they come: there may be many parts.
+const ROOM_MAX: usize = 64;
 
 /// The answers to a call, each at the place of its event. They take memory once there is one, so not while the log is
 /// waited for.
@@ -67,7 +69,7 @@ struct Placed {
 impl Batch {
     /// For the events of a call of so many.
     pub(super) fn new(events: usize) -> Batch {
-        let room = (events.min(PARTITIONS_USUAL), events.div_ceil(PARTITIONS_USUAL));
+        let room = (events.min(PARTITIONS_USUAL), events.div_ceil(PARTITIONS_USUAL).min(ROOM_MAX));
         Batch { groups: Vec::with_capacity(1), parts: Vec::with_capacity(room.0), bytes: 0, room }
     }
 

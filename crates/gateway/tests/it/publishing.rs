@@ -199,6 +199,13 @@ async fn a_log_that_is_away() {
     let failures = summary["failures"].as_array().unwrap();
     assert!(failures.len() == 1_000 && failures.iter().all(|f| f["code"] == "log_unavailable"));
     assert_eq!(server.log.refused() - before, 1, "a log that takes nothing is not asked for each batch");
+    // Nothing is stored of one topic: the lines behind may be of others.
+    let of_one = Error::new(ErrorKind::Unavailable, "log_unavailable", "for a test").with_field("topic");
+    server.log.fail_with(Some(of_one));
+    let before = server.log.refused();
+    let body: String = (0..3_000).map(|i| event("k", &i.to_string()) + "\n").collect();
+    assert_eq!(wire.ask(post("/v1/events", LINES, body)).await.json()["failed"], 3_000);
+    assert!(server.log.refused() - before > 1, "each batch is tried");
     server.log.fail_with(None);
     assert_eq!(Wire::connect(server.address).await.ask(events(event("o/r", "1"))).await.status, 201);
 }

@@ -121,7 +121,7 @@ impl Progress {
         let why =
             why.as_ref().map_or("brokers that have to keep its records may hang or be away", |(why, _)| why);
         let message = format!("Kafka answers, and stores nothing of '{}': {why}", self.name);
-        Error::new(ErrorKind::Unavailable, "log_unavailable", message)
+        Error::new(ErrorKind::Unavailable, "log_unavailable", message).with_field("topic")
     }
 
     fn stall(&self) -> MutexGuard<'_, Stall> {

@@ -126,10 +126,10 @@ impl Calls {
         let calls = std::mem::take(&mut *self.slots()).calls;
         for call in calls.into_iter().flatten() {
             let records = call.state().outcomes.len();
-            let unknown = || Appended::Failed(outcome::unknown(None));
-            let answered = (0..records).filter_map(|record| call.answer(record, unknown())).last();
-            if let Some(answered) = answered {
-                answered.tell();
+            for record in 0..records {
+                if let Some(answered) = call.answer(record, Appended::Failed(outcome::unknown(None))) {
+                    answered.tell();
+                }
             }
         }
     }

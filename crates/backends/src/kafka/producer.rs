@@ -55,6 +55,8 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 const PROBE: Duration = Duration::from_secs(1);
 /// So many answers have to fail before brokers count as away: one that hangs may be the one that is asked.
 const SILENCES_MAX: u32 = 3;
+/// Of a topic that flows off something is decided on within this time.
+const FLOWS_OFF: Duration = Duration::from_secs(2);
 /// How long a client that ends may take to answer what it has.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -109,14 +111,18 @@ impl Producer {
         }
         let records = parts.iter().map(|part| part.records.len());
         let bytes = parts.iter().flat_map(|part| &part.records).map(NewRecord::weight).sum();
-        let Some(reserved) = shared.backlog.reserve(records.clone().sum(), bytes) else {
+        let topics = shared.health.topics_of(&parts);
+        let flows_off = || topics.iter().all(|topic| topic.flows_off(FLOWS_OFF));
+        let Some(reserved) = shared.backlog.reserve(records.clone().sum(), bytes, flows_off) else {
             return Err(shared.overloaded());
         };
         let guard = shared.native();
         let Some(native) = &*guard else { return Err(being_made()) };
-        let topics = shared.health.topics_of(&parts);
         // Last: a call that is not tried for another reason is not the one that may be tried.
         let refused = refused_of(parts.iter().zip(&topics))?;
+        for (_, topic) in parts.iter().zip(&topics).filter(|(part, _)| !part.records.is_empty()) {
+            topic.say_waits();
+        }
         let answers = Answers::new(records.zip(topics), reserved);
         let calls = &native.context().calls;
         let mut tickets = calls.add(&answers);
@@ -243,7 +249,9 @@ impl Shared {
 
     fn overloaded(&self) -> Error {
         let (records, bytes) = (self.backlog.records_max(), self.backlog.bytes_max());
-        let message = format!("{records} records or {bytes} bytes wait for Kafka already");
+        let message = format!(
+            "{records} records or {bytes} bytes wait for Kafka already, or three quarters of it and nothing of the topic was stored for a while"
+        );
         Error::new(ErrorKind::Overloaded, "overloaded", message).with_limit(records as u64)
     }
 

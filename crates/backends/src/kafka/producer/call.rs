@@ -228,27 +228,27 @@ mod tests {
     #[test]
     fn a_call_is_answered_with_its_last_record() {
         let (backlog, calls) = (Backlog::new(12, 1000), Calls::default());
-        let answers = of_one_topic([2, 1], backlog.reserve(3, 1000).unwrap());
+        let answers = of_one_topic([2, 1], backlog.reserve(3, 1000, || true).unwrap());
         let tickets = taken(&calls, &answers);
         for (ticket, offset) in [(tickets[2], 5), (tickets[0], 7)] {
             calls.answer(ticket, Appended::Stored(offset), |_| {});
         }
         calls.answer(tickets[0], Appended::Stored(8), |_| {});
-        assert!(backlog.reserve(1, 1).is_none());
+        assert!(backlog.reserve(1, 1, || true).is_none());
         calls.answer(tickets[1], Appended::Failed(outcome::unknown(None)), |_| {});
         let outcomes = answers.now_or_never().expect("all are answered");
         assert_eq!((&outcomes[0][0], &outcomes[1][0]), (&Appended::Stored(7), &Appended::Stored(5)));
         assert!(is_unknown(&outcomes[0][1]), "{outcomes:?}");
-        assert!(backlog.reserve(12, 1000).is_some(), "the place is given back");
+        assert!(backlog.reserve(12, 1000, || true).is_some(), "the place is given back");
     }
 
     #[test]
     fn a_call_without_records_is_answered_at_once() {
         let (backlog, calls) = (Backlog::new(12, 1000), Calls::default());
-        let answers = of_one_topic([0, 0], backlog.reserve(0, 0).unwrap());
+        let answers = of_one_topic([0, 0], backlog.reserve(0, 0, || true).unwrap());
         assert!(taken(&calls, &answers).is_empty());
         assert_eq!(answers.now_or_never(), Some(vec![Vec::new(), Vec::new()]));
-        let other = of_one_topic([1], backlog.reserve(1, 0).unwrap());
+        let other = of_one_topic([1], backlog.reserve(1, 0, || true).unwrap());
         let tickets = taken(&calls, &other);
         calls.answer(tickets[0], Appended::Stored(1), |_| {});
         assert_eq!(other.now_or_never(), Some(vec![vec![Appended::Stored(1)]]));
@@ -258,7 +258,7 @@ mod tests {
     fn a_ticket_knows_its_topic() {
         let topic = |name: &str| Arc::new(Progress::new(TopicName::new(name).unwrap(), Arc::default()));
         let (calls, parts) = (Calls::default(), [(2, topic("a")), (0, topic("none")), (1, topic("b"))]);
-        let answers = Answers::new(parts.into_iter(), Backlog::new(12, 1000).reserve(3, 0).unwrap());
+        let answers = Answers::new(parts.into_iter(), Backlog::new(12, 1000).reserve(3, 0, || true).unwrap());
         let mut names = Vec::new();
         for ticket in calls.add(&answers) {
             calls.answer(ticket, Appended::Stored(0), |topic| names.push(topic.name().to_string()));
@@ -271,7 +271,7 @@ mod tests {
         let (backlog, calls) = (Backlog::new(100_000, 1000), Calls::default());
         let over = |count: usize| {
             let answers: Vec<_> =
-                (0..count).map(|_| of_one_topic([1], backlog.reserve(1, 0).unwrap())).collect();
+                (0..count).map(|_| of_one_topic([1], backlog.reserve(1, 0, || true).unwrap())).collect();
             let tickets: Vec<_> = answers.iter().flat_map(|answers| calls.add(answers)).collect();
             for (at, &ticket) in tickets.iter().enumerate() {
                 calls.answer(ticket, Appended::Stored(at as u64), |_| {});
@@ -283,11 +283,11 @@ mod tests {
         [3, 10, 1, 10].into_iter().for_each(over);
         assert_eq!(calls.slots().calls.len(), 10, "as many slots as calls at once");
         assert!(calls.slots().calls.iter().all(Option::is_none), "those that are over are not kept");
-        let answers = of_one_topic([2], backlog.reserve(2, 1000).unwrap());
+        let answers = of_one_topic([2], backlog.reserve(2, 1000, || true).unwrap());
         let tickets = taken(&calls, &answers);
         calls.answer(tickets[0], Appended::Stored(7), |_| {});
         calls.give_up();
-        assert!(backlog.reserve(1, 1000).is_some(), "the place is given back");
+        assert!(backlog.reserve(1, 1000, || true).is_some(), "the place is given back");
         // Too late.
         calls.answer(tickets[1], Appended::Stored(8), |_| panic!("the call is over"));
         let outcomes = answers.now_or_never().expect("all are answered");

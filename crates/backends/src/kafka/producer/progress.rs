@@ -21,6 +21,8 @@ pub(super) struct Progress {
     clock: Arc<Clock>,
     /// When a record was stored last, or it was first appended to.
     stored_ms: AtomicU64,
+    /// Since when something waits and nothing was decided on; 0 when nothing does.
+    waits_ms: AtomicU64,
     is_stalled: AtomicBool,
     stall: Mutex<Stall>,
 }
@@ -37,7 +39,8 @@ struct Stall {
 impl Progress {
     pub(super) fn new(name: TopicName, clock: Arc<Clock>) -> Progress {
         let stored_ms = AtomicU64::new(clock.move_on());
-        Progress { name, clock, stored_ms, is_stalled: AtomicBool::new(false), stall: Mutex::default() }
+        let (waits_ms, is_stalled) = (AtomicU64::new(0), AtomicBool::new(false));
+        Progress { name, clock, stored_ms, waits_ms, is_stalled, stall: Mutex::default() }
     }
 
     pub(super) fn name(&self) -> &TopicName {
@@ -48,6 +51,19 @@ impl Progress {
         self.is_stalled.load(Ordering::Relaxed)
     }
 
+    /// Records are about to wait for brokers.
+    pub(super) fn say_waits(&self) {
+        if self.waits_ms.load(Ordering::Relaxed) == 0 {
+            self.waits_ms.store(self.clock.last_ms().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing waits, or something was decided on within that time.
+    pub(super) fn flows_off(&self, time: Duration) -> bool {
+        let since = self.waits_ms.load(Ordering::Relaxed);
+        since == 0 || u128::from(self.clock.move_on().saturating_sub(since)) < time.as_millis()
+    }
+
     pub(super) fn say_stored(&self) {
         self.stored_ms.store(self.clock.last_ms(), Ordering::Relaxed);
         self.say_decided();
@@ -55,6 +71,9 @@ impl Progress {
 
     /// Brokers decided on a record, one way or the other.
     pub(super) fn say_decided(&self) {
+        if self.waits_ms.load(Ordering::Relaxed) != 0 {
+            self.waits_ms.store(0, Ordering::Relaxed);
+        }
         if self.is_stalled() && self.is_stalled.swap(false, Ordering::Relaxed) {
             *self.stall() = Stall::default();
             tracing::info!(topic = %self.name, "kafka: brokers decide on records again");

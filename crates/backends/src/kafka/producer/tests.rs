@@ -108,6 +108,38 @@ async fn a_full_backlog_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn what_nobody_stores_leaves_room_for_the_rest() {
+    let producer = producer(&[("queue.buffering.max.messages", "100")]);
+    heals(&producer, part(3, 0..1)).await;
+    with_cluster(&producer, |cluster| {
+        cluster.create_topic("stuck", 12, 3).unwrap();
+        (0..12).for_each(|partition| cluster.partition_leader("stuck", partition, None).unwrap());
+    });
+    let stuck = |values| Part { topic: TopicName::new("stuck").unwrap(), ..part(7, values) };
+    let mut waiting = vec![producer.append(vec![stuck(0..1)]).unwrap()];
+    let topic = producer.health().topics_of(&[stuck(0..0)]).remove(0);
+    within("nothing of it was stored for a while", async {
+        while topic.flows_off(FLOWS_OFF) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let error = loop {
+        match producer.append(vec![stuck(0..1)]) {
+            Ok(answers) => waiting.push(answers),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.code(), waiting.len()), (ErrorKind::Overloaded, "overloaded", 75));
+    for round in 1..50 {
+        assert_eq!(
+            producer.append(vec![part(3, round..round + 1)]).unwrap().await,
+            [[Appended::Stored(round as u64)]]
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_a_broker_refuses_is_definite() {
     let producer = producer(&[]);
     let all = [
@@ -209,7 +241,7 @@ async fn while_nothing_is_stored_calls_fail_at_once_but_one() {
     with_cluster(&producer, |cluster| cluster.clear_request_errors(PRODUCE));
     // Then one at a time is tried, until it is stored.
     topic.try_now();
-    let full = producer.shared.backlog.reserve(500_000, 0).unwrap();
+    let full = producer.shared.backlog.reserve(500_000, 0, || true).unwrap();
     let error = producer.append(vec![part(0, 3..4)]).unwrap_err();
     assert_eq!(error.code(), "overloaded", "which is not the one that is tried");
     drop(full);

@@ -46,7 +46,7 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Try orders of threads in the hub: `cargo xtask races --seeds 5000`
     Races(optimised::Args),
-    /// Plant each bug of sim/mutants and races/mutants and see it caught
+    /// Plant each known bug and see it caught
     Mutants(mutants::Args),
     /// Lose power on a real file system, again and again (root, loop devices)
     Power(power::Args),

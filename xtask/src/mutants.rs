@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: plants each bug of `sim/mutants`, one at a time, and sees the simulator catch it; each of
+//! `cargo xtask mutants`: plants each bug of `sim/mutants` and `sim/shared-log-mutants`, one at a time, and sees the simulator catch it; each of
 //! `races/mutants`, and sees Shuttle catch it.
 //!
 //! ```text
@@ -32,7 +32,7 @@ const EXIT_FOUND: i32 = 1;
 /// Arguments of `cargo xtask mutants`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// One mutant: a file of sim/mutants or races/mutants without `.toml`
+    /// One mutant: a file of sim/mutants, sim/shared-log-mutants or races/mutants without `.toml`
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Try the seeds 1 to N and write the first that catches the mutant into its file
@@ -178,6 +178,9 @@ impl Trial<'_> {
         let log = File::create(self.copy.log(log))?;
         let mut command = Command::new(simulator);
         command.args(["--seeds", "1", "--seed", &seed.to_string()]);
+        if self.mutant.hunter == Hunter::SharedLog {
+            command.arg("--shared-log");
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let status = process::status_until(&mut command, Instant::now() + RUN_MAX)?;
         Ok(Ending::of(status.map(|status| status.code())))

@@ -36,7 +36,7 @@ impl Copy {
         let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
         cargo.args(["build", "--quiet", "--release"]).current_dir(self.tree());
         match hunter {
-            Hunter::Sim => cargo.args(["-p", program(hunter)]),
+            Hunter::Sim | Hunter::SharedLog => cargo.args(["-p", program(hunter)]),
             Hunter::Races => cargo.args(["--manifest-path", "races/Cargo.toml"]),
         };
         cargo.env("CARGO_TARGET_DIR", self.target());
@@ -93,7 +93,7 @@ impl Copy {
 
 fn program(hunter: Hunter) -> &'static str {
     match hunter {
-        Hunter::Sim => "dualstream-sim",
+        Hunter::Sim | Hunter::SharedLog => "dualstream-sim",
         Hunter::Races => "dualstream-races",
     }
 }

@@ -26,20 +26,23 @@ use std::collections::BTreeMap;
 /// The program that has to catch a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hunter {
-    /// The simulator.
+    /// The simulator, of one node with its own log.
     Sim,
+    /// The simulator, of several nodes over one log.
+    SharedLog,
     /// Shuttle, which tries the orders of threads.
     Races,
 }
 
 impl Hunter {
-    /// Both.
-    pub const ALL: [Hunter; 2] = [Hunter::Sim, Hunter::Races];
+    /// All of them.
+    pub const ALL: [Hunter; 3] = [Hunter::Sim, Hunter::SharedLog, Hunter::Races];
 
     /// The folder of its mutants.
     fn folder(self) -> &'static str {
         match self {
             Hunter::Sim => "sim/mutants/",
+            Hunter::SharedLog => "sim/shared-log-mutants/",
             Hunter::Races => "races/mutants/",
         }
     }

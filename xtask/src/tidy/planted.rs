@@ -1,4 +1,4 @@
-//! Planted bugs that no longer fit: each edit of `sim/mutants/*.toml` and `races/mutants/*.toml` must still find its place in the code, or
+//! Planted bugs that no longer fit: each edit of `sim/mutants/*.toml`, `sim/shared-log-mutants/*.toml` and `races/mutants/*.toml` must still find its place in the code, or
 //! `cargo xtask mutants` would fail long after the change that moved it.
 
 use super::Finding;

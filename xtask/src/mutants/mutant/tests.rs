@@ -73,6 +73,7 @@ fn a_seed_is_written_and_all_else_kept() {
 #[test]
 fn mutants_are_told_from_other_files() {
     assert_eq!(name("sim/mutants/ack-early.toml"), Some((Hunter::Sim, "ack-early")));
+    assert_eq!(name("sim/shared-log-mutants/late.toml"), Some((Hunter::SharedLog, "late")));
     assert_eq!(name("races/mutants/late.toml"), Some((Hunter::Races, "late")));
     assert_eq!(name("sim/mutants/README.md"), None);
     assert_eq!(name("sim/Cargo.toml"), None);

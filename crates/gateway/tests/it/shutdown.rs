@@ -155,11 +155,14 @@ async fn clients_leave_one_after_the_other_and_nothing_acknowledged_is_lost() {
         Server::over(server.log.clone(), Settings::default(), hub::Settings::default(), "127.0.0.1:0").await;
     while let Some(seen) = crowd.tasks.join_next().await {
         let Seen { events, resume: Some(resume) } = seen.unwrap() else { continue };
-        let mut wire = Wire::connect(next.address).await;
-        let target = format!("/v1/events?channel=events:repo:a&limit=1000&since={resume}");
-        let rest = wire.ask(get(&target)).await.json();
-        let rest: Vec<u64> =
-            rest["events"].as_array().unwrap().iter().map(|e| e["data"].as_u64().unwrap()).collect();
+        let (mut wire, mut since, mut rest) =
+            (Wire::connect(next.address).await, Some(resume), Vec::<u64>::new());
+        while let Some(place) = since {
+            let target = format!("/v1/events?channel=events:repo:a&limit=1000&since={place}");
+            let page = wire.ask(get(&target)).await.json();
+            rest.extend(page["events"].as_array().unwrap().iter().map(|e| e["data"].as_u64().unwrap()));
+            since = page["next"].as_str().map(String::from);
+        }
         assert_eq!(rest, (events..stored).collect::<Vec<_>>());
     }
 }

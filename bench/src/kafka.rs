@@ -80,12 +80,13 @@ pub(crate) fn run_channel(settings: &Settings) -> Result<Report> {
     let backfill = format!("log.mirror_backfill={}", settings.needle_events);
     let more = ["--set", &backfill, "--set", "log.mirror_bytes_max=16GiB"];
     let (kafka, server) = start(settings, dir.path(), &more)?;
-    let mut connection = Connection::open(server.address)?;
     // Whoever reads makes the server follow.
-    ask(&mut connection, 0, 0)?;
+    ask(&mut Connection::open(server.address)?, 0, 0)?;
     let begun = Instant::now();
     let sent = fill(&kafka, settings.needle_events)?;
     report::print(&format!("sent in {:.0} s\n", begun.elapsed().as_secs_f64()))?;
+    // The server ends a connection on which nothing is said for long.
+    let mut connection = Connection::open(server.address)?;
     while copied(&mut connection)? < sent {
         ensure!(begun.elapsed() < LEVEL_MAX, "the mirror does not come to the end");
         ask(&mut connection, 0, 0)?;

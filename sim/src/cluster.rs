@@ -5,7 +5,7 @@
 
 use crate::dice::Dice;
 use crate::history::Broken;
-use crate::node::{Node, Order, damage_files, has_crashed, is_explained, lose_power, shown};
+use crate::node::{Node, Order, damage_files, has_crashed, is_explained, lose_power, shown, until_dead};
 use crate::plan::Cluster;
 use crate::seam::Seam;
 use crate::world::{World, namespaces, topic};
@@ -75,12 +75,6 @@ async fn until_down(world: &World, running: &Running, orders: &mut mpsc::Receive
             Some(Order::Kill)
         }
         order = orders.recv() => order,
-    }
-}
-
-async fn until_dead(node: &Node) {
-    while !node.is_dead() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

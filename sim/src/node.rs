@@ -114,7 +114,7 @@ pub async fn run(world: Arc<World>, dice: Dice, mut orders: mpsc::Receiver<Order
 }
 
 /// Resolves soon after the disk crashed: the log may go on refusing commits without noticing that it is dead.
-async fn until_dead(node: &Node) {
+pub(crate) async fn until_dead(node: &Node) {
     while !node.is_dead() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

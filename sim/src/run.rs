@@ -86,7 +86,7 @@ async fn simulate(seed: u64, over: Over) -> Report {
     let bus = SimBus::new(history.clone(), dice.fork());
     let checker = Checker::new(plan.log.fsync == Fsync::Always, over == Over::SharedLog);
     let world = Arc::new(World::new(plan, history.clone(), bus, checker));
-    if let (true, Some(bounds)) = (over == Over::SharedLog, world.bounds()) {
+    if let (Over::SharedLog, Some(bounds)) = (over, world.bounds()) {
         (0..).zip(bounds).for_each(|(topic, bounds)| world.checker().opened(topic, bounds.epoch));
     }
     world.bus.set_witness(witness(&world, dice.fork()));

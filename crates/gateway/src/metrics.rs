@@ -117,10 +117,14 @@ impl Metrics {
 
     /// Adds the counters of a publisher and a hub, and the state of the parts.
     pub(crate) fn observe(&self, publisher: &DualPublisher, hub: &Hub, readiness: &Arc<Readiness>) {
+        self.add(OfPublisher(publisher.clone()));
+        self.add(OfHub(hub.clone()));
+        self.add(OfParts(readiness.clone()));
+    }
+
+    fn add(&self, collector: impl Collector) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(OfPublisher(publisher.clone())));
-        registry.register_collector(Box::new(OfHub(hub.clone())));
-        registry.register_collector(Box::new(OfParts(readiness.clone())));
+        registry.register_collector(Box::new(collector));
     }
 
     pub(crate) fn connection_opened(&self) -> Open {
@@ -250,6 +254,7 @@ macro_rules! named {
         }
     )*};
 }
+use named;
 named!(OfPublisher OfHub OfLog OfMirror OfParts);
 
 impl Collector for OfParts {

@@ -16,7 +16,7 @@ use super::followed::{Followed, store, store_early};
 use super::job::{Begun, Done, Failure, begin, look};
 use super::log::Inner;
 use super::losses;
-use super::seam::{LOOKS_BACK, Place, Run, Tail, looks_back};
+use super::seam::{LOOKS_BACK, Place, Run, Tail};
 use super::setbacks::Setbacks;
 use super::topic::{Topic, distance};
 use super::verify::Verdict;
@@ -394,23 +394,25 @@ impl<'a> Follower<'a> {
             }
             self.mistaken.remove(&name);
             let mut records = runs.iter().flat_map(|run| &run.records);
-            // They may be needed once more.
-            let kept =
-                records.clone().any(|record| hidden::looked_for_in(record).is_some()).then(|| runs.clone());
-            let stored = match records.any(|record| followed.is_early(record)) {
-                true => Err(looks_back()),
-                false => store(self.inner, followed, runs).await,
+            let looks_back = records.clone().any(|record| hidden::looked_for_in(record).is_some());
+            let early = if looks_back && records.any(|record| followed.is_early(record)) {
+                Some(runs)
+            } else {
+                // They may be needed once more.
+                let kept = looks_back.then(|| runs.clone());
+                match store(self.inner, followed, runs).await {
+                    Ok(()) => None,
+                    Err(error) if error.code() == LOOKS_BACK => kept,
+                    Err(error) => {
+                        let topic = followed.topic.clone();
+                        self.set_back(&topic, &error);
+                        None
+                    }
+                }
             };
-            match (stored, kept) {
-                (Ok(()), _) => {}
-                (Err(error), Some(runs)) if error.code() == LOOKS_BACK => {
-                    self.is_stale = true;
-                    self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
-                }
-                (Err(error), _) => {
-                    let topic = followed.topic.clone();
-                    self.set_back(&topic, &error);
-                }
+            if let Some(runs) = early {
+                self.is_stale = true;
+                self.early.extend(self.followed.remove(&name).map(|followed| (name, (followed, runs))));
             }
         }
         Ok(())

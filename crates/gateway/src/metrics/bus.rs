@@ -1,11 +1,11 @@
 //! What the bus counts when it stands elsewhere.
 
-use super::{Metrics, Page};
+use super::{Metrics, Page, named};
 use dualstream_core::histogram::Snapshot;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// What a bus counts, in the form of this page. Implemented where the bus is wired to the gateway.
 pub trait BusStats: Send + Sync {
@@ -51,20 +51,14 @@ pub struct BusReading {
 impl Metrics {
     /// With the counters of a bus.
     pub fn with_bus(self, bus: Arc<dyn BusStats>) -> Metrics {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(OfBus(bus)));
-        drop(registry);
+        self.add(OfBus(bus));
         self
     }
 }
 
 struct OfBus(Arc<dyn BusStats>);
 
-impl fmt::Debug for OfBus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OfBus")
-    }
-}
+named!(OfBus);
 
 impl Collector for OfBus {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {

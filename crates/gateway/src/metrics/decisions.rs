@@ -1,30 +1,23 @@
 //! What this node counts of what the nodes decide.
 
-use super::{Metrics, Page};
+use super::{Metrics, Page, named};
 use dualstream_core::decisions::Decisions;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Metrics {
     /// With the counters of decisions.
     pub fn with_decisions(self, decisions: Decisions) -> Metrics {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(OfDecisions(decisions)));
-        drop(registry);
+        self.add(OfDecisions(decisions));
         self
     }
 }
 
 struct OfDecisions(Decisions);
 
-impl fmt::Debug for OfDecisions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OfDecisions")
-    }
-}
+named!(OfDecisions);
 
 impl Collector for OfDecisions {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {

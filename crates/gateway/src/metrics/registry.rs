@@ -1,30 +1,23 @@
 //! What this node counts of its place in the registry.
 
-use super::{Metrics, Page};
+use super::{Metrics, Page, named};
 use dualstream_core::registry::Membership;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Metrics {
     /// With the counters of a membership.
     pub fn with_membership(self, membership: Membership) -> Metrics {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(OfMembership(membership)));
-        drop(registry);
+        self.add(OfMembership(membership));
         self
     }
 }
 
 struct OfMembership(Membership);
 
-impl fmt::Debug for OfMembership {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OfMembership")
-    }
-}
+named!(OfMembership);
 
 impl Collector for OfMembership {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {

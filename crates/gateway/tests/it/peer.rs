@@ -2,6 +2,7 @@
 
 use crate::wire::Wire;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -11,8 +12,20 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 pub struct Peer {
     pub wire: Wire,
     /// Lines of frames that were not looked at yet.
-    lines: std::collections::VecDeque<Value>,
+    lines: VecDeque<Value>,
     id: u32,
+}
+
+/// Takes lines until the reply to a command comes; what came before it.
+pub async fn reply(id: u32, mut next: impl AsyncFnMut() -> Value) -> (Value, VecDeque<Value>) {
+    let mut before = VecDeque::new();
+    loop {
+        let line = next().await;
+        if line["id"] == id {
+            return (line, before);
+        }
+        before.push_back(line);
+    }
 }
 
 /// What comes from the server.
@@ -67,16 +80,10 @@ impl Peer {
     /// Sends a command and gives its reply. What comes before the reply is kept.
     pub async fn ask(&mut self, command: Value) -> Value {
         let id = self.command(command).await;
-        let mut kept = std::collections::VecDeque::new();
-        loop {
-            let line = self.line().await;
-            if line["id"] == id {
-                kept.append(&mut self.lines);
-                self.lines = kept;
-                return line;
-            }
-            kept.push_back(line);
-        }
+        let (reply, mut before) = reply(id, async || self.line().await).await;
+        before.append(&mut self.lines);
+        self.lines = before;
+        reply
     }
 
     pub async fn subscribe(&mut self, channel: &str) -> Value {

@@ -1,5 +1,6 @@
 //! A client of the client protocol without a WebSocket, over raw sockets: a stream down, and a request for what it says.
 
+use crate::peer::reply;
 use crate::server::Server;
 use crate::wire::{Answer, JSON, Wire, post};
 use serde_json::{Value, json};
@@ -149,16 +150,10 @@ impl StreamClient {
     /// Posts a command and gives its reply. What comes before the reply is kept.
     pub async fn ask(&mut self, command: Value) -> Value {
         let id = self.command(command).await;
-        let mut kept = VecDeque::new();
-        loop {
-            let line = self.line().await;
-            if line["id"] == id {
-                kept.append(&mut self.lines);
-                self.lines = kept;
-                return line;
-            }
-            kept.push_back(line);
-        }
+        let (reply, mut before) = reply(id, async || self.line().await).await;
+        before.append(&mut self.lines);
+        self.lines = before;
+        reply
     }
 
     /// The next push that is a publication.

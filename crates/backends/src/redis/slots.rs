@@ -30,7 +30,7 @@ impl Slots {
             let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &range[..] else {
                 return None;
             };
-            let (first, last) = (slot(*first)?, slot(*last)?);
+            let (first, last) = (slot(*first)?, slot(*last).filter(|last| i64::from(*last) >= *first)?);
             let [name, Value::Int(port), ..] = &master[..] else { return None };
             let name = match name {
                 Value::BulkString(name) => String::from_utf8(name.clone()).ok()?,
@@ -51,7 +51,7 @@ impl Slots {
 
     /// How many of the slots have a master.
     pub fn count(&self) -> usize {
-        let count = |(first, last): &(u16, u16)| usize::from(last.saturating_sub(*first)) + 1;
+        let count = |(first, last): &(u16, u16)| usize::from(last - first) + 1;
         self.masters.values().flatten().map(count).sum()
     }
 
@@ -128,7 +128,11 @@ mod tests {
         let read: Vec<_> = slots.masters().collect();
         assert_eq!(read, [(&a, &[(0, 9), (100, 16_383)][..]), (&own, &[(10, 10)][..])]);
         assert_eq!(slots.count(), 10 + 16_284 + 1);
-        for wrong in [Value::Nil, Value::Array(vec![range(0, 16_384, node(text("a"), 1))])] {
+        for wrong in [
+            Value::Nil,
+            Value::Array(vec![range(0, 16_384, node(text("a"), 1))]),
+            Value::Array(vec![range(9, 8, node(text("a"), 1))]),
+        ] {
             assert_eq!(Slots::read(&wrong, &asked), None);
         }
     }
